@@ -1,0 +1,31 @@
+# make demo | test | test-all | lint | bench    (each sets up .venv by itself, once)
+PYTHON := .venv/bin/python
+DEMO := runs/demo
+
+.PHONY: setup demo test test-all lint format bench clean-demo
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.txt requirements-dev.txt pyproject.toml tools/setup.sh
+	@sh tools/setup.sh
+
+demo: .venv/.ready
+	@sh tools/demo.sh $(DEMO)
+
+test: .venv/.ready
+	@$(PYTHON) -m pytest
+
+test-all: .venv/.ready
+	@$(PYTHON) -m pytest -m "slow or not slow"
+
+lint: .venv/.ready
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+format: .venv/.ready
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: .venv/.ready
+	@$(PYTHON) -m benchmarks

@@ -1,0 +1,85 @@
+"""compseg_jax: pixel-level segmentations from sample-level labels (CompSegNet, Schuhmacher et al. 2019).
+
+The names below are loaded on first use, so that importing the package costs nothing. The only work done at
+import is appending the XLA flags that correct results need (see ``runtime.py``).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from compseg_jax import runtime as _runtime
+
+if TYPE_CHECKING:
+    from compseg_jax.batch import Batch
+    from compseg_jax.bundle import SegmentingModel, load_model
+    from compseg_jax.config import Objective, Optimiser
+    from compseg_jax.networks.segnet import SegNet
+    from compseg_jax.networks.unet import UNet
+    from compseg_jax.objective import (
+        absolute_error,
+        crossing_point,
+        modified_sigmoid,
+        one_sided_error,
+        pooled_activation,
+    )
+    from compseg_jax.training.step import (
+        TrainState,
+        init_train_state,
+        make_train_step,
+        train_step,
+    )
+
+_HOMES = {
+    "Batch": "batch",
+    "Objective": "config",
+    "Optimiser": "config",
+    "SegNet": "networks.segnet",
+    "SegmentingModel": "bundle",
+    "TrainState": "training.step",
+    "UNet": "networks.unet",
+    "absolute_error": "objective",
+    "crossing_point": "objective",
+    "init_train_state": "training.step",
+    "load_model": "bundle",
+    "make_train_step": "training.step",
+    "modified_sigmoid": "objective",
+    "one_sided_error": "objective",
+    "pooled_activation": "objective",
+    "train_step": "training.step",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Batch",
+    "Objective",
+    "Optimiser",
+    "SegNet",
+    "SegmentingModel",
+    "TrainState",
+    "UNet",
+    "absolute_error",
+    "crossing_point",
+    "init_train_state",
+    "load_model",
+    "make_train_step",
+    "modified_sigmoid",
+    "one_sided_error",
+    "pooled_activation",
+    "train_step",
+]
+
+_runtime.append_xla_flags()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(
+            f"module 'compseg_jax' has no attribute {name!r}; it offers {', '.join(__all__)}"
+        )
+    return getattr(import_module(f"compseg_jax.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,220 @@
+"""The command line: `compseg COMMAND …`, and what train.py and evaluate.py call.
+
+Commands are parsed by tyro from the dataclasses they take; modules are imported only by the command that
+needs them, so `compseg --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
+
+INTERRUPTED_EXIT_CODE = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `compseg`; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from compseg_jax import __version__
+
+        print(f"compseg {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        print(f"compseg: unknown command {arguments[0]!r}.\n\n{_overview()}", file=sys.stderr)
+        return 2
+    return run_command(COMMANDS[arguments[0]], arguments[1:])
+
+
+def run_command(command: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
+    """Runs one command; bad input ends with its message alone and exit code 1."""
+    from compseg_jax.training.loop import Interrupted
+
+    try:
+        command(list(sys.argv[1:] if arguments is None else arguments))
+    except Interrupted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was left half-written.", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+    except (ValueError, OSError, RuntimeError) as error:
+        if type(error).__module__.startswith("jax"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train_command(arguments: list[str]) -> None:
+    """Train a segmenting network from sample labels."""
+    from compseg_jax.config import RECIPES, Training
+
+    name = _recipe_of(arguments)
+    if name not in RECIPES:
+        raise ValueError(f"--recipe {name}: there is none of that name; choose one of {', '.join(RECIPES)}.")
+    resuming = "--resume" in arguments
+    default = _configuration_of_run(arguments) if resuming else RECIPES[name]
+    config = _parse(Training, arguments, "compseg train", default=default)
+    from compseg_jax.experiment import train
+
+    model = train(config)
+    print(f"extracted network: {model}")
+
+
+def evaluate_command(arguments: list[str]) -> None:
+    """Evaluate an extracted network and write a report."""
+    from compseg_jax.evaluation import EvaluateOptions
+
+    options = _parse(EvaluateOptions, arguments, "compseg evaluate")
+    from compseg_jax.evaluation import evaluate
+
+    page, numbers = evaluate(options)
+    print(f"{numbers}\nreport: {page}")
+
+
+def phantom_command(arguments: list[str]) -> None:
+    """Simulate tissue arrays with ground truth."""
+    from compseg_jax.simulate import PhantomOptions, write_phantom
+
+    options = _parse(PhantomOptions, arguments, "compseg phantom")
+    with _progress("spots") as progress:
+        write_phantom(options, progress=progress)
+    print(f"store: {options.out}")
+
+
+def ingest_command(arguments: list[str]) -> None:
+    """Make a store from a table and images or arrays."""
+    from compseg_jax.table import IngestOptions
+
+    @dataclasses.dataclass(frozen=True)
+    class Ingest(IngestOptions):
+        """Make a store from a table of labels and the images or arrays it names."""
+
+        table: Path = Path("table.csv")
+        """CSV table with the columns id, label, path (relative to the table; not needed with --images) and,
+        where known, split, group, reference and tissue (paths of masks)."""
+        out: Path = Path("data")
+        """Store to write; it must not exist."""
+
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--table", *arguments]
+    options = _parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
+    from compseg_jax.ingest import ingest
+
+    with _progress("samples") as progress:
+        ingest(options.table, options.out, options, progress=progress)
+    check_command(["--data", str(options.out)])
+
+
+def check_command(arguments: list[str]) -> None:
+    """Say what is wrong or remarkable with a store."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Check:
+        """Say at once what is wrong or remarkable with a store: counts, leakage, value ranges."""
+
+        data: Path = Path("data")
+        """Store directory."""
+
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--data", *arguments]
+    options = _parse(Check, arguments, "compseg check STORE")
+    from compseg_jax.check import check_values, describe, refuse_problems
+    from compseg_jax.store import Store
+
+    store = Store.open(options.data)
+    findings, ranges = check_values(store)
+    print(describe(store, findings, ranges))
+    refuse_problems(store, findings)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "phantom": phantom_command,
+    "ingest": ingest_command,
+    "check": check_command,
+    "train": train_command,
+    "evaluate": evaluate_command,
+}
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10} {command.__doc__}" for name, command in COMMANDS.items()]
+    return (
+        "compseg: pixel-level segmentations from sample-level labels (CompSegNet in JAX)\n\n"
+        "usage: compseg COMMAND [--help] …\n\ncommands:\n" + "\n".join(lines) + "\n\n"
+        "compseg COMMAND --help explains every option with its unit and default."
+    )
+
+
+def _parse(
+    cls: type[Options], arguments: list[str], program: str, *, default: Options | None = None
+) -> Options:
+    import tyro
+
+    # Groups order the help, their names would only lengthen the options: --alpha, not --objective.alpha.
+    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(cls, args=arguments, prog=program, description=cls.__doc__, config=markers, **options)
+
+
+def _recipe_of(arguments: list[str]) -> str:
+    for index, argument in enumerate(arguments):
+        if argument == "--recipe" and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+    return "default"
+
+
+def _configuration_of_run(arguments: list[str]) -> Any:
+    """The configuration a run was started with, so that --resume needs only --out."""
+    import json
+
+    from compseg_jax.config import Training, from_json
+
+    places = [arguments[i + 1] for i, a in enumerate(arguments[:-1]) if a == "--out"]
+    places += [a.partition("=")[2] for a in arguments if a.startswith("--out=")]
+    path = Path(places[0] if places else Training().out) / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{path.parent} holds no run to resume (no config.json). Name its folder with --out."
+        )
+    return from_json(Training, json.loads(path.read_text()))
+
+
+def _split_commas(arguments: list[str]) -> list[str]:
+    """--positive T,TI-III,M as tyro takes it: one value after the other."""
+    spread: list[str] = []
+    for index, argument in enumerate(arguments):
+        lists = ("--positive", "--negative", "--exclude")
+        if index and arguments[index - 1] in lists:
+            spread += [name.strip() for name in argument.split(",")]
+        else:
+            spread.append(argument)
+    return spread
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(bar_width=30), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""From a store to scaled batches on the devices, whole on the device or read ahead.
+
+The order of samples depends on (seed, epoch) alone, so resuming needs no iterator state. Both feeds scale
+with the same compiled function and give the same batches.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from compseg_jax.batch import Batch
+from compseg_jax.runtime import DATA_AXIS
+from compseg_jax.spectra.scaling import Scaling, standardise
+from compseg_jax.store import Sample, Store
+
+BATCHES_READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The samples of one batch: their indices (b,) and weights (b,); padding repeats with weight 0."""
+
+    indices: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """How an epoch goes through the samples.
+
+    Attributes:
+      labels: label of each sample.
+      batch_size: samples a step.
+      seed: with the epoch it determines the order.
+      balance: make both labels count evenly, by weight or by drawing the rarer one more often.
+    """
+
+    labels: tuple[int, ...]
+    batch_size: int
+    seed: int
+    balance: Literal["none", "weights", "sampling"] = "none"
+
+    @property
+    def n_batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.labels) // self.batch_size)
+
+    def epoch(self, epoch: int) -> list[Draw]:
+        """The batches of an epoch; the last, smaller one is padded with weight 0."""
+        rng = np.random.default_rng([self.seed, epoch])
+        n, labels = len(self.labels), np.asarray(self.labels)
+        order = rng.permutation(n)
+        if self.balance == "sampling":
+            by_label = [order[labels[order] == label] for label in (0, 1)]
+            drawn = [part for part in by_label if len(part)]
+            order = np.stack([np.resize(part, -(-n // len(drawn))) for part in drawn], axis=1).ravel()[:n]
+        weights = np.ones(n, np.float32)
+        if self.balance == "weights":
+            counts = np.bincount(labels, minlength=2)
+            weights = (n / (2.0 * np.maximum(counts, 1)))[labels].astype(np.float32)
+        return list(draws_of(order, weights, self.batch_size))
+
+
+def draws_of(order: np.ndarray, weights: np.ndarray, batch_size: int) -> Iterator[Draw]:
+    """Cuts an order of samples into batches of equal size; ``weights`` (n,) are those of the samples."""
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        indices = np.resize(part, batch_size)
+        yield Draw(
+            indices, np.where(np.arange(batch_size) < len(part), weights[indices], 0.0).astype(np.float32)
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one store that are fed together, and how.
+
+    Attributes:
+      store: where they are read from.
+      samples: in the order that a draw's indices refer to.
+      scaling: standardisation, fitted on training tissue.
+      with_reference: whether batches carry reference masks (healthy samples without one get an empty one).
+    """
+
+    store: Store
+    samples: tuple[Sample, ...]
+    scaling: Scaling
+    with_reference: bool = False
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a batch: the largest of the samples; smaller ones are padded."""
+        return max(s.height for s in self.samples), max(s.width for s in self.samples)
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether samples of different sizes are padded to one."""
+        return len({(s.height, s.width) for s in self.samples}) > 1
+
+    @property
+    def scaled_bytes(self) -> int:
+        """Size of all scaled cubes, float32."""
+        height, width = self.shape
+        return len(self.samples) * height * width * self.store.channels * 4
+
+    def raw_batch(self, indices: Sequence[int] | np.ndarray, weights: np.ndarray) -> Batch:
+        """A batch on the host with unscaled cubes, read from the store concurrently."""
+        chosen = [self.samples[i] for i in indices]
+        reads = {s.id: self.store.read_later(s.id) for s in chosen}
+        masks = {s.id: self.store.tissue(s.id) for s in chosen}
+        reference = image = None
+        if self.with_reference:
+            reference = np.stack([self._fitted(self._reference(s)) for s in chosen])
+        if self.is_padded:
+            image = np.stack([self._fitted(np.ones((s.height, s.width), bool)) for s in chosen])
+        return Batch(
+            cube=np.stack([self._fitted(reads[s.id].result()) for s in chosen]),  # type: ignore[arg-type]
+            tissue=np.stack([self._fitted(masks[s.id]) for s in chosen]),  # type: ignore[arg-type]
+            label=np.asarray([s.label for s in chosen], np.int32),  # type: ignore[arg-type]
+            weight=np.asarray(weights, np.float32),  # type: ignore[arg-type]
+            reference=reference,  # type: ignore[arg-type]
+            image=image,  # type: ignore[arg-type]
+        )
+
+    def _reference(self, sample: Sample) -> np.ndarray:
+        if sample.label == 0 and not sample.has_reference:
+            return np.zeros((sample.height, sample.width), bool)
+        return self.store.reference(sample.id)
+
+    def _fitted(self, array: np.ndarray) -> np.ndarray:
+        missing = [(0, wanted - size) for wanted, size in zip(self.shape, array.shape[:2], strict=True)]
+        return np.pad(array, [*missing, *[(0, 0)] * (array.ndim - 2)]) if self.is_padded else array
+
+
+def fit_scaling(store: Store, samples: Iterable[Sample]) -> Scaling:
+    """Standardisation over the tissue of ``samples``, read one at a time.
+
+    Raises:
+      ValueError: at a sample with NaN or infinite values.
+    """
+
+    def tissues() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for sample in samples:
+            absorbance = store.read(sample.id)
+            if not np.all(np.isfinite(absorbance)):
+                raise ValueError(
+                    f"{store.path}: sample {sample.id!r} holds NaN or infinite values; ingest it again "
+                    "(`compseg ingest` refuses such images and says where they are)."
+                )
+            yield absorbance, store.tissue(sample.id)
+
+    return Scaling.fit(tissues())
+
+
+class ResidentFeed:
+    """All samples scaled once and kept on every device; a batch is gathered there by index."""
+
+    def __init__(self, samples: Samples, mesh: Mesh) -> None:
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        scale = _scaler(samples.scaling)
+        parts = []
+        for index in range(len(samples.samples)):
+            raw = samples.raw_batch([index], np.ones(1))
+            parts.append(jax.device_get(scale(raw)))
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        self._all = jax.device_put(whole, everywhere)
+        by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+        self._gather = jax.jit(
+            _gather, in_shardings=(everywhere, by_sample, by_sample), out_shardings=by_sample
+        )
+
+    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
+        """The batches of ``draws``, on the devices; each draw must hold a multiple of the devices."""
+        for draw in draws:
+            yield self._gather(self._all, jnp.asarray(draw.indices, jnp.int32), jnp.asarray(draw.weights))
+
+
+class StreamFeed:
+    """Samples read from the store as they are needed, a few batches ahead of the device."""
+
+    def __init__(self, samples: Samples, mesh: Mesh) -> None:
+        self._samples = samples
+        self._scale = _scaler(samples.scaling)
+        self._by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
+        """The batches of ``draws``, on the devices, read in a thread of its own."""
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1, thread_name_prefix="compseg-feed") as reader:
+            pending: deque[Future[Batch]] = deque()
+            for draw in draws:
+                pending.append(reader.submit(self._samples.raw_batch, draw.indices, draw.weights))
+                if len(pending) > BATCHES_READ_AHEAD:
+                    yield self._on_devices(pending.popleft().result())
+            while pending:
+                yield self._on_devices(pending.popleft().result())
+
+    def _on_devices(self, raw: Batch) -> Batch:
+        return self._scale(jax.device_put(raw, self._by_sample))
+
+
+Feed = ResidentFeed | StreamFeed
+
+
+def make_feed(
+    samples: Samples, mesh: Mesh, kind: Literal["auto", "resident", "stream"], limit_gib: float
+) -> Feed:
+    """The feed that was asked for, or the one that fits: 'auto' keeps up to ``limit_gib`` on the device."""
+    resident = kind == "resident" or (kind == "auto" and samples.scaled_bytes <= limit_gib * 2**30)
+    return ResidentFeed(samples, mesh) if resident else StreamFeed(samples, mesh)
+
+
+def pad_draws(draws: Iterable[Draw], multiple: int) -> Iterator[Draw]:
+    """The same draws, each padded with weight 0 to a multiple of ``multiple``."""
+    for draw in draws:
+        size = len(draw.indices)
+        padded = size + -size % multiple
+        yield Draw(np.resize(draw.indices, padded), np.pad(draw.weights, (0, padded - size)))
+
+
+@jax.jit
+def _standardise_batch(raw: Batch, mean: jax.Array, sd: jax.Array) -> Batch:
+    return Batch(
+        cube=standardise(raw.cube, raw.tissue, mean, sd),
+        tissue=raw.tissue,
+        label=raw.label,
+        weight=raw.weight,
+        reference=raw.reference,
+        image=raw.image,
+    )
+
+
+def _scaler(scaling: Scaling) -> functools.partial[Batch]:
+    return functools.partial(_standardise_batch, mean=jnp.asarray(scaling.mean), sd=jnp.asarray(scaling.sd))
+
+
+def _gather(whole: Batch, indices: jax.Array, weights: jax.Array) -> Batch:
+    chosen = jax.tree.map(lambda leaf: leaf[indices], whole)
+    return Batch(chosen.cube, chosen.tissue, chosen.label, weights, chosen.reference, chosen.image)

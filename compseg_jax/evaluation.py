@@ -1,0 +1,141 @@
+"""From an extracted network and a store to a report: `compseg evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compseg_jax.bundle import SegmentingModel, load_model
+from compseg_jax.predict import Prediction, predict_samples
+from compseg_jax.report.folder import check_report_folder, write_report
+from compseg_jax.report.tables import headline
+from compseg_jax.scoring.evaluation import evaluate_samples
+from compseg_jax.scoring.samples import SampleResult
+from compseg_jax.store import Store, StoreError
+
+AMIDE_I_CM1 = 1655.0  # the strongest protein band (Baker et al. 2014), which shows the tissue best
+PREVIEW_PERCENTILES = (1, 99)
+SETTINGS_SHOWN = (
+    "recipe",
+    "config",
+    "best_epoch",
+    "epochs_trained",
+    "parameters",
+    "weights_sha256",
+    "versions",
+)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate, on what, and where to."""
+
+    model: Path = Path("runs/train/model")
+    """Extracted network: the model folder of a training run."""
+    data: Path = Path("data")
+    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    out: Path = Path("runs/report")
+    """Folder of the report; an older report there is replaced, anything else is left alone."""
+    split: str = "test"
+    """Split to evaluate: train, val or test."""
+    threshold: float | None = None
+    """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
+    bootstrap: int = 1000
+    """Resamples for the 95 % intervals."""
+    seed: int = 0
+    """Seed of the resampling."""
+    title: str = ""
+    """Heading of the report; made from store and split when empty."""
+
+
+def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
+    """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Raises:
+      StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
+    """
+    check_report_folder(options.out)
+    model = load_model(options.model)
+    store = Store.open(options.data)
+    samples = store.split(options.split)
+    if not samples:
+        splits = sorted({sample.split for sample in store.samples})
+        raise StoreError(
+            f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
+            "Choose one with --split."
+        )
+    threshold = model.threshold if options.threshold is None else options.threshold
+    predictions = predict_samples(model, store, samples)
+    results = [_result(store, prediction, threshold) for prediction in predictions]
+    evaluation = evaluate_samples(
+        results, threshold=threshold, seed=options.seed, n_bootstrap=options.bootstrap
+    )
+    page = write_report(
+        options.out,
+        results,
+        evaluation,
+        model=_settings(model, options),
+        history=list(model.description.get("history", [])),
+        wavenumbers_cm1=store.wavenumbers_cm1,
+        title=options.title or f"{store.path.resolve().name}: {options.split} samples",
+    )
+    return page, headline(evaluation.metrics)
+
+
+def _result(store: Store, prediction: Prediction, threshold: float) -> SampleResult:
+    sample = prediction.sample
+    segmented = prediction.tissue & (prediction.activation > threshold)
+    return SampleResult(
+        id=sample.id,
+        label=sample.label,
+        group=sample.group,
+        activation=prediction.activation,
+        tissue=prediction.tissue,
+        reference=_reference(store, prediction),
+        preview=preview(prediction.absorbance, prediction.tissue, store.wavenumbers_cm1),
+        spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
+        spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
+    )
+
+
+def _reference(store: Store, prediction: Prediction) -> np.ndarray | None:
+    if not prediction.sample.has_reference:
+        return None
+    return store.reference(prediction.sample.id)
+
+
+def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+    return absorbance[pixels].mean(axis=0) if pixels.any() else None
+
+
+def preview(
+    absorbance: np.ndarray, tissue: np.ndarray, wavenumbers_cm1: Sequence[float] | np.ndarray | None
+) -> np.ndarray:
+    """A picture in [0, 1] of a cube: the band nearest amide I, an RGB image, or the mean of the channels.
+
+    Values are stretched between their 1st and 99th percentile over the tissue; other pixels are 0.
+    """
+    if wavenumbers_cm1 is not None:
+        picture = absorbance[..., int(np.argmin(np.abs(np.asarray(wavenumbers_cm1) - AMIDE_I_CM1)))]
+    elif absorbance.shape[2] == 3:
+        picture = absorbance
+    else:
+        picture = absorbance.mean(axis=-1)
+    low, high = np.percentile(picture[tissue], PREVIEW_PERCENTILES)
+    stretched = np.clip((picture - low) / max(float(high - low), 1e-12), 0.0, 1.0)
+    return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
+
+
+def _settings(model: SegmentingModel, options: EvaluateOptions) -> dict[str, object]:
+    choice = model.description.get("threshold_choice", {})
+    settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
+    return {
+        "threshold": {"threshold": model.threshold, **choice},
+        "model": str(options.model),
+        "data": str(options.data),
+        "split": options.split,
+        **settings,
+    }

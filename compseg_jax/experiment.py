@@ -1,0 +1,193 @@
+"""A training run from store to extracted network: `compseg train`."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from compseg_jax import __version__
+from compseg_jax.bundle import SegmentingModel, load_model, save_model
+from compseg_jax.check import check_table, refuse_problems
+from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
+from compseg_jax.dataset import Ordering, Samples, fit_scaling
+from compseg_jax.networks.build import build_network, count_parameters
+from compseg_jax.predict import predict_samples
+from compseg_jax.runtime import data_mesh
+from compseg_jax.scoring.threshold import PAPER_RULE, choose_threshold
+from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.store import Store
+from compseg_jax.training.checkpoint import Checkpoints
+from compseg_jax.training.loop import (
+    Interrupted,
+    Progress,
+    Run,
+    rounded_microbatch,
+    train_epochs,
+    write_config,
+)
+from compseg_jax.training.step import TrainState, init_train_state
+
+
+class RunError(ValueError):
+    """A run cannot be started as asked; the message says what stands in the way."""
+
+
+def train(config: Training) -> Path:
+    """Trains, extracts the network of the best validation epoch and returns its folder, ``out``/model.
+
+    Raises:
+      RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit.
+      TrainingError: when the loss is no longer finite.
+      Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
+    """
+    store = Store.open(config.data)
+    refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
+    _check_folder(config)
+    start = None if config.init_from is None else load_model(config.init_from)
+    if start is not None:
+        start.check_channels((1, 1, store.channels), store.wavenumbers_cm1)
+    mesh = data_mesh()
+    state = _initial_state(config, store, start, mesh)
+    print(_summary(config, store, state, mesh))
+    # A network that goes on from another one expects the scaling it was trained with.
+    scaling = fit_scaling(store, store.split("train")) if start is None else start.scaling
+    write_config(config.out, config)
+
+    supervised = config.objective.target == "reference"
+    samples = {name: Samples(store, store.split(name), scaling, supervised) for name in ("train", "val")}
+    run = Run.prepare(config, samples["train"], samples["val"], mesh)
+    progress = Progress(history=[])
+    with Checkpoints(config.out / "checkpoints") as checkpoints:
+        if config.resume:
+            state, saved = checkpoints.restore(state)
+            progress = Progress(**saved)
+        try:
+            progress = train_epochs(run, state, progress, checkpoints, config.out)
+        except Interrupted:
+            if progress.best_epoch:
+                _extract(config, store, scaling, state.plan.network, checkpoints, state, progress)
+            raise
+        return _extract(config, store, scaling, state.plan.network, checkpoints, state, progress)
+
+
+def _check_folder(config: Training) -> None:
+    has_run = (config.out / "checkpoints").is_dir()
+    if config.resume and not has_run:
+        raise RunError(
+            f"{config.out} holds no run to resume. Leave out --resume, or name its folder with --out."
+        )
+    if has_run and not config.resume:
+        raise RunError(
+            f"{config.out} holds a run already. Go on with it by --resume, or choose another --out."
+        )
+
+
+def _initial_state(config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh) -> TrainState:
+    labels = tuple(sample.label for sample in store.split("train"))
+    ordering = Ordering(labels, config.batch_size, config.seed, config.balance)
+    state = init_train_state(
+        jax.random.key(config.seed),
+        build_network(config.network, config.objective.n_maps),
+        store.channels,
+        objective=config.objective,
+        optimiser=config.optimiser,
+        n_steps=ordering.n_batches * config.epochs,
+        microbatch=rounded_microbatch(config, mesh),
+        augmentation=config.augment,
+    )
+    if start is None:
+        return state
+    own = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state.variables)
+    given = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), start.variables)
+    if own != given:
+        raise RunError(
+            f"{config.init_from} holds another network ({start.description['network']}); give the same --network, "
+            "--base, --depth and --pair as it was trained with."
+        )
+    return replace(state, variables=start.variables)
+
+
+def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> str:
+    counts = {name: len(store.split(name)) for name in ("train", "val")}
+    sample = store.samples[0]
+    return (
+        f"{config.recipe}: {config.network.network} with {count_parameters(state.variables):,} parameters on "
+        f"{counts['train']} training and {counts['val']} validation samples of "
+        f"{sample.height}×{sample.width}×{store.channels}, {mesh.size} {jax.devices()[0].platform} device(s)"
+    )
+
+
+def _extract(
+    config: Training,
+    store: Store,
+    scaling: Scaling,
+    network: Any,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    progress: Progress,
+) -> Path:
+    """Writes the network of the best validation epoch with all that is needed to use it."""
+    best, _ = checkpoints.restore(state, progress.best_step)
+    record = progress.history[progress.best_epoch - 1]
+    model = SegmentingModel(
+        network=network,
+        variables=jax.tree.map(jnp.asarray, best.variables),
+        scaling=scaling,
+        wavenumbers_cm1=store.wavenumbers_cm1,
+        threshold=PAPER_THRESHOLD,
+        background=store.background,
+        description={
+            "recipe": config.recipe,
+            "config": to_json(config),
+            "best_epoch": record,
+            "epochs_trained": len(progress.history),
+            "history": progress.history,
+            "parameters": count_parameters(best.variables),
+            "pixel_size_um": store.pixel_size_um,
+            "versions": versions(),
+        },
+    )
+    threshold, description = _threshold(config, model, store)
+    model = replace(
+        model, threshold=threshold, description={**model.description, "threshold_choice": description}
+    )
+    save_model(config.out / "model", model, config.network)
+    return config.out / "model"
+
+
+def _threshold(config: Training, model: SegmentingModel, store: Store) -> tuple[float, dict[str, Any]]:
+    if config.threshold == "paper":
+        return PAPER_THRESHOLD, {
+            "rule": PAPER_RULE,
+            "supported": True,
+            "interval": None,
+            "reason": "as asked for",
+        }
+    predictions = list(predict_samples(model, store, store.split("val")))
+    choice = choose_threshold(
+        [p.activation for p in predictions],
+        [p.tissue for p in predictions],
+        [p.sample.label for p in predictions],
+        groups=[p.sample.group for p in predictions],
+        seed=config.seed,
+    )
+    if not choice.supported:
+        print(f"threshold: {choice.rule}, because {choice.reason}")
+    return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "numpy", "scikit-learn")
+    return {
+        "compseg_jax": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

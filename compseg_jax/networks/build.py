@@ -1,0 +1,165 @@
+"""From a configuration to a Flax module, the project's own or the user's, and its pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from compseg_jax.config import Network
+from compseg_jax.networks.layers import ACTIVATIONS, KERNEL_SPREADS
+from compseg_jax.networks.segnet import SegNet
+from compseg_jax.networks.unet import UNet
+
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "segnet": SegNet}
+
+Variables = Mapping[str, Any]
+
+
+class NetworkError(ValueError):
+    """A network cannot be built or does not keep the signature (b, y, x, c) → (b, y, x, maps)."""
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """The class behind 'unet', 'segnet' or 'package.module:Class'.
+
+    Raises:
+      NetworkError: when there is no such class, or it is no Flax linen module.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    module_name, _, attribute = name.partition(":")
+    if not attribute:
+        raise NetworkError(
+            f"network {name!r}: expected one of {', '.join(NETWORKS)}, or package.module:Class for a Flax "
+            "linen module of your own."
+        )
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise NetworkError(
+            f"network {name!r} cannot be imported ({error}). Run from the folder that holds {module_name}, "
+            "or put it on PYTHONPATH."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise NetworkError(
+            f"network {name!r} is {found!r}; a class derived from flax.linen.Module is needed."
+        )
+    return found
+
+
+def build_network(config: Network, maps: int = 1) -> nn.Module:
+    """The module that a configuration describes, with ``maps`` logits a pixel.
+
+    A user's class is given those of ``maps`` and the configuration's fields that it declares; ``dtype``
+    stands for ``compute_dtype``.
+    """
+    cls = network_class(config.network)
+    values: dict[str, Any] = {
+        "maps": maps,
+        "base": config.base,
+        "depth": config.depth,
+        "activation": config.activation,
+        "kernel_init": config.kernel_init,
+        "head_bias": config.head_bias,
+        "dtype": jnp.dtype(config.compute_dtype).type,
+        "remat": config.remat,
+    }
+    declared = {field.name for field in dataclasses.fields(cls)}
+    if config.activation not in ACTIVATIONS:
+        raise NetworkError(f"activation {config.activation!r}: expected one of {', '.join(ACTIVATIONS)}.")
+    return cls(**{name: value for name, value in values.items() if name in declared})
+
+
+def init_variables(
+    network: nn.Module, key: PRNGKeyArray, channels: int, maps: int = 1, size: tuple[int, int] = (16, 16)
+) -> Variables:
+    """Random variables of ``network`` for cubes of ``channels`` channels.
+
+    Raises:
+      NetworkError: when the network does not return logits (b, y, x, maps).
+    """
+    cube = jnp.zeros((1, *size, channels), jnp.float32)
+    keys = {"params": key, "dropout": key}
+    try:
+        logits, _ = jax.eval_shape(lambda k: network.init_with_output(k, cube), keys)
+    except (TypeError, ValueError) as error:
+        raise NetworkError(
+            f"{type(network).__name__} does not take a cube of shape {cube.shape}: {error}"
+        ) from error
+    required = (1, *size, maps)
+    if getattr(logits, "shape", None) != required:
+        raise NetworkError(
+            f"{type(network).__name__} returns {getattr(logits, 'shape', type(logits))} for a cube of shape "
+            f"{cube.shape}; logits of shape {required} are required. Return one logit a pixel and map."
+        )
+    if not hasattr(network, "kernel_init"):
+        return jax.jit(lambda k: network.init(k, cube))(keys)
+    return _draw_at_once(network, keys, cube)
+
+
+def _draw_at_once(network: nn.Module, keys: dict[str, PRNGKeyArray], cube: Array) -> Variables:
+    """What ``network.init`` draws, with all kernels cut from one random vector.
+
+    XLA compiles every random array of ``init`` for about a second on CPU, a minute for the whole network; the
+    distributions are the same (tested).
+    """
+    shapes = jax.eval_shape(lambda k: network.init(k, cube), keys)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    is_kernel = [path[0].key == "params" and path[-1].key == "kernel" for path, _ in leaves]
+
+    @jax.jit
+    def other_leaves(k: dict[str, PRNGKeyArray]) -> list[Array]:
+        drawn = jax.tree.leaves(network.init(k, cube))
+        return [leaf for leaf, kernel in zip(drawn, is_kernel, strict=True) if not kernel]
+
+    spread, draw = KERNEL_SPREADS[network.kernel_init]
+    sizes = [leaf.size for (_, leaf), kernel in zip(leaves, is_kernel, strict=True) if kernel]
+    numbers = iter(np.split(np.asarray(draw(keys["params"], sum(sizes))), np.cumsum(sizes)[:-1]))
+    others = iter(other_leaves(keys))
+    values = []
+    for (_, leaf), kernel in zip(leaves, is_kernel, strict=True):
+        if not kernel:
+            values.append(next(others))
+            continue
+        field = math.prod(leaf.shape[:-2])
+        values.append(
+            jnp.asarray(
+                next(numbers).reshape(leaf.shape) * spread(field * leaf.shape[-2], field * leaf.shape[-1])
+            )
+        )
+    return jax.tree_util.tree_unflatten(structure, values)
+
+
+def apply_network(
+    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"]
+) -> Float[Array, "b y x maps"]:
+    """Logits of each pixel; a pure function of variables and cube, as used for validation and prediction."""
+    return network.apply(variables, cube)
+
+
+def apply_network_training(
+    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"], key: PRNGKeyArray
+) -> tuple[Float[Array, "b y x maps"], Variables]:
+    """Logits with ``train=True`` where the network declares it, and its updated collections."""
+    mutable = [name for name in variables if name != "params"]
+    options = {"train": True} if _takes_train(network) else {}
+    return network.apply(variables, cube, rngs={"dropout": key}, mutable=mutable, **options)
+
+
+def _takes_train(network: nn.Module) -> bool:
+    code = getattr(type(network).__call__, "__wrapped__", type(network).__call__).__code__
+    return "train" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def count_parameters(variables: Variables) -> int:
+    """Number of trained parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

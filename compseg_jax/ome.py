@@ -1,0 +1,87 @@
+"""What the zarr.json files of a store say: OME-NGFF 0.5 groups, and the arrays inside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OME_VERSION = "0.5"
+TILE = 32
+"""Edge in pixels of what is read at once: an inner chunk holds the whole spectra of one tile."""
+LARGEST_SHARD = 256
+"""Longest edge in pixels of a file of the store."""
+
+
+def image_group(name: str, pixel_size_um: float | None) -> dict[str, Any]:
+    """Group of a cube: one resolution level, array '0', axes (c, y, x)."""
+    return _group({"version": OME_VERSION, "multiscales": [_multiscale(name, "cyx", pixel_size_um)]})
+
+
+def labels_group(names: list[str]) -> dict[str, Any]:
+    """Group that lists the masks of an image."""
+    return _group({"version": OME_VERSION, "labels": names})
+
+
+def mask_group(name: str, pixel_size_um: float | None) -> dict[str, Any]:
+    """Group of a mask: a label image of the image two levels up, array '0', axes (y, x)."""
+    return _group(
+        {
+            "version": OME_VERSION,
+            "multiscales": [_multiscale(name, "yx", pixel_size_um)],
+            "image-label": {"source": {"image": "../../"}},
+        }
+    )
+
+
+def cube_array(shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Array (c, y, x), sharded; the bytes of a tile lie channel-last, as they are used."""
+    channels, height, width = shape
+    shard = [channels, *(min(-(-size // TILE) * TILE, LARGEST_SHARD) for size in (height, width))]
+    sharding = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [channels, TILE, TILE],
+            "codecs": [
+                {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "blosc", "configuration": {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}},
+            ],
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        },
+    }
+    return _array(shape, "float32", shard, [sharding], "cyx")
+
+
+def mask_array(shape: tuple[int, int]) -> dict[str, Any]:
+    """Array (y, x) of 0 and 1, in one chunk."""
+    codecs: list[dict[str, Any]] = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}]
+    return _array(shape, "uint8", list(shape), codecs, "yx")
+
+
+def _group(ome: dict[str, Any]) -> dict[str, Any]:
+    return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+
+
+def _multiscale(name: str, axes: str, pixel_size_um: float | None) -> dict[str, Any]:
+    unit = {} if pixel_size_um is None else {"unit": "micrometer"}
+    scale = [1.0 if axis == "c" or pixel_size_um is None else pixel_size_um for axis in axes]
+    return {
+        "name": name,
+        "axes": [
+            {"name": axis, "type": "channel"} if axis == "c" else {"name": axis, "type": "space", **unit}
+            for axis in axes
+        ],
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
+    }
+
+
+def _array(
+    shape: tuple[int, ...], data_type: str, chunk: list[int], codecs: list[dict[str, Any]], axes: str
+) -> dict[str, Any]:
+    return {
+        "shape": list(shape),
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "codecs": codecs,
+        "dimension_names": list(axes),
+        "fill_value": 0,
+    }

@@ -1,0 +1,142 @@
+"""Activation maps, masks and the layers of an overlay as PNG bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from compseg_jax.scoring.samples import SampleResult
+
+ACTIVATION_LOW, ACTIVATION_HIGH = (
+    (255, 194, 51),
+    (200, 30, 10),
+)  # amber to red, light to dark for the colour-blind
+SEGMENTATION = (232, 89, 12)
+OUTLINE = (0, 213, 255)  # cyan: opposite of amber and red for every kind of colour vision
+OUTLINE_EDGE = (10, 30, 40)
+ACTIVATION_LEVELS = 16
+LARGEST_OPACITY = 0.8
+LONGEST_SIDE_PX = 256
+SHEET_BYTES = 11_000_000
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Layers of one overlay as data URIs, from bottom to top; all cover the same field of view."""
+
+    preview: str
+    activation: str
+    segmentation: str
+    outline: str | None
+    """The outline of the reference; None where there is none to draw."""
+    aspect: float
+    """Width over height."""
+
+
+def activation_png(result: SampleResult) -> bytes:
+    """8-bit grey PNG of value·255, as in Schuhmacher et al. 2019; 0 outside the tissue."""
+    return _png(Image.fromarray(np.rint(result.predicted_activation() * 255).astype(np.uint8)))
+
+
+def mask_png(result: SampleResult, threshold: float) -> bytes:
+    """8-bit grey PNG of the segmentation: 255 above the threshold, else 0."""
+    return _png(Image.fromarray(result.predicted_mask(threshold).astype(np.uint8) * 255))
+
+
+def contact_sheet(
+    results: Sequence[SampleResult], threshold: float, *, max_bytes: int = SHEET_BYTES
+) -> list[Tile]:
+    """A tile for each sample, native size up to 256 px a side, less where all would exceed `max_bytes`."""
+    side = LONGEST_SIDE_PX
+    while True:
+        tiles = [_tile(result, threshold, side) for result in results]
+        size = sum(len(tile.preview) + len(tile.activation) + len(tile.segmentation) for tile in tiles)
+        size += sum(len(tile.outline or "") for tile in tiles)
+        if size <= max_bytes or side <= 16:
+            return tiles
+        side = max(16, min(side - 8, int(side * math.sqrt(max_bytes / size) * 0.95)))
+
+
+def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
+    y, x = result.activation.shape
+    scale = min(1.0, side / max(y, x))
+    size = (max(1, round(x * scale)), max(1, round(y * scale)))
+    luminance = (
+        result.preview if result.preview.ndim == 2 else result.preview @ np.array([0.299, 0.587, 0.114])
+    )
+    grey = Image.fromarray(np.rint(np.clip(np.nan_to_num(luminance), 0, 1) * 255).astype(np.uint8))
+    activation = np.asarray(Image.fromarray(result.predicted_activation()).resize(size, Image.Resampling.BOX))
+    levels = np.rint(activation * (ACTIVATION_LEVELS - 1)).astype(np.uint8)
+    mask = _resized(result.predicted_mask(threshold), size)
+    outline = None
+    if result.reference is not None and result.reference.any():
+        zoom = max(1, side // max(size))
+        outline = _data_uri(_outline_png(_resized(result.reference, size), zoom))
+    return Tile(
+        preview=_data_uri(_png(grey.resize(size, Image.Resampling.BOX))),
+        activation=_data_uri(_palette_png(levels, _activation_palette())),
+        segmentation=_data_uri(_palette_png(mask.astype(np.uint8), {1: (*SEGMENTATION, 150)})),
+        outline=outline,
+        aspect=x / y,
+    )
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
+
+
+def activation_colour(value: float) -> tuple[int, int, int, int]:
+    """RGBA, 0–255, that an activation in [0, 1] is drawn in on top of the grey preview."""
+    low, high = np.array(ACTIVATION_LOW), np.array(ACTIVATION_HIGH)
+    red, green, blue = (int(part) for part in np.rint(low + (high - low) * value))
+    return red, green, blue, round(255 * LARGEST_OPACITY * value)
+
+
+def _activation_palette() -> dict[int, tuple[int, int, int, int]]:
+    return {level: activation_colour(level / (ACTIVATION_LEVELS - 1)) for level in range(ACTIVATION_LEVELS)}
+
+
+def _outline_png(mask: np.ndarray, zoom: int) -> bytes:
+    """Inner edge of the mask, drawn `zoom` times finer than its pixels, with a dark line around it."""
+    fine = np.kron(mask, np.ones((zoom, zoom), np.bool_))
+    width = 2 if zoom > 1 else 1
+    line = fine & ~_eroded(fine, width)
+    edge = _eroded(~line, 1) ^ ~line
+    layers = np.where(line, 2, np.where(edge & ~fine, 1, 0)).astype(np.uint8)
+    return _palette_png(layers, {1: (*OUTLINE_EDGE, 150), 2: (*OUTLINE, 255)})
+
+
+def _eroded(mask: np.ndarray, times: int) -> np.ndarray:
+    for _ in range(times):
+        padded = np.pad(mask, 1, constant_values=True)
+        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask
+
+
+def _palette_png(index: np.ndarray, colours: Mapping[int, tuple[int, int, int, int]]) -> bytes:
+    """PNG of palette indices; an index without a colour is transparent."""
+    count = max(colours) + 1
+    rgba = [colours.get(i, (0, 0, 0, 0)) for i in range(count)]
+    image = Image.fromarray(index).convert("P")
+    image.putdata(index.ravel())
+    image.putpalette([part for colour in rgba for part in colour[:3]])
+    buffer = io.BytesIO()
+    bits = max(1, math.ceil(math.log2(count)))
+    image.save(buffer, "PNG", optimize=True, bits=bits, transparency=bytes(colour[3] for colour in rgba))
+    return buffer.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,81 @@
+"""Devices: the XLA flags that correct results need, and the mesh that training runs on.
+
+Importing this module does not import jax, so the flags can be set before jax chooses its backend.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+DATA_AXIS = "data"
+
+# Unknown flags abort XLA, so every flag is tied to the jaxlib releases that know it.
+# - ynn_fusion_type (empty = off): YNNPACK fusion computes wrong results in some programs of jaxlib 0.10.2
+#   (jax issue 39103).
+# - onednn_custom_call: with it oneDNN runs the convolutions of jaxlib 0.11 on CPU; no effect before.
+_FLAGS_BY_JAXLIB: dict[tuple[int, int], tuple[str, ...]] = {
+    (0, 10): ("--xla_cpu_experimental_ynn_fusion_type=",),
+    (0, 11): (
+        "--xla_cpu_experimental_ynn_fusion_type=",
+        "--xla_cpu_experimental_onednn_custom_call=true",
+    ),
+}
+
+
+def flags_for_jaxlib(jaxlib_version: str) -> tuple[str, ...]:
+    """The XLA flags this package needs with a jaxlib release, empty for releases it does not know."""
+    major, minor = (int(part) for part in jaxlib_version.split(".")[:2])
+    return _FLAGS_BY_JAXLIB.get((major, minor), ())
+
+
+def merged_flags(existing: str, wanted: tuple[str, ...]) -> str:
+    """``existing`` with those of ``wanted`` appended whose flag the user has not set already."""
+    taken = {flag.split("=")[0] for flag in existing.split()}
+    return " ".join([*existing.split(), *(flag for flag in wanted if flag.split("=")[0] not in taken)])
+
+
+def append_xla_flags() -> None:
+    """Appends this package's XLA flags to ``XLA_FLAGS``; warns when jax has already chosen its backend."""
+    try:
+        wanted = flags_for_jaxlib(version("jaxlib"))
+    except PackageNotFoundError:
+        return
+    existing = os.environ.get("XLA_FLAGS", "")
+    merged = merged_flags(existing, wanted)
+    if merged == " ".join(existing.split()):
+        return
+    if _backend_is_running():
+        warnings.warn(
+            "jax started before compseg_jax was imported, so the XLA flags that correct CPU results need "
+            f"({' '.join(wanted)}) have no effect. Import compseg_jax first, or set them in XLA_FLAGS.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return
+    os.environ["XLA_FLAGS"] = merged
+
+
+def _backend_is_running() -> bool:
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bool(bridge is not None and getattr(bridge, "_backends", None))
+
+
+def data_mesh(n_devices: int | None = None) -> Mesh:
+    """A mesh of one axis, ``data``, over all visible devices or the first ``n_devices`` of them."""
+    import jax
+
+    devices = jax.devices()
+    if n_devices is not None:
+        if not 1 <= n_devices <= len(devices):
+            raise ValueError(f"{n_devices} devices asked for; this machine shows {len(devices)}.")
+        devices = devices[:n_devices]
+    return jax.make_mesh(
+        (len(devices),), (DATA_AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
+    )

@@ -1,0 +1,65 @@
+"""Per-band standardisation, fitted on training tissue only and kept with the model.
+
+Raw absorbances leave the method at its starting loss (BUILD_NOTES.md): every band is brought to mean 0 and
+standard deviation 1 over the tissue of the training samples, and pixels outside the tissue become 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and standard deviation of each band over training tissue, both (c,) float32."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+
+    @classmethod
+    def fit(cls, samples: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scaling:
+        """Fits on (absorbance (y, x, c), tissue (y, x)) of the training samples, one at a time.
+
+        Counts, means and sums of squares are merged pairwise in float64 (Chan, Golub and LeVeque 1983), so
+        memory holds one sample. A band that never changes is only centred.
+
+        Raises:
+          ValueError: when no sample holds tissue.
+        """
+        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        for absorbance, tissue in samples:
+            pixels = absorbance[tissue].astype(np.float64)
+            if not len(pixels):
+                continue
+            n, pixel_mean = len(pixels), pixels.mean(axis=0)
+            shift = pixel_mean - mean
+            squares = (
+                squares + ((pixels - pixel_mean) ** 2).sum(axis=0) + shift**2 * (count * n / (count + n))
+            )
+            mean = mean + shift * (n / (count + n))
+            count += n
+        if not count:
+            raise ValueError(
+                "the training samples hold no tissue pixel: check the tissue masks with `compseg check`."
+            )
+        sd = np.sqrt(squares / count)
+        # Rounding alone gives a constant band of float32 values this much; below `tiny` XLA divides by zero.
+        constant = sd <= np.maximum(1e-7 * np.abs(mean), np.finfo(np.float32).tiny)
+        return cls(mean.astype(np.float32), np.where(constant, 1.0, sd).astype(np.float32))
+
+
+def standardise(
+    absorbance: Float[Array, "*b y x c"],
+    tissue: Bool[Array, "*b y x"],
+    mean: Float[Array, c],
+    sd: Float[Array, c],
+) -> Float[Array, "*b y x c"]:
+    """(absorbance − mean) / sd inside the tissue, 0 outside it; float32."""
+    shape = (1,) * (absorbance.ndim - 1) + (-1,)
+    scaled = (absorbance.astype(jnp.float32) - mean.reshape(shape)) / sd.reshape(shape)
+    return jnp.where(tissue[..., None], scaled, 0.0)

@@ -1,0 +1,124 @@
+"""Checkpoints of a run and parameter trees on disk; the only module that knows Orbax."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
+
+from compseg_jax.training.step import TrainState
+
+
+class CheckpointError(ValueError):
+    """There is no checkpoint to go on from, or it belongs to another run."""
+
+
+class Checkpoints:
+    """The latest checkpoint of a run and the best by validation loss; saved in the background, atomically.
+
+    A checkpoint is named after the number of steps done and holds the arrays of the training state and the
+    run's progress (JSON). Use as a context manager: leaving it waits for what is still being written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        best = managers.BestN(get_metric_fn=lambda metrics: metrics["rank"], reverse=True, n=1)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(1), best]),
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,
+        )
+        self.folder = folder.resolve()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def save(self, state: TrainState, progress: dict[str, Any], *, best_loss: float | None = None) -> None:
+        """Saves a state in the background; ``best_loss`` is given when it is the best so far."""
+        # Only a new best carries a finite rank, so the best is never lost to a tie or a later, worse state.
+        rank = math.inf if best_loss is None else best_loss
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(_arrays(state)), progress=ocp.args.JsonSave(progress)
+            ),
+            metrics={"rank": rank},
+            force=True,
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """Steps done at the latest checkpoint; None where there is none."""
+        self._manager.wait_until_finished()
+        return self._manager.latest_step()
+
+    def restore(self, like: TrainState, step: int | None = None) -> tuple[TrainState, dict[str, Any]]:
+        """The state and progress saved at ``step`` (the latest when None); ``like`` gives shapes and plan.
+
+        Raises:
+          CheckpointError: when there is no checkpoint, or its arrays have other shapes.
+        """
+        step = self.latest_step if step is None else step
+        if step is None:
+            raise CheckpointError(f"{self.folder} holds no checkpoint. Start the run without --resume.")
+        self._manager.wait_until_finished()
+        shapes = jax.eval_shape(lambda: _arrays(like))
+        try:
+            saved = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(shapes), progress=ocp.args.JsonRestore()
+                ),
+            )
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.folder}/{step} does not fit the network asked for ({error}). Resume with the options "
+                "the run was started with, or start a new run."
+            ) from error
+        arrays = jax.tree.map(jnp.asarray, saved["state"])
+        return replace(like, **arrays), saved["progress"]
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in ("step", "seed", "variables", "moments")}
+
+
+def save_tree(folder: Path, tree: Any) -> None:
+    """Writes a tree of arrays as a standard Orbax checkpoint; ``folder`` must not exist."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.resolve(), tree)
+
+
+def restore_tree(folder: Path) -> Any:
+    """The tree of arrays that :func:`save_tree` wrote, on the default device.
+
+    Raises:
+      CheckpointError: when it is missing or damaged.
+    """
+    if not (folder / "_METADATA").is_file():
+        raise CheckpointError(
+            f"{folder}: no parameters found there. Give the RUN/model folder of a finished run."
+        )
+    one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            metadata = checkpointer.metadata(folder.resolve()).item_metadata.tree
+            target = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device), metadata
+            )
+            return checkpointer.restore(folder.resolve(), target)
+    except (FileNotFoundError, ValueError) as error:
+        raise CheckpointError(f"{folder} cannot be restored ({error}). Extract the model again.") from error

@@ -1,0 +1,90 @@
+"""What a training run tells: the terminal, log.jsonl and, when asked, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINES_WITHOUT_A_TERMINAL = 20
+
+
+class RunReporter:
+    """Progress of a run, one record an epoch; use as a context manager.
+
+    In a terminal a bar shows the epoch, loss, validation loss, samples a second and the time left; elsewhere
+    some twenty lines are printed. ``log.jsonl`` is always written.
+    """
+
+    def __init__(
+        self, folder: Path, n_epochs: int, history: list[dict[str, Any]], *, tensorboard: bool
+    ) -> None:
+        self._console = Console()
+        self._n_epochs = n_epochs
+        self._log = folder / "log.jsonl"
+        # A resumed run continues its log exactly where the checkpoint stands.
+        self._log.write_text("".join(json.dumps(record) + "\n" for record in history))
+        self._bar = Progress(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=n_epochs, completed=len(history), numbers="")
+        self._events = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
+
+    def __enter__(self) -> RunReporter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if self._events is not None:
+            self._events.close()
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def within_epoch(self, share: float, epoch: int) -> None:
+        """Moves the bar within an epoch; ``share`` is the part of its steps done."""
+        self._bar.update(self._task, completed=epoch - 1 + share)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Records an epoch: its number, losses, rate and whether it is the best so far."""
+        with self._log.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        best = " *" if record["is_best"] else ""
+        losses = f"loss {record['loss']:.4f}  val {record['val_loss']:.4f}{best}"
+        numbers = f"{losses}  {record['samples_per_s']:.0f} samples/s"
+        self._bar.update(self._task, completed=record["epoch"], numbers=numbers)
+        every = max(1, math.ceil(self._n_epochs / LINES_WITHOUT_A_TERMINAL))
+        if not self._console.is_terminal and (
+            record["epoch"] % every == 0 or record["epoch"] == self._n_epochs
+        ):
+            self.say(f"epoch {record['epoch']:>4}/{self._n_epochs}  {numbers}")
+        if self._events is not None:
+            for name in ("loss", "val_loss", "gradient_norm", "samples_per_s"):
+                self._events.add_scalar(name, record[name], record["epoch"])
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "--tensorboard needs the extra 'tensorboard': pip install 'compseg-jax[tensorboard]', or leave it out; "
+            "log.jsonl holds the same numbers."
+        ) from error
+    return SummaryWriter(str(folder))

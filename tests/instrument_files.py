@@ -1,0 +1,213 @@
+"""Writes small files of the instrument formats for the tests, straight from the documented layouts."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+ENVI_TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
+
+
+def sample(
+    height: int = 3, width: int = 4, channels: int = 9, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 cube (y, x, c) of positive values and its descending axis in cm⁻¹."""
+    values = np.random.default_rng(seed).uniform(0.1, 2, (height, width, channels)).astype(np.float32)
+    return values, 1800 - 4.0 * np.arange(channels)
+
+
+def envi(
+    folder: Path,
+    values: np.ndarray,
+    axis: np.ndarray | None,
+    *,
+    interleave: str = "bsq",
+    kind: int = 4,
+    big_endian: bool = False,
+    unit: str | None = "Wavenumber",
+    offset: int = 7,
+) -> Path:
+    order = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
+    stored = values.transpose(order).astype((">" if big_endian else "<") + ENVI_TYPES[kind])
+    (folder / "cube.dat").write_bytes(b"\1" * offset + stored.tobytes())
+    lines = [
+        "ENVI",
+        f"samples = {values.shape[1]}",
+        f"lines = {values.shape[0]}",
+        f"bands = {values.shape[2]}",
+        f"header offset = {offset}",
+        f"data type = {kind}",
+        f"interleave = {interleave}",
+        f"byte order = {int(big_endian)}",
+    ]
+    if axis is not None:
+        lines.append("wavelength = {\n " + ",\n ".join(f"{value:.6f}" for value in axis) + "}")
+    if unit is not None:
+        lines.append(f"wavelength units = {unit}")
+    (folder / "cube.hdr").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "cube.hdr"
+
+
+def agilent_parameters(
+    path: Path, separation: float, first: int, points: int, edge: int, aggregated: int
+) -> None:
+    content = bytearray(2400)
+    content[:8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    struct.pack_into("<d", content, 2216, separation)
+    struct.pack_into("<i", content, 2228, first)
+    struct.pack_into("<i", content, 2236, points)
+    for name, text in (
+        (b"Effective Laser Wavenumber", f"{separation * 4096:.4f}"),
+        (b"FPA Size X", f"{edge * aggregated}"),
+        (b"PixelAggregationSize", f"{aggregated}"),
+    ):
+        words = (4, 1, 4, 2, 4, 4, 4, len(text), 4, len(text), len(text))
+        content += name + struct.pack("<11i", *words) + text.encode() + struct.pack("<i", 4)
+    content += b"FPA Pixel Size" + bytes(20) + b"1.00" + bytes(12) + struct.pack("<d", 5.5)
+    path.write_bytes(bytes(content))
+
+
+def agilent_tile(path: Path, values: np.ndarray) -> None:
+    path.write_bytes(bytes(255 * 4) + values.transpose(2, 0, 1).astype("<f4").tobytes())
+
+
+def agilent_mosaic(folder: Path, values: np.ndarray, edge: int, separation: float = 3.75) -> Path:
+    rows, columns = values.shape[0] // edge, values.shape[1] // edge
+    for row in range(rows):
+        for column in range(columns):
+            name = f"Scan_{column:04d}_{rows - 1 - row:04d}.dmd"
+            tile = values[row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
+            agilent_tile(folder / name, tile)
+    agilent_parameters(folder / "scan.dmt", separation, 256, values.shape[2], edge, 2)
+    return folder / "scan.dmt"
+
+
+def fsm(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    height, width, points = values.shape
+    step = axis[1] - axis[0]
+    body = struct.pack("<h", 5) + b"Image"
+    body += struct.pack("<10d", 25, 25, step, axis[0], axis[-1], 0, 0, 100, 200, axis[0])
+    body += struct.pack("<3i", width, height, points)
+    for text in (b"Y - micrometers", b"X - micrometers", b"cm-1", b"A"):
+        body += struct.pack("<H", len(text)) + text
+    content = b"PEPEDataSet - 4DConst3DInterval".ljust(44, b"\0") + struct.pack("<Hi", 5100, len(body)) + body
+    for spectrum in values.reshape(-1, points):
+        content += struct.pack("<Hi", 5105, 4 * points) + spectrum.astype("<f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def sp(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    members = b""
+    for number, code, body in (
+        (35698, 0x751D, struct.pack("<2d", axis[0], axis[-1])),
+        (35700, 0x751B, struct.pack("<d", axis[1] - axis[0])),
+        (35701, 0x752B, struct.pack("<i", axis.size)),
+        (35703, 0x7523, struct.pack("<H", 4) + b"cm-1"),
+        (35704, 0x7523, struct.pack("<H", 1) + b"A"),
+        (35708, 0x7516, struct.pack("<i", 8 * axis.size) + values.astype("<f8").tobytes()),
+    ):
+        members += struct.pack("<HiH", number, len(body) + 2, code) + body
+    title = b"PEPE2D constant interval DataSet file".ljust(44, b"\0")
+    path.write_bytes(title + struct.pack("<Hi", 120, len(members)) + members)
+    return path
+
+
+def _opus_parameters(values: dict[str, int | float | str]) -> bytes:
+    content = b""
+    for name, value in values.items():
+        if isinstance(value, int):
+            kind, body = 0, struct.pack("<i", value)
+        elif isinstance(value, float):
+            kind, body = 1, struct.pack("<d", value)
+        else:
+            kind, body = 2, value.encode().ljust(len(value) + 2 - len(value) % 2, b"\0")
+        content += name.encode() + b"\0" + struct.pack("<2H", kind, len(body) // 2) + body
+    content += b"END\0" + bytes(4)
+    return content + bytes(-len(content) % 4)
+
+
+def opus(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    """An OPUS file: a single spectrum for values of shape (c,), an image for (y, x, c)."""
+    parameters: dict[str, int | float | str] = {
+        "DPF": 1,
+        "NPT": axis.size,
+        "FXV": float(axis[0]),
+        "LXV": float(axis[-1]),
+        "CSF": 1.0,
+        "MXY": float(values.max()),
+        "MNY": float(values.min()),
+        "DXU": "WN",
+    }
+    kind = 0b1111 | 4 << 10
+    if values.ndim == 3:
+        height, width, points = values.shape
+        kind |= 2 << 19
+        parameters |= {"NPX": width, "NPY": height}
+        table = struct.pack("<2i", 0, height * width - 1)
+        body = struct.pack("<6i", 0, height * width, 24 + len(table), 4 * points, 152, 1) + table
+        for spectrum in values.reshape(-1, points):
+            body += spectrum.astype("<f4").tobytes() + bytes(152)
+    else:
+        body = values.astype("<f4").tobytes()
+    # As instruments do, the parameters of the single-channel spectrum stand beside those of the result.
+    single = {name: parameters[name] for name in ("DPF", "NPT", "FXV", "LXV", "DXU")}
+    blocks = (
+        (kind, body),
+        (kind | 1 << 4, _opus_parameters(parameters)),
+        (0b0111 | 1 << 4 | 1 << 10, _opus_parameters(single)),
+    )
+    at = 24 + 12 * 4
+    directory, content = b"", b""
+    for code, block in blocks:
+        directory += struct.pack("<3i", code, len(block) // 4, at + len(content))
+        content += block
+    header = b"\x0a\x0a\xfe\xfe" + struct.pack("<d3i", 920622.0, 24, 4, len(blocks))
+    path.write_bytes(header + directory.ljust(48, b"\0") + content)
+    return path
+
+
+def wdf(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    """A .wdf file with spectra of shape (n, c)."""
+    header = bytearray(512)
+    struct.pack_into("<4sIQ", header, 0, b"WDF1", 1, 512)
+    struct.pack_into("<IQQ", header, 60, values.shape[1], values.shape[0], values.shape[0])
+    struct.pack_into("<I", header, 88, values.shape[1])
+    content = bytes(header)
+    for name, body in (
+        (b"DATA", values.astype("<f4").tobytes()),
+        (b"XLST", struct.pack("<2I", 1, 1) + axis.astype("<f4").tobytes()),
+    ):
+        content += struct.pack("<4sIQ", name, 0, 16 + len(body)) + body
+    path.write_bytes(content)
+    return path
+
+
+def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    import h5py
+
+    height, width, channels = values.shape
+    rows, columns = np.divmod(np.arange(height * width), width)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("Measurement_000")
+        group.create_group("Channel_000").create_dataset("Raw_Data", data=values.reshape(-1, channels))
+        group["Position_Indices"] = np.stack((columns, rows), 1).astype(np.uint32)
+        group["Position_Values"] = np.stack((2.0 * columns, 2.0 * rows), 1).astype(np.float32)
+        group["Spectroscopic_Values"] = axis[np.newaxis].astype(np.float32)
+        group["Spectroscopic_Values"].attrs["units"] = np.array([b"c", b"m", b"-", b"1"])
+        group.attrs["RangeXPoints"], group.attrs["RangeYPoints"] = np.array([width]), np.array([height])
+    return path
+
+
+def mat73(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """A MATLAB 7.3 file: HDF5 behind 512 bytes, axes turned round."""
+    import h5py
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in arrays.items():
+            file[name] = values.T
+    with path.open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file".ljust(512, b" "))
+    return path

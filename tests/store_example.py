@@ -1,0 +1,48 @@
+"""Small stores for tests: non-square, of different sizes, mostly background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from compseg_jax.store import SPLITS, Sample, Store
+from compseg_jax.store_writer import StoreWriter
+
+SIZES = ((12, 20), (7, 9), (16, 5))
+CHANNELS = 3
+WAVENUMBERS_CM1 = np.array([1700.25, 1650.0, 1100.5])
+
+
+def sample_arrays(size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Absorbance (y, x, c), tissue and reference mask (y, x) of one sample."""
+    rng = np.random.default_rng(seed)
+    tissue = np.zeros(size, bool)
+    tissue[1:5, 2:4] = True
+    absorbance = rng.normal(5.0, 2.0, (*size, CHANNELS)).astype(np.float32) * tissue[..., None]
+    return absorbance, tissue, tissue & (rng.uniform(size=size) < 0.5)
+
+
+def write_store(
+    path: Path, *, sizes: Sequence[tuple[int, int]] = SIZES, splits: Sequence[str] = SPLITS
+) -> Store:
+    """A store with a healthy and a diseased sample of each size in each split; only the latter has a mask."""
+    writer = StoreWriter(
+        path,
+        channels=CHANNELS,
+        wavenumbers_cm1=WAVENUMBERS_CM1,
+        pixel_size_um=5.5,
+        background="zero",
+        created_by="a test",
+    )
+    with writer:
+        number = 0
+        for split in splits:
+            for size in sizes:
+                for label in (0, 1):
+                    absorbance, tissue, reference = sample_arrays(size, number)
+                    sample = Sample(f"s{number}", label, split, f"p{number}", *size, label == 1, "made")
+                    writer.add(sample, absorbance, tissue, reference if label else None)
+                    number += 1
+    return Store.open(path)

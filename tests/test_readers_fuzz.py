@@ -1,0 +1,218 @@
+"""Damaged files: cut at many places, bytes changed; the right shape and axis come back, or a CubeError.
+
+A changed value cannot be seen, and so does not count; nor can the pixel count in a JPEG header or the
+`shape` of a zarr array, which nothing else there repeats: of these only cuts and the chunks are tried.
+A text table does not state its rows: one that is cut may come back shorter, never with another axis.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import instrument_files as files
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from compseg_jax.spectra.cube import CubeError
+from compseg_jax.spectra.readers import read, read_spectra
+
+CHANGES_PER_FILE = 90
+SECONDS_PER_READ = 5
+# Far above what any file here holds, far below what a forged size would ask for.
+MEMORY_GROWTH_BYTES = 100 << 20
+
+
+class StillReading(BaseException):
+    """No `Exception`, which a library might swallow."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A good file (or several that belong together), the one opened, and those that are damaged."""
+
+    opened: Path
+    damaged: tuple[Path, ...]
+    reader: Callable = read
+    flips: bool = True
+    rows_may_be_missing: bool = False
+
+
+def _written(kind: str, folder: Path) -> Sample:
+    values, axis = files.sample(4, 4, 12)
+    if kind in ("png", "tif", "stack.tif", "jpg"):
+        path = folder / f"a.{kind}"
+        image = np.round(values[:, :, :3] * 100).astype(np.uint8)
+        if kind == "stack.tif":
+            tifffile.imwrite(path, np.moveaxis(values, 2, 0), photometric="minisblack")
+        else:
+            Image.fromarray(image).save(path)
+        return Sample(path, (path,), flips=kind != "jpg")
+    if kind in ("npy", "npz"):
+        path = folder / f"a.{kind}"
+        if kind == "npy":
+            np.save(path, values)
+        else:
+            np.savez(path, absorbance=values, wavenumbers_cm1=axis)
+        return Sample(path, (path,))
+    if kind == "envi":
+        path = files.envi(folder, values, axis)
+        return Sample(path, (path, path.with_suffix(".dat")))
+    if kind in ("tile", "mosaic"):
+        files.envi(folder, values, 3.75 * (256 + np.arange(12)))
+        (folder / "cube.dat").unlink()
+        if kind == "mosaic":
+            (folder / "cube.hdr").rename(folder / "scan.hdr")
+            path = files.agilent_mosaic(folder, values, edge=2)
+            return Sample(path, (path, folder / "Scan_0001_0000.dmd"))
+        files.agilent_tile(folder / "cube.dat", values)
+        files.agilent_parameters(folder / "cube.bsp", 3.75, 256, 12, 4, 2)
+        return Sample(folder / "cube.dat", (folder / "cube.dat", folder / "cube.bsp"))
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr")
+        array = zarr.create_array(str(folder / "a.zarr"), data=values, chunks=(2, 4, 12))
+        array.attrs["wavenumbers_cm1"] = axis.tolist()
+        chunk = next(path for path in (folder / "a.zarr").rglob("*") if path.is_file() and path.suffix == "")
+        return Sample(folder / "a.zarr", (chunk,))
+    if kind in ("h5", "mat73", "ptir"):
+        h5py = pytest.importorskip("h5py")
+        path = folder / f"a.{kind.replace('73', '')}"
+        if kind == "h5":
+            with h5py.File(path, "w") as file:
+                file.create_dataset("absorbance", data=values, compression="gzip", chunks=(2, 4, 12))
+                file["wavenumbers"] = axis
+        else:
+            files.ptir(path, values, axis) if kind == "ptir" else files.mat73(path, {"c": values, "wn": axis})
+        return Sample(path, (path,))
+    if kind in ("mat5", "mat5z"):
+        io = pytest.importorskip("scipy.io")
+        io.savemat(folder / "a.mat", {"c": values, "wn": axis}, do_compression=kind == "mat5z")
+        return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind == "csv":
+        rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
+        (folder / "a.csv").write_text("\n".join(rows) + "\n")
+        return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    writer, suffix, reader, part = {
+        "fsm": (files.fsm, "fsm", read, values),
+        "opus map": (files.opus, "0", read, values),
+        "opus": (files.opus, "1", read_spectra, values[0, 0]),
+        "sp": (files.sp, "sp", read_spectra, values[0, 0]),
+        "wdf": (files.wdf, "wdf", read_spectra, values[0]),
+    }[kind]
+    path = writer(folder / f"a.{suffix}", part, axis)
+    return Sample(path, (path,), reader)
+
+
+WRITTEN = (
+    *(
+        "png",
+        "jpg",
+        "tif",
+        "stack.tif",
+        "npy",
+        "npz",
+        "envi",
+        "tile",
+        "mosaic",
+        "zarr",
+        "h5",
+        "mat73",
+        "ptir",
+    ),
+    *("mat5", "mat5z", "csv", "fsm", "opus", "opus map", "sp", "wdf"),
+)
+_AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
+# Files that belong together, the one opened first; how many of them are damaged; the reader.
+REAL = {
+    "envi": (["envi/4_noimage_agg256.hdr", "envi/4_noimage_agg256.dat"], 2, read),
+    "agilent tile": ([f"agilent/4_noimage_agg256.{end}" for end in ("dat", "bsp", "hdr")], 2, read),
+    "agilent mosaic": (
+        [f"{_AGILENT}.dmt", f"{_TILES}0.dmd", f"{_TILES}1.dmd", f"{_AGILENT}.hdr"],
+        2,
+        read,
+    ),
+    "fsm": (["perkinelmer_fsm/4x4_pixel_PE_image.fsm"], 1, read),
+    "sp": (["perkinelmer_fsm/single_PE_spectrum.sp"], 1, read_spectra),
+    "ptir": (["photothermal_ptir_hdf5/Hyper_Sample.ptir"], 1, read),
+    "witec": (["mat_witec_raman/3D THP1 map 001 L5 (B+R) (Sub BG).mat"], 1, read),
+    "opus": (["bruker_opus/peach_juice.0"], 1, read_spectra),
+    "wdf": (["renishaw_wdf/sp.wdf"], 1, read_spectra),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_damage_to_a_written_file(tmp_path, kind):
+    _damage(_written(kind, tmp_path), seed=len(kind))
+
+
+@pytest.mark.parametrize("kind", list(REAL))
+def test_damage_to_an_instrument_file(tmp_path, shared_data, kind):
+    names, damaged, reader = REAL[kind]
+    if kind == "ptir":
+        pytest.importorskip("h5py")
+    for name in names:
+        shutil.copyfile(shared_data / "formats" / name, tmp_path / Path(name).name)
+    paths = [tmp_path / Path(name).name for name in names]
+    _damage(Sample(paths[0], tuple(paths[:damaged]), reader), seed=len(kind))
+
+
+def _damage(sample: Sample, seed: int) -> None:
+    whole = sample.reader(sample.opened)
+    shape = whole.absorbance.shape
+    axis = None if whole.wavenumbers_cm1 is None else whole.wavenumbers_cm1.copy()
+    del whole
+    signal.signal(signal.SIGALRM, _give_up)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused = 0
+    for path in sample.damaged:
+        content = path.read_bytes()
+        for what, changed in _changes(content, random.Random(seed), flips=sample.flips):
+            # A new file, for the old one may still be mapped.
+            path.unlink()
+            path.write_bytes(changed)
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_READ, 1)
+            try:
+                found = sample.reader(sample.opened)
+            except CubeError:
+                refused += 1
+                continue
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            found_shape = found.absorbance.shape
+            if sample.rows_may_be_missing and 0 < found_shape[0] < shape[0]:
+                found_shape = (shape[0], *found_shape[1:])
+            assert found_shape == shape, f"{path.name}, {what}: shape {found_shape}, not {shape}"
+            if axis is not None:
+                tolerance = 0.03 * abs(axis[1] - axis[0])
+                np.testing.assert_allclose(
+                    found.wavenumbers_cm1, axis, rtol=0, atol=tolerance, err_msg=f"{path.name}, {what}"
+                )
+        path.unlink()
+        path.write_bytes(content)
+    assert refused >= CHANGES_PER_FILE // 3
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * 1024 < MEMORY_GROWTH_BYTES
+
+
+def _give_up(number: int, frame: object) -> None:
+    raise StillReading(f"still reading after {SECONDS_PER_READ} s")
+
+
+def _changes(content: bytes, choose: random.Random, *, flips: bool) -> Iterator[tuple[str, bytes]]:
+    """Cuts all over the file, most of them early; changed bytes, most of them in its first 4 KiB."""
+    yield "cut to nothing", b""
+    for _ in range(CHANGES_PER_FILE // 2):
+        at = int(len(content) * choose.random() ** choose.choice((1, 4)))
+        yield f"cut at {at}", content[:at]
+    for _ in range(CHANGES_PER_FILE // 2 if flips else 0):
+        at = choose.randrange(min(len(content), 4096) if choose.random() < 0.7 else len(content))
+        value = choose.choice((0, 255, content[at] ^ 1 << choose.randrange(8)))
+        changed = content[:at] + bytes([value]) + content[at + 1 :]
+        yield f"byte {at} from {content[at]} to {value}", changed
