@@ -38,9 +38,11 @@ class ModelError(ValueError):
     """A model is missing or damaged, or does not fit the cube it is given."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SegmentingModel:
     """An extracted network: call it with a cube, get its activation map.
+
+    It can be passed to ``jax.jit``, ``jax.vmap`` and ``jax.grad`` like any function.
 
     Attributes:
       network: Flax module.

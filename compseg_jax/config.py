@@ -106,7 +106,7 @@ class Training:
     objective: Objective = field(default_factory=Objective)
     network: Network = field(default_factory=Network)
     optimiser: Optimiser = field(default_factory=Optimiser)
-    epochs: int = 100
+    epochs: int = 60
     """Passes over the training samples."""
     batch_size: int = 7
     """Samples a step."""
@@ -143,10 +143,10 @@ class Training:
 RECIPES: dict[str, Training] = {
     "default": Training(
         recipe="default",
-        objective=Objective(error="one_sided", pooling="tissue"),
-        network=Network(base=16, head_bias=-3.0),
+        objective=Objective(alpha=0.2, error="cross_entropy", pooling="tissue"),
+        network=Network(base=16, depth=1, head_bias=-3.0),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
-        epochs=100,
+        epochs=60,
         augment="dihedral",
     ),
     "paper2019": Training(
@@ -160,11 +160,10 @@ RECIPES: dict[str, Training] = {
     "supervised": Training(
         recipe="supervised",
         objective=Objective(target="reference", pooling="tissue"),
-        network=Network(base=16, head_bias=-3.0),
+        network=Network(base=16, depth=2, activation="relu", kernel_init="he_normal", head_bias=-3.0),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
-        epochs=100,
+        epochs=60,
         augment="dihedral",
-        threshold="paper",
     ),
 }
 

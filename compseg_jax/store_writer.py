@@ -8,8 +8,10 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
+import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,9 +45,6 @@ class StoreWriter:
         self._staging = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}")
         self._new_parents: list[Path] = []
         self._samples: dict[str, Sample] = {}
-        # Ctrl-C reaches the main thread only: what a thread of its own has begun can be waited for, while
-        # TensorStore would put files back into a folder that is being removed.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compseg-store")
         self._channels = channels
         self._pixel_size_um = pixel_size_um
         self._description = {
@@ -60,8 +59,7 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         self._new_parents = [folder for folder in self.path.absolute().parents if not folder.exists()]
-        # The first job starts the thread; Ctrl-C while it starts would leave a thread nobody waits for.
-        self._thread.submit((self._staging / "cubes").mkdir, parents=True).result()
+        (self._staging / "cubes").mkdir(parents=True)
         return self
 
     def add(
@@ -78,7 +76,8 @@ class StoreWriter:
         """
         masks = {"tissue": tissue} if reference is None else {"tissue": tissue, "reference": reference}
         self._check(sample, absorbance, masks)
-        self._thread.submit(self._write, sample, absorbance, masks).result()
+        with _interrupted_afterwards():
+            self._write(sample, absorbance, masks)
         self._samples[sample.id] = sample
 
     def _write(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
@@ -109,9 +108,9 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._thread.shutdown(cancel_futures=True)
-            if kind is None:
-                self._finish()
+            with _interrupted_afterwards():
+                if kind is None:
+                    self._finish()
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
             for folder in self._new_parents:
@@ -129,6 +128,23 @@ class StoreWriter:
         if hasattr(os, "sync"):
             os.sync()
         self._staging.rename(self.path)
+
+
+@contextlib.contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block: TensorStore goes on with a write that nobody waits for any
+    more, and would put files back into a folder that is being removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C reaches the main thread only
+        return
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if received:
+            signal.raise_signal(signal.SIGINT)
 
 
 def refuse_existing(path: Path) -> None:

@@ -114,7 +114,7 @@ def read_table(table: Path, options: IngestOptions) -> list[Row]:
         except IngestError as problem:
             problems.append(str(problem))
         sample_id = (row["id"] or "").strip()
-        if sample_id in seen:
+        if sample_id and sample_id in seen:
             problems.append(
                 f"row {line}: id {sample_id!r} was used in row {seen[sample_id]} already; make it unique."
             )

@@ -177,7 +177,7 @@ def test_nothing_is_left_after_an_error(tmp_path: Path, error: type[BaseExceptio
 
 def test_nothing_is_left_after_ctrl_c_at_any_moment(tmp_path: Path) -> None:
     def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     cube = np.random.default_rng(0).normal(size=(128, 128, 64)).astype(np.float32)
     tissue = np.ones((128, 128), bool)

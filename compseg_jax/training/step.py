@@ -67,6 +67,17 @@ class TrainState:
     plan: Plan = field(metadata={"static": True})
 
 
+def _cosine_with_warm_up(peak: float, n_steps: int) -> optax.Schedule:
+    rise = max(1.0, WARM_UP_SHARE * n_steps)
+
+    def rate(step: Int[Array, ""]) -> Float[Array, ""]:
+        done = step.astype(jnp.float32)
+        fall = jnp.clip((done - rise) / max(n_steps - rise, 1.0), 0.0, 1.0)
+        return peak * jnp.minimum(done / rise, 0.5 * (1.0 + jnp.cos(jnp.pi * fall)))
+
+    return rate
+
+
 def make_optimiser(optimiser: Optimiser, n_steps: int) -> optax.GradientTransformation:
     """RMSprop as a configuration spells it.
 
@@ -76,8 +87,7 @@ def make_optimiser(optimiser: Optimiser, n_steps: int) -> optax.GradientTransfor
     """
     rate: float | optax.Schedule = optimiser.learning_rate
     if optimiser.schedule == "cosine":
-        rise = max(1, round(WARM_UP_SHARE * n_steps))
-        rate = optax.warmup_cosine_decay_schedule(0.0, optimiser.learning_rate, rise, max(n_steps, rise + 1))
+        rate = _cosine_with_warm_up(optimiser.learning_rate, n_steps)
     keras = optimiser.rmsprop == "keras"
     rmsprop = optax.rmsprop(
         rate,

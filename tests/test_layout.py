@@ -1,0 +1,132 @@
+"""The shape of the house: data moves left to right, imports are cheap, flags are set and take effect."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import compseg_jax
+from compseg_jax.runtime import flags_for_jaxlib, merged_flags
+
+PACKAGE = Path(compseg_jax.__file__).parent
+ORDER = [
+    "runtime", "config", "spectra.cube", "spectra", "splits", "store", "store_writer", "table", "ingest", "simulate",
+    "check", "batch", "dataset", "networks", "objective", "scoring", "training", "bundle", "predict", "report",
+    "experiment", "evaluation", "cli",
+]  # fmt: skip
+LARGEST_FILE_LINES = 300
+
+
+def room(module: str) -> int:
+    """Position of a module in the direction of data; its longest matching prefix counts."""
+    matches = [name for name in ORDER if module == name or module.startswith(name + ".")]
+    assert matches, f"{module} belongs to no room; add it to ORDER where its data comes from"
+    return ORDER.index(max(matches, key=len))
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if name != "__init__":
+            yield name, path
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("compseg_jax."):
+            yield node.module.removeprefix("compseg_jax.")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("compseg_jax."):
+                    yield alias.name.removeprefix("compseg_jax.")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), list(modules()), ids=lambda value: str(value) if isinstance(value, str) else ""
+)
+def test_a_module_imports_from_its_left_only(name, path):
+    for imported in imports(path):
+        assert room(imported) <= room(name), f"{name} imports {imported}, which lies to its right"
+
+
+def test_config_and_cube_import_nothing_of_ours():
+    for name in ("config.py", "spectra/cube.py"):
+        assert not list(imports(PACKAGE / name))
+
+
+@pytest.mark.parametrize(
+    ("library", "home"),
+    [("flax", "networks"), ("optax", "training/step.py"), ("orbax", "training/checkpoint.py"),
+     ("tensorstore", "store"), ("matplotlib", "report")],
+)  # fmt: skip
+def test_each_library_has_one_home(library, home):
+    allowed_types = {"bundle.py", "training/step.py"} if library == "flax" else set()
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        if place.startswith(home) or place in allowed_types:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(n == library or n.startswith(library + ".") for n in names), (
+                f"{place} imports {library}"
+            )
+
+
+def test_files_stay_readable():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= LARGEST_FILE_LINES, path
+
+
+def python(program: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**clean, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        check=False,
+    )
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py']"
+    result = python(
+        f"import sys, compseg_jax, compseg_jax.cli; print([m for m in {heavy} if m in sys.modules])"
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_every_public_name_is_there():
+    for name in compseg_jax.__all__:
+        assert getattr(compseg_jax, name) is not None
+    with pytest.raises(AttributeError, match="it offers"):
+        _ = compseg_jax.no_such_name
+
+
+def test_flags_are_appended_and_never_override():
+    assert merged_flags("", ("--a=1", "--b=2")) == "--a=1 --b=2"
+    assert merged_flags("--b=7 --c", ("--a=1", "--b=2")) == "--b=7 --c --a=1"
+    assert flags_for_jaxlib("0.10.2") == ("--xla_cpu_experimental_ynn_fusion_type=",)
+    assert "--xla_cpu_experimental_ynn_fusion_type=" in flags_for_jaxlib("0.11.2")
+    assert flags_for_jaxlib("9.9.9") == ()
+
+
+def test_flags_reach_xla_and_the_users_win():
+    program = "import os, compseg_jax, jax; jax.devices(); print(os.environ['XLA_FLAGS'])"
+    result = python(program)
+    assert result.returncode == 0, result.stderr
+    assert "--xla_cpu_experimental_ynn_fusion_type=" in result.stdout
+    own = "--xla_cpu_experimental_ynn_fusion_type=dot"
+    assert python(program, XLA_FLAGS=own).stdout.split().count(own) == 1
+
+
+def test_a_warning_when_jax_already_runs():
+    result = python("import jax; jax.devices(); import compseg_jax")
+    assert "Import compseg_jax first" in result.stderr
+    assert "Import compseg_jax first" not in python("import jax; import compseg_jax").stderr
