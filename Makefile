@@ -13,10 +13,10 @@ demo: .venv/.ready
 	@sh tools/demo.sh $(DEMO)
 
 test: .venv/.ready
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-all: .venv/.ready
-	@$(PYTHON) -m pytest -m "slow or not slow"
+	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 lint: .venv/.ready
 	@.venv/bin/ruff check .

@@ -195,13 +195,20 @@ def _configuration_of_run(arguments: list[str]) -> Any:
 def _split_commas(arguments: list[str]) -> list[str]:
     """--positive T,TI-III,M as tyro takes it: one value after the other."""
     spread: list[str] = []
-    for index, argument in enumerate(arguments):
-        lists = ("--positive", "--negative", "--exclude")
-        if index and arguments[index - 1] in lists:
-            spread += [name.strip() for name in argument.split(",")]
+    names_follow = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        is_list = option in ("--positive", "--negative", "--exclude")
+        if is_list:
+            spread += [option, *_names(value)]
         else:
-            spread.append(argument)
+            spread += _names(argument) if names_follow else [argument]
+        names_follow = is_list and not equals
     return spread
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 @contextmanager
