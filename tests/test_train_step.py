@@ -79,9 +79,11 @@ def test_gradients_are_summed_by_all_reduce_and_nothing_is_gathered():
 
 def test_the_second_step_does_not_recompile():
     step, state = make_train_step(data_mesh(8)), make_state()
-    for index in range(3):
+    state, _ = step(state, make_batch())
+    compiled = step.jitted._cache_size()
+    for index in range(2):
         state, _ = step(state, make_batch(seed=index))
-    assert step.jitted._cache_size() == 1
+    assert step.jitted._cache_size() == compiled
 
 
 def test_the_state_is_donated():

@@ -15,9 +15,9 @@ a part π is disease with tail T(t), the rest is like healthy tissue, so
 
    known without a single reference mask.
 3. F is flat around its maximum. The threshold is the centre (in the logit, the unit networks work in)
-   of the widest run of t with F within 1 % of the maximum.
+   of the widest run of t with F within 1 % of the maximum, t from .05 to .95 unless most of π lies outside.
 
-Steps 1 and 2 use ranks only: a monotone change of all activations moves the threshold with them. The
+Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
 assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
 of healthy ones (another batch, reactive tissue), the difference counts as disease. A permutation test
 refuses where the labels explain no more than chance would.
@@ -42,9 +42,12 @@ MIXTURE_RULE = (
     "greatest Dice implied by the labels of the validation samples (mixture of healthy and diseased tissue)"
 )
 
-LOGITS = np.linspace(-2.95, 2.95, 119)
-"""Thresholds considered, from .05 to .95: the pooling neuron counts activations, and below .05 a network is
-blurred by what lies around a lesion, which the mixture would take for disease."""
+LOGITS = np.linspace(-16, 16, 641)
+USUAL = np.abs(LOGITS) <= 2.95
+"""Thresholds from .05 to .95. The pooling neuron counts activations: below .05 a network is blurred by what
+lies around a lesion, which the mixture would take for disease."""
+LEAST_USUAL_SHARE = 0.5
+"""Thresholds outside the usual range are used only where less than this share of π lies within it."""
 LARGEST_HEALTHY_TAIL = 0.4
 PLATEAU_TOLERANCE = 0.01
 FEWEST_RELABELLINGS = 20
@@ -160,10 +163,13 @@ def _threshold_of(
     lower = healthy.astype(np.float64) @ tails / healthy.sum(axis=1, keepdims=True)
     stable = lower <= LARGEST_HEALTHY_TAIL
     bound = np.where(stable, (upper - lower) / np.where(stable, 1 - lower, 1), 0)
-    fraction = bound.max(axis=1)
+    anywhere, usually = bound.max(axis=1), bound[:, USUAL].max(axis=1)
+    is_usual = usually >= LEAST_USUAL_SHARE * anywhere
+    fraction = np.where(is_usual, usually, anywhere)
     pi = fraction[:, None]
     true_positive = np.maximum(upper - (1 - pi) * lower, 0)
     dice = 2 * true_positive / np.maximum(upper + pi, np.finfo(np.float64).tiny)
+    dice = np.where(USUAL | ~is_usual[:, None], dice, 0)
     centres = np.array([_centre_of_widest_run(row >= (1 - PLATEAU_TOLERANCE) * row.max()) for row in dice])
     return _sigmoid(LOGITS[centres]), fraction, dice[np.arange(len(dice)), centres]
 
