@@ -138,12 +138,28 @@ def check_command(arguments: list[str]) -> None:
     refuse_problems(store, findings)
 
 
+def doctor_command(arguments: list[str]) -> None:
+    """Show devices, versions and flags, and check that they compute right."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Doctor:
+        """Show devices, versions and XLA flags, and compare convolutions and known bad patterns with NumPy."""
+
+    _parse(Doctor, arguments, "compseg doctor")
+    from compseg_jax.doctor import describe, refuse_wrong_results, self_check
+    from compseg_jax.experiment import versions
+
+    print(describe(self_check(), versions()))
+    refuse_wrong_results()
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "phantom": phantom_command,
     "ingest": ingest_command,
     "check": check_command,
     "train": train_command,
     "evaluate": evaluate_command,
+    "doctor": doctor_command,
 }
 
 

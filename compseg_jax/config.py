@@ -131,6 +131,8 @@ class Training:
     """Go on with the run in `out`, exactly as if it had not stopped."""
     init_from: Path | None = None
     """Extracted network (RUN/model) to start from instead of random parameters."""
+    self_check: bool = True
+    """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
     tensorboard: bool = False
     """Write TensorBoard events into `out`/tensorboard too (needs the extra 'tensorboard')."""
 

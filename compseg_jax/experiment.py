@@ -17,6 +17,7 @@ from compseg_jax.bundle import SegmentingModel, load_model, save_model
 from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.dataset import Ordering, Samples, fit_scaling
+from compseg_jax.doctor import refuse_wrong_results
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.predict import predict_samples
 from compseg_jax.runtime import data_mesh
@@ -53,6 +54,8 @@ def train(config: Training) -> Path:
     start = None if config.init_from is None else load_model(config.init_from)
     if start is not None:
         start.check_channels((1, 1, store.channels), store.wavenumbers_cm1)
+    if config.self_check:
+        refuse_wrong_results()
     mesh = data_mesh()
     state = _initial_state(config, store, start, mesh)
     print(_summary(config, store, state, mesh))

@@ -42,7 +42,9 @@ def store(tmp_path_factory) -> Path:
 def small(store: Path, out: Path, **changes) -> Training:
     config = RECIPES["default"]
     network = Network(base=2, depth=1, head_bias=-3.0)
-    return dataclasses.replace(config, data=store, out=out, network=network, **{"epochs": 2, **changes})
+    return dataclasses.replace(
+        config, data=store, out=out, network=network, **{"epochs": 2, "self_check": False, **changes}
+    )
 
 
 def parameters(run: Path) -> dict[str, np.ndarray]:
