@@ -14,10 +14,11 @@ import compseg_jax
 from compseg_jax.runtime import flags_for_jaxlib, merged_flags
 
 PACKAGE = Path(compseg_jax.__file__).parent
-ORDER = """
-    runtime config doctor spectra.cube spectra splits store ome store_writer table ingest simulate check
-    batch dataset networks objective scoring training bundle predict report experiment evaluation cli
-""".split()
+ORDER = [
+    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "ome", "store_writer",
+    "table", "ingest", "simulate", "check", "batch", "dataset", "networks", "objective", "scoring",
+    "training", "bundle", "predict", "report", "experiment", "evaluation", "cli",
+]  # fmt: skip
 LARGEST_FILE_LINES = 300
 
 
