@@ -21,7 +21,7 @@ DEFLATE_MAX_RATIO = 1032
 MAX_PIXELS_PER_BYTE = 8 * DEFLATE_MAX_RATIO
 
 
-def library(name: str, path: Path) -> ModuleType:
+def imported(name: str, path: Path) -> ModuleType:
     """Imports an instrument library, or says which extra brings it.
 
     Raises:

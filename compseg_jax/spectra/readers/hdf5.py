@@ -31,7 +31,7 @@ def read(
       CubeError: if the file is damaged, or no cube or no axis is found.
     """
     path = Path(path)
-    h5py = checks.library("h5py", path)
+    h5py = checks.imported("h5py", path)
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         arrays = datasets(file, path)
         values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
@@ -74,7 +74,7 @@ def load(dataset: Any, path: Path) -> np.ndarray:
     name = dataset.name
     if dataset.is_virtual or dataset.external:
         raise CubeError(f"{path}: {name} points to other files; copy its values into this one.")
-    h5py = checks.library("h5py", path)
+    h5py = checks.imported("h5py", path)
     # A damaged description of the numbers is still one HDF5 can follow, to other numbers.
     plain = h5py.h5t.py_create(dataset.dtype)
     if dataset.dtype.kind in "fiu" and not dataset.id.get_type().equal(plain):

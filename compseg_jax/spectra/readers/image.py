@@ -66,8 +66,8 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def _pillow(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    image_library = checks.library("PIL.Image", path)
-    operations = checks.library("PIL.ImageOps", path)
+    image_library = checks.imported("PIL.Image", path)
+    operations = checks.imported("PIL.ImageOps", path)
     with image_library.open(path, formats=("PNG", "JPEG", "BMP")) as opened:
         width, height = opened.size
         if width * height > checks.MAX_PIXELS_PER_BYTE * os.path.getsize(path):

@@ -35,7 +35,7 @@ def read(
     with checks.Reading(path, "a MATLAB file"):
         if _is_hdf5(path):
             version = "MATLAB 7.3"
-            h5py = checks.library("h5py", path)
+            h5py = checks.imported("h5py", path)
             with h5py.File(path, "r") as file:
                 arrays = hdf5.datasets(file, path, reverse=True)
                 values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
@@ -70,7 +70,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     path = Path(path)
     with checks.Reading(path, "a MATLAB file"):
         if _is_hdf5(path):
-            h5py = checks.library("h5py", path)
+            h5py = checks.imported("h5py", path)
             with h5py.File(path, "r") as file:
                 found = hdf5.datasets(file, path, reverse=True).get("AB")
                 table: Any = None if found is None else found.load()

@@ -30,7 +30,7 @@ def read(
       CubeError: if the file is damaged, the choice is open, or the positions do not fill a grid.
     """
     path = Path(path)
-    h5py = checks.library("h5py", path)
+    h5py = checks.imported("h5py", path)
     with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
         channel = _channel(file, variable, path)
         group = channel.parent

@@ -41,7 +41,7 @@ def read_values(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
       CubeError: if the file is damaged or holds several images or stack axes.
     """
     _check_directories(path)
-    tifffile = checks.library("tifffile", path)
+    tifffile = checks.imported("tifffile", path)
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
             shapes = ", ".join(str(series.shape) for series in file.series)
@@ -66,7 +66,7 @@ def read_values(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             except ValueError as error:
                 if "imagecodecs" not in str(error):
                     raise
-                checks.library("imagecodecs", path)
+                checks.imported("imagecodecs", path)
                 raise
         values = _channels_last(values, axes, path)
         if "S" in axes and len(first.extrasamples) == 1 and values.shape[2] in (2, 4):

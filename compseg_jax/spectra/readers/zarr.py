@@ -35,7 +35,7 @@ def read(
       CubeError: if the directory is damaged, chunks are missing, or no cube or no axis is found.
     """
     path = Path(path)
-    library = checks.library("zarr", path)
+    library = checks.imported("zarr", path)
     with checks.Reading(path, "a zarr directory"):
         root = library.open(store=str(path), mode="r")
         attributes = dict(root.attrs)
