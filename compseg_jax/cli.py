@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_command(command: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
     """Runs one command; bad input ends with its message alone and exit code 1."""
+    from compseg_jax.runtime import keep_freed_memory
+
+    keep_freed_memory()
     from compseg_jax.training.loop import Interrupted
 
     try:

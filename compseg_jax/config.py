@@ -75,6 +75,8 @@ class Network:
     """Precision inside the network; parameters, logits, pooling and loss are float32 either way."""
     remat: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    convolution: Literal["fast", "plain"] = "fast"
+    """'fast': 3×3 convolutions written out for CPUs where a shape gains from it. 'plain': XLA's own everywhere."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ Importing this module does not import jax, so the flags can be set before jax ch
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
 DATA_AXIS = "data"
+_ONEDNN_CONVOLUTIONS_SINCE = (0, 11)
 
 # Unknown flags abort XLA, so every flag is tied to the jaxlib releases that know it.
 # - ynn_fusion_type (empty = off): YNNPACK fusion computes wrong results in some programs of jaxlib 0.10.2
@@ -31,8 +34,17 @@ _FLAGS_BY_JAXLIB: dict[tuple[int, int], tuple[str, ...]] = {
 
 def flags_for_jaxlib(jaxlib_version: str) -> tuple[str, ...]:
     """The XLA flags this package needs with a jaxlib release, empty for releases it does not know."""
+    return _FLAGS_BY_JAXLIB.get(_release(jaxlib_version), ())
+
+
+def _release(jaxlib_version: str) -> tuple[int, int]:
     major, minor = (int(part) for part in jaxlib_version.split(".")[:2])
-    return _FLAGS_BY_JAXLIB.get((major, minor), ())
+    return major, minor
+
+
+def has_onednn_convolutions() -> bool:
+    """Whether oneDNN runs the convolutions on CPU; jaxlib 0.10 uses Eigen, slow for hundreds of channels."""
+    return _release(version("jaxlib")) >= _ONEDNN_CONVOLUTIONS_SINCE
 
 
 def merged_flags(existing: str, wanted: tuple[str, ...]) -> str:
@@ -65,6 +77,35 @@ def append_xla_flags() -> None:
 def _backend_is_running() -> bool:
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bool(bridge is not None and getattr(bridge, "_backends", None))
+
+
+# Numbers and values from glibc's malloc.h; −1 for a threshold is "never".
+_MALLOPT_KEEP_FREED_MEMORY = {
+    "M_ARENA_MAX": (-8, 1),
+    "M_MMAP_MAX": (-4, 0),
+    "M_TRIM_THRESHOLD": (-1, -1),
+    "M_TOP_PAD": (-2, 2**26),
+}
+
+
+def keep_freed_memory() -> bool:
+    """Lets glibc keep the memory of one step for the next instead of returning it and asking again.
+
+    XLA's CPU backend allocates the intermediate results of every execution anew, hundreds of MB. By default glibc
+    maps and unmaps them each time, and the page faults take up to a quarter of a training step. The commands call
+    this at their start; a program of your own calls it before jax starts, since the threads that compute must not
+    have memory of their own yet. From then on the process keeps what it used at its peak.
+
+    Returns:
+      False, with nothing changed, when jax already runs, when the C library is not glibc, or when the user set
+      ``MALLOC_…`` or ``GLIBC_TUNABLES``.
+    """
+    if _backend_is_running() or platform.libc_ver()[0] != "glibc":
+        return False
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(number, value) == 1 for number, value in _MALLOPT_KEEP_FREED_MEMORY.values())
 
 
 def data_mesh(n_devices: int | None = None) -> Mesh:

@@ -72,6 +72,7 @@ def build_network(config: Network, maps: int = 1) -> nn.Module:
         "head_bias": config.head_bias,
         "dtype": jnp.dtype(config.compute_dtype).type,
         "remat": config.remat,
+        "convolution": config.convolution,
     }
     declared = {field.name for field in dataclasses.fields(cls)}
     if config.activation not in ACTIVATIONS:

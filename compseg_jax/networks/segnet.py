@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from compseg_jax.networks.convolution import Form
 from compseg_jax.networks.layers import ConvBlock, Head, crop_to
 
 
@@ -57,12 +58,18 @@ class SegNet(nn.Module):
     kernel_init: str = "glorot_uniform"
     dtype: Any = jnp.float32
     remat: bool = False
+    convolution: Form = "fast"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
         """Logits of each pixel; ``train`` is part of the common signature and changes nothing here."""
         block = nn.remat(ConvBlock) if self.remat else ConvBlock
-        shared = {"activation": self.activation, "kernel_init": self.kernel_init, "dtype": self.dtype}
+        shared = {
+            "activation": self.activation,
+            "kernel_init": self.kernel_init,
+            "dtype": self.dtype,
+            "form": self.convolution,
+        }
         places = []
         for level in range(self.depth):
             n_convolutions = 2 if level < 2 else 3

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from compseg_jax.networks.convolution import Form
 from compseg_jax.networks.layers import ConvBlock, Head, UpConvolution, crop_to, max_pool
 
 
@@ -28,6 +29,8 @@ class UNet(nn.Module):
       kernel_init: initialiser of the kernels; 'glorot_uniform' is what the paper's framework does by default.
       dtype: precision of the computation; parameters and logits stay float32.
       remat: recompute each block in the backward pass instead of keeping its activations.
+      convolution: 'fast', or 'plain' for ``lax.conv_general_dilated`` and its derivatives everywhere (also
+        forward-mode ones).
 
     Source: Ronneberger, Fischer and Brox (2015); [CompSegNet], section 3.1.
     """
@@ -40,12 +43,18 @@ class UNet(nn.Module):
     kernel_init: str = "glorot_uniform"
     dtype: Any = jnp.float32
     remat: bool = False
+    convolution: Form = "fast"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
         """Logits of each pixel; ``train`` is part of the common signature and changes nothing here."""
         block = nn.remat(ConvBlock) if self.remat else ConvBlock
-        shared = {"activation": self.activation, "kernel_init": self.kernel_init, "dtype": self.dtype}
+        shared = {
+            "activation": self.activation,
+            "kernel_init": self.kernel_init,
+            "dtype": self.dtype,
+            "form": self.convolution,
+        }
         skips = []
         for level in range(self.depth):
             x = block(self.base * 2**level, name=f"down_{level}", **shared)(x)

@@ -1,0 +1,285 @@
+"""The 3×3 convolution, written out for CPUs: the same numbers as ``lax``, in the form that a shape runs fastest in.
+
+XLA's CPU backend computes the forward pass of a convolution well and its gradients badly: the weight gradient
+becomes a convolution with the image for a kernel, after both were transposed, and the input gradient transposes
+the kernel. Here each of the three (forward, by input, by kernel) is a matrix product where that is faster:
+
+- *Winograd* F(2×2, 3×3): 16 products a 2×2 cell instead of 36, for many channels on many pixels.
+- *stacked taps*: one product over the nine shifted copies of the narrower side, for few pixels (kernels larger
+  than the image) and for the first layer of a spectral cube (hundreds of channels to a few features).
+- *plain*: ``lax.conv_general_dilated``, everywhere else, on accelerators, and in bfloat16.
+
+``form_of`` holds the rules, measured layer by layer (docs/performance.md); ``form="plain"`` switches all of it off.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from compseg_jax.runtime import has_onednn_convolutions
+
+Form = Literal["fast", "plain"]
+Image = Float[Array, "b y x c"]
+Kernel = Float[Array, "3 3 c k"]
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+TAPS = tuple((i, j) for i in range(3) for j in range(3))
+
+# Winograd pays where both sides have many channels; for the weight gradient, where plain is slow, earlier.
+WINOGRAD_LEAST_CHANNELS = 64
+WINOGRAD_LEAST_PRODUCT = {"forward": 128 * 128, "by_input": 128 * 128, "by_kernel": 64 * 64}
+# Below it the kernel is larger than the image: reading it is the work, and transforming it would double that.
+FEW_PIXELS = 256
+FEW_PIXELS_LEAST_CHANNELS = 256
+# Input channels for one output feature from which on the nine taps are put side by side on the output's side.
+WIDE_INPUT = 4
+
+# Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015), section 4.1:
+# y = Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A on tiles of 4×4 inputs and 2×2 outputs.
+B_T = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+A_T = ((1, 1, 1, 0), (0, 1, -1, -1))
+Matrix = Sequence[Sequence[float]]
+
+
+def convolution_3x3(x: Image, kernel: Kernel, form: Form = "fast") -> Float[Array, "b y x k"]:
+    """3×3 convolution with stride 1 and zero padding to the same size ('same'), without bias.
+
+    Args:
+      x: images (b, y, x, c).
+      kernel: weights (3, 3, c, k) of the same dtype.
+      form: 'plain' uses ``lax.conv_general_dilated`` and its own derivatives (also forward-mode ones);
+        'fast' chooses by shape on CPU, and has reverse-mode derivatives only.
+
+    Returns:
+      (b, y, x, k), equal to ``lax.conv_general_dilated`` up to rounding.
+    """
+    return _plain(x, kernel) if form == "plain" else _fast(x, kernel)
+
+
+@jax.custom_vjp
+def add_bias(x: Image, bias: Float[Array, c]) -> Image:
+    """``x`` plus a number a channel; its derivative by ``bias`` is a product, which XLA's CPU sums ten times faster."""
+    return x + bias.reshape(1, 1, 1, -1)
+
+
+def _sum_over_pixels(gradient: Image) -> Float[Array, c]:
+    flat = _rows(gradient)
+    return lax.platform_dependent(
+        flat,
+        cpu=lambda rows: jnp.ones((1, rows.shape[0]), rows.dtype) @ rows,
+        default=lambda rows: jnp.sum(rows, axis=0, keepdims=True),
+    )[0]
+
+
+add_bias.defvjp(
+    lambda x, bias: (add_bias(x, bias), None),
+    lambda _, gradient: (gradient, _sum_over_pixels(gradient)),
+)
+
+
+def _plain(x: Image, kernel: Kernel) -> Image:
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
+
+
+def _plain_by_input(gradient: Image, kernel: Kernel) -> Image:
+    return lax.conv_general_dilated(
+        gradient, kernel[::-1, ::-1], (1, 1), "SAME", dimension_numbers=("NHWC", "HWOI", "NHWC")
+    )
+
+
+def _plain_by_kernel(x: Image, gradient: Image) -> Kernel:
+    kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], gradient.shape[-1]), x.dtype)
+    return jax.linear_transpose(functools.partial(_plain, x), kernel)(gradient)[0]
+
+
+def form_of(shape: tuple[int, ...], features: int, dtype: jnp.dtype) -> dict[str, str]:
+    """Which form each of the three products takes on a CPU, from the measurements in docs/performance.md.
+
+    Args:
+      shape: (b, y, x, c) of the input.
+      features: features k of the output.
+      dtype: precision of both.
+
+    Returns:
+      'plain', 'winograd' or 'taps' for 'forward', 'by_input' and 'by_kernel'.
+    """
+    b, height, width, channels = shape
+    n_pixels = b * height * width
+    plain = dict.fromkeys(("forward", "by_input", "by_kernel"), "plain")
+    if dtype == jnp.bfloat16:
+        return plain
+    narrow = min(channels, features)
+    if n_pixels < FEW_PIXELS:
+        many = narrow >= FEW_PIXELS_LEAST_CHANNELS
+        return {**plain, "by_input": "taps", "by_kernel": "taps"} if many else plain
+    if height % 2 == width % 2 == 0 and narrow >= WINOGRAD_LEAST_CHANNELS:
+        least = WINOGRAD_LEAST_PRODUCT
+        return {name: "winograd" if channels * features >= least[name] else "plain" for name in plain}
+    if channels >= WIDE_INPUT * features:
+        return {**plain, "by_kernel": "taps", "forward": "plain" if has_onednn_convolutions() else "taps"}
+    return plain
+
+
+@jax.custom_vjp
+def _fast(x: Image, kernel: Kernel) -> Image:
+    return _on_cpu("forward", x, kernel.shape[-1], x, kernel)
+
+
+def _fast_forward(x: Image, kernel: Kernel) -> tuple[Image, tuple[Image, Kernel]]:
+    return _fast(x, kernel), (x, kernel)
+
+
+def _fast_backward(kept: tuple[Image, Kernel], gradient: Image) -> tuple[Image, Kernel]:
+    x, kernel = kept
+    features = kernel.shape[-1]
+    return (
+        _on_cpu("by_input", x, features, gradient, kernel),
+        _on_cpu("by_kernel", x, features, x, gradient),
+    )
+
+
+_fast.defvjp(_fast_forward, _fast_backward)
+
+
+def _on_cpu(product: str, x: Image, features: int, *operands: Array) -> Array:
+    """One of the three products in its CPU form where the program is compiled for CPUs, plain elsewhere."""
+    form = form_of(x.shape, features, x.dtype)[product]
+    plain = _FORMS[product]["plain"]
+    if form == "plain":
+        return plain(*operands)
+    return lax.platform_dependent(*operands, cpu=_FORMS[product][form], default=plain)
+
+
+def _shifted(image: Image, i: int, j: int) -> Image:
+    """``image`` moved so that the pixel at (y + i − 1, x + j − 1) comes to (y, x), zeros from outside."""
+    _, height, width, _ = image.shape
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return padded[:, i : i + height, j : j + width]
+
+
+def _sum(parts: Sequence[Array]) -> Array:
+    return functools.reduce(jnp.add, parts)
+
+
+def _rows(image: Array) -> Float[Array, "pixels c"]:
+    return image.reshape(-1, image.shape[-1])
+
+
+def _taps(x: Image, kernel: Kernel) -> Image:
+    """One product of the input with all nine taps, then nine shifted additions of the few output features."""
+    channels, features = kernel.shape[2:]
+    flat = kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
+    parts = (_rows(x) @ flat).reshape(*x.shape[:3], 9, features)
+    return _sum([_shifted(parts[:, :, :, 3 * i + j], i, j) for i, j in TAPS])
+
+
+def _taps_by_input(gradient: Image, kernel: Kernel) -> Image:
+    """One product with the kernel as it lies in memory, then nine shifted additions."""
+    _, _, channels, features = kernel.shape
+    flat = kernel.reshape(9 * channels, features)
+    parts = lax.dot_general(_rows(gradient), flat, (((1,), (1,)), ((), ())))
+    parts = parts.reshape(*gradient.shape[:3], 9, channels)
+    return _sum([_shifted(parts[:, :, :, 3 * i + j], 2 - i, 2 - j) for i, j in TAPS])
+
+
+def _taps_by_kernel(x: Image, gradient: Image) -> Kernel:
+    """One product with the nine shifted copies of the narrower of the two side by side."""
+    channels, features = x.shape[-1], gradient.shape[-1]
+    over_pixels = (((0,), (0,)), ((), ()))
+    if channels <= features:
+        shifted = _rows(jnp.concatenate([_shifted(x, i, j) for i, j in TAPS], axis=-1))
+        return lax.dot_general(shifted, _rows(gradient), over_pixels).reshape(3, 3, channels, features)
+    shifted = _rows(jnp.concatenate([_shifted(gradient, 2 - i, 2 - j) for i, j in TAPS], axis=-1))
+    product = lax.dot_general(_rows(x), shifted, over_pixels)
+    return product.reshape(channels, 3, 3, features).transpose(1, 2, 0, 3)
+
+
+def _combined(matrix: Matrix, parts: Sequence[Array]) -> list[Array]:
+    """The sums of ``parts`` by the rows of a small constant matrix, without its zeros."""
+    sums = []
+    for row in matrix:
+        terms = [part if factor == 1 else jnp.asarray(factor, part.dtype) * part
+                 for factor, part in zip(row, parts, strict=True) if factor]  # fmt: skip
+        sums.append(_sum(terms))
+    return sums
+
+
+def _both_ways(matrix: Matrix, tile: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    """M · tile · Mᵀ for a tile of arrays."""
+    rows = [_combined(matrix, row) for row in tile]
+    columns = [_combined(matrix, column) for column in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _stacked(tile: Sequence[Sequence[Array]]) -> Float[Array, "16 m n"]:
+    return jnp.stack([part.reshape(-1, part.shape[-1]) for row in tile for part in row])
+
+
+def _every_second(image: Image, i: int, j: int, size: tuple[int, int]) -> Image:
+    height, width = size
+    return image[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
+
+
+def _transformed_input(x: Image) -> Float[Array, "16 cells c"]:
+    """Bᵀ x B of the overlapping 4×4 tiles of an image."""
+    cells = x.shape[1] // 2, x.shape[2] // 2
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    tiles = [[_every_second(padded, i, j, cells) for j in range(4)] for i in range(4)]
+    return _stacked(_both_ways(B_T, tiles))
+
+
+def _transformed_kernel(kernel: Kernel) -> Float[Array, "16 c k"]:
+    return _stacked(_both_ways(G, kernel))  # type: ignore[arg-type]
+
+
+def _transposed(matrix: Matrix) -> Matrix:
+    return list(zip(*matrix, strict=True))
+
+
+def _product(a: Array, b: Array, over_a: int, over_b: int) -> Array:
+    return lax.dot_general(a, b, (((over_a,), (over_b,)), ((0,), (0,))))
+
+
+def _image_of_cells(products: Float[Array, "16 cells k"], shape: tuple[int, ...]) -> Image:
+    """Aᵀ m A of each cell, its 2×2 pixels put in their places."""
+    b, height, width = shape
+    tiles = products.reshape(4, 4, b, height // 2, width // 2, -1)
+    pixels = _both_ways(A_T, [list(row) for row in tiles])
+    image = jnp.stack([jnp.stack(row, axis=3) for row in pixels], axis=2)
+    return image.reshape(b, height, width, -1)
+
+
+def _winograd(x: Image, kernel: Kernel) -> Image:
+    products = _product(_transformed_input(x), _transformed_kernel(kernel), 2, 1)
+    return _image_of_cells(products, x.shape[:3])
+
+
+def _winograd_by_input(gradient: Image, kernel: Kernel) -> Image:
+    """The convolution with the turned kernel, summed over its features where they lie."""
+    turned = _transformed_kernel(kernel[::-1, ::-1])
+    return _image_of_cells(_product(_transformed_input(gradient), turned, 2, 2), gradient.shape[:3])
+
+
+def _winograd_by_kernel(x: Image, gradient: Image) -> Kernel:
+    """Gᵀ[(Bᵀ x B) ⊙ (A ∂y Aᵀ)]G, summed over the cells: the derivative of the formula by w."""
+    cells = x.shape[1] // 2, x.shape[2] // 2
+    tiles = [[_every_second(gradient, i, j, cells) for j in range(2)] for i in range(2)]
+    of_cells = _stacked(_both_ways(_transposed(A_T), tiles))
+    products = _product(_transformed_input(x), of_cells, 1, 1)
+    tile = products.reshape(4, 4, *products.shape[1:])
+    rows = _both_ways(_transposed(G), [list(row) for row in tile])
+    return jnp.stack([jnp.stack(row) for row in rows])
+
+
+_FORMS: dict[str, dict[str, Callable[..., Array]]] = {
+    "forward": {"plain": _plain, "winograd": _winograd, "taps": _taps},
+    "by_input": {"plain": _plain_by_input, "winograd": _winograd_by_input, "taps": _taps_by_input},
+    "by_kernel": {"plain": _plain_by_kernel, "winograd": _winograd_by_kernel, "taps": _taps_by_kernel},
+}
