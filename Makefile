@@ -28,4 +28,4 @@ format: .venv/.ready
 	@.venv/bin/ruff format .
 
 bench: .venv/.ready
-	@$(PYTHON) -m benchmarks
+	@peer=$$(sh tools/bench_setup.sh) && $(PYTHON) -m benchmarks --peer-python "$$peer" $(BENCH)

@@ -48,6 +48,14 @@ def pad_batch(batch: Batch, multiple: int) -> Batch:
     return replace(padded, weight=jnp.where(jnp.arange(size + missing) < size, padded.weight, 0.0))
 
 
+def pad_channels(batch: Batch, multiple: int) -> Batch:
+    """``batch`` with channels of zeros added up to a multiple of ``multiple``, which matrix units like."""
+    missing = -batch.cube.shape[-1] % multiple
+    if missing == 0:
+        return batch
+    return replace(batch, cube=jnp.pad(batch.cube, ((0, 0), (0, 0), (0, 0), (0, missing))))
+
+
 def augment_batch(batch: Batch, key: PRNGKeyArray, augmentation: Augmentation) -> Batch:
     """Mirrors each sample at random ('flips'), with random quarter turns if square ('dihedral')."""
     if augmentation == "none":

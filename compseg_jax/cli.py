@@ -69,7 +69,9 @@ def train_command(arguments: list[str]) -> None:
     default = _configuration_of_run(arguments) if resuming else RECIPES[name]
     config = _parse(Training, arguments, "compseg train", default=default)
     from compseg_jax.experiment import train
+    from compseg_jax.runtime import cache_compilations
 
+    cache_compilations()
     model = train(config)
     print(f"extracted network: {model}")
 
@@ -80,7 +82,9 @@ def evaluate_command(arguments: list[str]) -> None:
 
     options = _parse(EvaluateOptions, arguments, "compseg evaluate")
     from compseg_jax.evaluation import evaluate
+    from compseg_jax.runtime import cache_compilations
 
+    cache_compilations()
     page, numbers = evaluate(options)
     print(f"{numbers}\nreport: {page}")
 

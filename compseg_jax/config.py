@@ -125,10 +125,11 @@ class Training:
     """'paper': .35. 'validation': chosen from the labels of the validation samples, stated in model.json."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
-    resident_limit_gib: float = 4.0
-    """Largest scaled data set that 'auto' keeps on the device, in GiB."""
+    resident_limit_gib: float = 0.0
+    """Largest scaled data set that 'auto' keeps on the device, in GiB; 0: a third of an accelerator's memory, 4 on
+    CPUs."""
     checkpoint_every: int = 1
-    """Epochs between checkpoints; the best epoch is always kept."""
+    """Epochs between checkpoints. Each holds the network of the best epoch too, and so does the end."""
     resume: bool = False
     """Go on with the run in `out`, exactly as if it had not stopped."""
     init_from: Path | None = None
@@ -160,6 +161,7 @@ RECIPES: dict[str, Training] = {
         optimiser=Optimiser(),
         epochs=400,
         threshold="paper",
+        checkpoint_every=20,
     ),
     "supervised": Training(
         recipe="supervised",

@@ -1,29 +1,20 @@
-"""From a store to scaled batches on the devices, whole on the device or read ahead.
+"""From a store to batches on the host: the order of samples, and reading them.
 
-The order of samples depends on (seed, epoch) alone, so resuming needs no iterator state. Both feeds scale
-with the same compiled function and give the same batches.
+The order depends on (seed, epoch) alone, so resuming needs no iterator state.
 """
 
 from __future__ import annotations
 
-import functools
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from compseg_jax.batch import Batch
-from compseg_jax.runtime import DATA_AXIS
-from compseg_jax.spectra.scaling import Scaling, standardise
+from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store import Sample, Store
-
-BATCHES_READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -162,89 +153,9 @@ def fit_scaling(store: Store, samples: Iterable[Sample]) -> Scaling:
     return Scaling.fit(tissues())
 
 
-class ResidentFeed:
-    """All samples scaled once and kept on every device; a batch is gathered there by index."""
-
-    def __init__(self, samples: Samples, mesh: Mesh) -> None:
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        scale = _scaler(samples.scaling)
-        parts = []
-        for index in range(len(samples.samples)):
-            raw = samples.raw_batch([index], np.ones(1))
-            parts.append(jax.device_get(scale(raw)))
-        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-        self._all = jax.device_put(whole, everywhere)
-        by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-        self._gather = jax.jit(
-            _gather, in_shardings=(everywhere, by_sample, by_sample), out_shardings=by_sample
-        )
-
-    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        """The batches of ``draws``, on the devices; each draw must hold a multiple of the devices."""
-        for draw in draws:
-            yield self._gather(self._all, jnp.asarray(draw.indices, jnp.int32), jnp.asarray(draw.weights))
-
-
-class StreamFeed:
-    """Samples read from the store as they are needed, a few batches ahead of the device."""
-
-    def __init__(self, samples: Samples, mesh: Mesh) -> None:
-        self._samples = samples
-        self._scale = _scaler(samples.scaling)
-        self._by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-
-    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        """The batches of ``draws``, on the devices, read in a thread of its own."""
-        from concurrent.futures import Future, ThreadPoolExecutor
-
-        with ThreadPoolExecutor(1, thread_name_prefix="compseg-feed") as reader:
-            pending: deque[Future[Batch]] = deque()
-            for draw in draws:
-                pending.append(reader.submit(self._samples.raw_batch, draw.indices, draw.weights))
-                if len(pending) > BATCHES_READ_AHEAD:
-                    yield self._on_devices(pending.popleft().result())
-            while pending:
-                yield self._on_devices(pending.popleft().result())
-
-    def _on_devices(self, raw: Batch) -> Batch:
-        return self._scale(jax.device_put(raw, self._by_sample))
-
-
-Feed = ResidentFeed | StreamFeed
-
-
-def make_feed(
-    samples: Samples, mesh: Mesh, kind: Literal["auto", "resident", "stream"], limit_gib: float
-) -> Feed:
-    """The feed that was asked for, or the one that fits: 'auto' keeps up to ``limit_gib`` on the device."""
-    resident = kind == "resident" or (kind == "auto" and samples.scaled_bytes <= limit_gib * 2**30)
-    return ResidentFeed(samples, mesh) if resident else StreamFeed(samples, mesh)
-
-
 def pad_draws(draws: Iterable[Draw], multiple: int) -> Iterator[Draw]:
     """The same draws, each padded with weight 0 to a multiple of ``multiple``."""
     for draw in draws:
         size = len(draw.indices)
         padded = size + -size % multiple
         yield Draw(np.resize(draw.indices, padded), np.pad(draw.weights, (0, padded - size)))
-
-
-@jax.jit
-def _standardise_batch(raw: Batch, mean: jax.Array, sd: jax.Array) -> Batch:
-    return Batch(
-        cube=standardise(raw.cube, raw.tissue, mean, sd),
-        tissue=raw.tissue,
-        label=raw.label,
-        weight=raw.weight,
-        reference=raw.reference,
-        image=raw.image,
-    )
-
-
-def _scaler(scaling: Scaling) -> functools.partial[Batch]:
-    return functools.partial(_standardise_batch, mean=jnp.asarray(scaling.mean), sd=jnp.asarray(scaling.sd))
-
-
-def _gather(whole: Batch, indices: jax.Array, weights: jax.Array) -> Batch:
-    chosen = jax.tree.map(lambda leaf: leaf[indices], whole)
-    return Batch(chosen.cube, chosen.tissue, chosen.label, weights, chosen.reference, chosen.image)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from compseg_jax import __version__
@@ -18,7 +17,7 @@ from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.dataset import Ordering, Samples, fit_scaling
 from compseg_jax.doctor import refuse_wrong_results
-from compseg_jax.networks.build import build_network, count_parameters
+from compseg_jax.networks.build import NETWORKS, build_network, count_parameters
 from compseg_jax.predict import predict_samples
 from compseg_jax.runtime import data_mesh
 from compseg_jax.scoring.threshold import PAPER_RULE, choose_threshold
@@ -34,6 +33,8 @@ from compseg_jax.training.loop import (
     write_config,
 )
 from compseg_jax.training.step import TrainState, init_train_state
+
+CHANNEL_MULTIPLE = 16
 
 
 class RunError(ValueError):
@@ -69,15 +70,15 @@ def train(config: Training) -> Path:
     progress = Progress(history=[])
     with Checkpoints(config.out / "checkpoints") as checkpoints:
         if config.resume:
-            state, saved = checkpoints.restore(state)
-            progress = Progress(**saved)
+            state, best, saved = checkpoints.restore(state)
+            progress = Progress(**saved, best=best)
         try:
             progress = train_epochs(run, state, progress, checkpoints, config.out)
         except Interrupted:
             if progress.best_epoch:
-                _extract(config, store, scaling, state.plan.network, checkpoints, state, progress)
+                _extract(config, store, scaling, progress)
             raise
-        return _extract(config, store, scaling, state.plan.network, checkpoints, state, progress)
+        return _extract(config, store, scaling, progress)
 
 
 def _check_folder(config: Training) -> None:
@@ -104,6 +105,7 @@ def _initial_state(config: Training, store: Store, start: SegmentingModel | None
         n_steps=ordering.n_batches * config.epochs,
         microbatch=rounded_microbatch(config, mesh),
         augmentation=config.augment,
+        channel_multiple=_channel_multiple(config, mesh),
     )
     if start is None:
         return state
@@ -117,6 +119,12 @@ def _initial_state(config: Training, store: Store, start: SegmentingModel | None
     return replace(state, variables=start.variables)
 
 
+def _channel_multiple(config: Training, mesh: Mesh) -> int:
+    """Accelerators' matrix units work on multiples of 16 channels; only the package's networks know of padding."""
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return 1 if on_cpu or config.network.network not in NETWORKS else CHANNEL_MULTIPLE
+
+
 def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> str:
     counts = {name: len(store.split(name)) for name in ("train", "val")}
     sample = store.samples[0]
@@ -127,21 +135,12 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
     )
 
 
-def _extract(
-    config: Training,
-    store: Store,
-    scaling: Scaling,
-    network: Any,
-    checkpoints: Checkpoints,
-    state: TrainState,
-    progress: Progress,
-) -> Path:
+def _extract(config: Training, store: Store, scaling: Scaling, progress: Progress) -> Path:
     """Writes the network of the best validation epoch with all that is needed to use it."""
-    best, _ = checkpoints.restore(state, progress.best_step)
     record = progress.history[progress.best_epoch - 1]
     model = SegmentingModel(
-        network=network,
-        variables=jax.tree.map(jnp.asarray, best.variables),
+        network=build_network(config.network, config.objective.n_maps),
+        variables=jax.device_put(progress.best, jax.devices()[0]),
         scaling=scaling,
         wavenumbers_cm1=store.wavenumbers_cm1,
         threshold=PAPER_THRESHOLD,
@@ -152,7 +151,7 @@ def _extract(
             "best_epoch": record,
             "epochs_trained": len(progress.history),
             "history": progress.history,
-            "parameters": count_parameters(best.variables),
+            "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
             "versions": versions(),
         },

@@ -11,6 +11,7 @@ import platform
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -106,6 +107,31 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(number, value) == 1 for number, value in _MALLOPT_KEEP_FREED_MEMORY.values())
+
+
+def cache_compilations() -> Path | None:
+    """Keeps compiled programs on disk, so that a second run starts without compiling.
+
+    The commands call it; the folder is ``$JAX_COMPILATION_CACHE_DIR`` where that is set, else ``compseg_jax/xla``
+    in ``$XDG_CACHE_HOME`` or ``~/.cache``. jax keys the programs by everything they depend on.
+
+    Returns:
+      The folder, or None where programs are compiled every time: on CPUs with jaxlib 0.11, which cannot write
+      programs that call oneDNN (std::bad_alloc), and where the folder cannot be made.
+    """
+    import jax
+
+    if jax.default_backend() == "cpu" and has_onednn_convolutions():
+        return None
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or base / "compseg_jax" / "xla")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return folder
 
 
 def data_mesh(n_devices: int | None = None) -> Mesh:

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from store_example import CHANNELS, SIZES, sample_arrays, write_store
 
 from compseg_jax.batch import Batch, augment_batch, pad_batch
-from compseg_jax.dataset import (
-    Ordering,
-    ResidentFeed,
-    Samples,
-    StreamFeed,
-    draws_of,
-    fit_scaling,
-    make_feed,
-    pad_draws,
-)
+from compseg_jax.dataset import Ordering, Samples, draws_of, fit_scaling, pad_draws
+from compseg_jax.feed import ResidentFeed, StreamFeed, make_feed
 from compseg_jax.runtime import data_mesh
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store import Store

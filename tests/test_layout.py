@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import compseg_jax
-from compseg_jax.runtime import flags_for_jaxlib, merged_flags
+from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merged_flags
 
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
     "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "ome", "store_writer",
-    "table", "ingest", "simulate", "check", "batch", "dataset", "networks", "objective", "scoring",
+    "table", "ingest", "simulate", "check", "batch", "dataset", "feed", "networks", "objective", "scoring",
     "training", "bundle", "predict", "report", "experiment", "evaluation", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
@@ -130,3 +131,42 @@ def test_a_warning_when_jax_already_runs():
     result = python("import jax; jax.devices(); import compseg_jax")
     assert "Import compseg_jax first" in result.stderr
     assert "Import compseg_jax first" not in python("import jax; import compseg_jax").stderr
+
+
+def test_flags_take_effect_on_what_is_compiled():
+    """A product that XLA hands to oneDNN with our flags, and to its own code where the user forbids it."""
+    import jaxlib
+
+    program = (
+        "import compseg_jax, jax, jax.numpy as jnp; a = jnp.ones((256, 256));"
+        "print('onednn' in jax.jit(lambda a: a @ a).lower(a).compile().as_text())"
+    )
+    has_it = has_onednn_convolutions()
+    assert has_it == (tuple(int(n) for n in jaxlib.__version__.split(".")[:2]) >= (0, 11))
+    assert python(program).stdout.strip() == str(has_it)
+    if has_it:
+        forbidden = python(program, XLA_FLAGS="--xla_cpu_experimental_onednn_custom_call=false")
+        assert forbidden.stdout.strip() == "False"
+
+
+def test_memory_is_kept_unless_the_user_or_a_running_jax_says_otherwise():
+    program = "from compseg_jax.runtime import keep_freed_memory; print(keep_freed_memory())"
+    is_glibc = platform.libc_ver()[0] == "glibc"
+    assert python(program).stdout.strip() == str(is_glibc)
+    assert python(program, MALLOC_ARENA_MAX="4").stdout.strip() == "False"
+    assert python("import compseg_jax, jax; jax.devices();" + program).stdout.strip() == "False"
+
+
+def test_compilations_are_cached_where_they_can_be(tmp_path):
+    program = (
+        "from compseg_jax.runtime import cache_compilations; import jax, jax.numpy as jnp;"
+        "folder = cache_compilations(); jax.config.update('jax_persistent_cache_min_compile_time_secs', 0);"
+        "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((64, 64))); print(folder)"
+    )
+    run = python(program, XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR="")
+    if has_onednn_convolutions():
+        assert run.stdout.strip() == "None"
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert run.stdout.strip() == str(tmp_path / "compseg_jax" / "xla")
+        assert list((tmp_path / "compseg_jax" / "xla").iterdir())

@@ -120,13 +120,15 @@ class Conv(nn.Module):
     kernel_init: str = "glorot_uniform"
     dtype: Any = jnp.float32
     form: Form = "fast"
+    channels: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x features"]:
-        """Applies the convolution."""
-        shape = (3, 3, x.shape[-1], self.features)
+        """Applies the convolution; channels of ``x`` beyond ``channels`` are padding, and zero."""
+        shape = (3, 3, self.channels or x.shape[-1], self.features)
         kernel = self.param("kernel", INITIALISERS[self.kernel_init], shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, x.shape[-1] - shape[2]), (0, 0)))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return add_bias(convolution_3x3(x, kernel, self.form), bias)
 
@@ -140,12 +142,14 @@ class ConvBlock(nn.Module):
     kernel_init: str = "glorot_uniform"
     dtype: Any = jnp.float32
     form: Form = "fast"
+    channels: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x features"]:
         """Applies the block."""
-        for _ in range(self.n_convolutions):
-            x = Conv(self.features, self.kernel_init, self.dtype, self.form)(x)
+        for index in range(self.n_convolutions):
+            channels = self.channels if index == 0 else None
+            x = Conv(self.features, self.kernel_init, self.dtype, self.form, channels)(x)
             x = ACTIVATIONS[self.activation](x)
         return x
 

@@ -59,6 +59,7 @@ class SegNet(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
     convolution: Form = "fast"
+    channels: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
@@ -72,8 +73,9 @@ class SegNet(nn.Module):
         }
         places = []
         for level in range(self.depth):
+            first = self.channels if level == 0 else None
             n_convolutions = 2 if level < 2 else 3
-            x = block(self.base * 2**level, n_convolutions, name=f"down_{level}", **shared)(x)
+            x = block(self.base * 2**level, n_convolutions, name=f"down_{level}", channels=first, **shared)(x)
             size = x.shape[1:3]
             x, indices = max_pool_with_indices(x)
             places.append((indices, size))

@@ -31,6 +31,7 @@ class UNet(nn.Module):
       remat: recompute each block in the backward pass instead of keeping its activations.
       convolution: 'fast', or 'plain' for ``lax.conv_general_dilated`` and its derivatives everywhere (also
         forward-mode ones).
+      channels: channels of a cube; where it holds more, those beyond are zeros added for speed.
 
     Source: Ronneberger, Fischer and Brox (2015); [CompSegNet], section 3.1.
     """
@@ -44,6 +45,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
     convolution: Form = "fast"
+    channels: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
@@ -57,10 +59,12 @@ class UNet(nn.Module):
         }
         skips = []
         for level in range(self.depth):
-            x = block(self.base * 2**level, name=f"down_{level}", **shared)(x)
+            first = self.channels if level == 0 else None
+            x = block(self.base * 2**level, name=f"down_{level}", channels=first, **shared)(x)
             skips.append(x)
             x = max_pool(x)
-        x = block(self.base * 2**self.depth, name="bottleneck", **shared)(x)
+        first = self.channels if self.depth == 0 else None
+        x = block(self.base * 2**self.depth, name="bottleneck", channels=first, **shared)(x)
         for level, skip in reversed(list(enumerate(skips))):
             features = self.base * 2**level
             x = UpConvolution(features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}")(x)

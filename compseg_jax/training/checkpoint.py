@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as managers
 
+from compseg_jax.networks.build import Variables
 from compseg_jax.training.step import TrainState
 
 
@@ -21,16 +20,16 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The latest checkpoint of a run and the best by validation loss; saved in the background, atomically.
+    """The latest checkpoint of a run, saved in the background, atomically.
 
-    A checkpoint is named after the number of steps done and holds the arrays of the training state and the
-    run's progress (JSON). Use as a context manager: leaving it waits for what is still being written.
+    A checkpoint is named after the number of steps done and holds three items: ``state``, the arrays of the
+    training state; ``best``, the network's variables at the least validation loss so far, which can be restored
+    alone; and ``progress`` (JSON). Use as a context manager: leaving it waits for what is still being written.
     """
 
     def __init__(self, folder: Path) -> None:
-        best = managers.BestN(get_metric_fn=lambda metrics: metrics["rank"], reverse=True, n=1)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(1), best]),
+            max_to_keep=1,
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
         )
@@ -46,16 +45,15 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def save(self, state: TrainState, progress: dict[str, Any], *, best_loss: float | None = None) -> None:
-        """Saves a state in the background; ``best_loss`` is given when it is the best so far."""
-        # Only a new best carries a finite rank, so the best is never lost to a tie or a later, worse state.
-        rank = math.inf if best_loss is None else best_loss
+    def save(self, state: TrainState, best: Variables, progress: dict[str, Any]) -> None:
+        """Saves a state and the best variables so far in the background."""
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_arrays(state)), progress=ocp.args.JsonSave(progress)
+                state=ocp.args.StandardSave(_arrays(state)),
+                best=ocp.args.StandardSave(best),
+                progress=ocp.args.JsonSave(progress),
             ),
-            metrics={"rank": rank},
             force=True,
         )
 
@@ -65,31 +63,32 @@ class Checkpoints:
         self._manager.wait_until_finished()
         return self._manager.latest_step()
 
-    def restore(self, like: TrainState, step: int | None = None) -> tuple[TrainState, dict[str, Any]]:
-        """The state and progress saved at ``step`` (the latest when None); ``like`` gives shapes and plan.
+    def restore(self, like: TrainState) -> tuple[TrainState, Variables, dict[str, Any]]:
+        """The state, best variables and progress saved last; ``like`` gives shapes and plan.
 
         Raises:
           CheckpointError: when there is no checkpoint, or its arrays have other shapes.
         """
-        step = self.latest_step if step is None else step
+        step = self.latest_step
         if step is None:
             raise CheckpointError(f"{self.folder} holds no checkpoint. Start the run without --resume.")
-        self._manager.wait_until_finished()
         shapes = jax.eval_shape(lambda: _arrays(like))
         try:
             saved = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(shapes), progress=ocp.args.JsonRestore()
+                    state=ocp.args.StandardRestore(shapes),
+                    best=ocp.args.StandardRestore(shapes["variables"]),
+                    progress=ocp.args.JsonRestore(),
                 ),
             )
-        except ValueError as error:
+        except (ValueError, KeyError, FileNotFoundError) as error:
             raise CheckpointError(
                 f"{self.folder}/{step} does not fit the network asked for ({error}). Resume with the options "
                 "the run was started with, or start a new run."
             ) from error
-        arrays = jax.tree.map(jnp.asarray, saved["state"])
-        return replace(like, **arrays), saved["progress"]
+        state, best = jax.tree.map(jnp.asarray, (saved["state"], saved["best"]))
+        return replace(like, **state), best, saved["progress"]
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:

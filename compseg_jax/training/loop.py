@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import Training, to_json
-from compseg_jax.dataset import Feed, Ordering, Samples, draws_of, make_feed, pad_draws
+from compseg_jax.dataset import Draw, Ordering, Samples, draws_of, pad_draws
+from compseg_jax.feed import Feed, ResidentFeed, make_feed
+from compseg_jax.networks.build import Variables
 from compseg_jax.training.checkpoint import Checkpoints
+from compseg_jax.training.device_loop import DeviceLoop
+from compseg_jax.training.interrupt import StopRequest, stop_requests
 from compseg_jax.training.report import RunReporter
 from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_step, make_train_step
 
 STEPS_IN_FLIGHT = 2
+STEPS_A_DISPATCH = 32
+
+
+# Steps taken, the state after them, and a function that waits for their losses and gradient norms.
+Dispatch = tuple[int, TrainState, Callable[[], list[list[float]]]]
 
 
 class TrainingError(RuntimeError):
@@ -34,21 +43,28 @@ class Interrupted(RuntimeError):
 
 @dataclass
 class Progress:
-    """Where a run stands, beside its state; saved with every checkpoint as JSON.
+    """Where a run stands, beside its state; saved with every checkpoint.
 
     Attributes:
       history: one record an epoch.
       best_epoch: epoch of the least validation loss so far, 0 before the first.
-      best_step: steps done at that epoch's end.
       best_loss: that loss.
       steps: loss and gradient norm of each step of the unfinished epoch.
+      best: the network's variables at the end of that epoch, on the devices; before the first, those of the start.
     """
 
     history: list[dict[str, Any]]
     best_epoch: int = 0
-    best_step: int = 0
     best_loss: float = float("inf")
     steps: list[list[float]] = field(default_factory=list)
+    best: Variables = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, Any]:
+        """All but the variables, as JSON values."""
+        return {name: value for name, value in vars(self).items() if name != "best"}
+
+
+_copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 @dataclass(frozen=True)
@@ -63,46 +79,63 @@ class Run:
     train_step: ShardedStep
     evaluate_step: ShardedStep
     multiple: int
+    device_loop: DeviceLoop | None
 
     @classmethod
-    def prepare(cls, config: Training, train: Samples, val: Samples, mesh: Mesh) -> Run:
-        """Puts the data on the devices, or makes it ready to be read, and wraps the steps for ``mesh``."""
+    def prepare(
+        cls, config: Training, train: Samples, val: Samples, mesh: Mesh, *, on_device: bool | None = None
+    ) -> Run:
+        """Puts the data on the devices, or makes it ready to be read, and wraps the steps for ``mesh``.
+
+        Args:
+          config: the run.
+          train: training samples.
+          val: validation samples.
+          mesh: devices.
+          on_device: run many steps in one dispatch (:class:`DeviceLoop`); None for: on accelerators, where all
+            data is resident.
+        """
+        dtype = jnp.dtype(config.network.compute_dtype)
+        feeds = [
+            make_feed(part, mesh, config.feed, config.resident_limit_gib, dtype) for part in (train, val)
+        ]
+        if on_device is None:
+            on_device = mesh.devices.flat[0].platform != "cpu"
+        on_device = on_device and all(isinstance(feed, ResidentFeed) for feed in feeds)
         labels = tuple(sample.label for sample in train.samples)
         multiple = max(rounded_microbatch(config, mesh), mesh.size)
         return cls(
             config=config,
             ordering=Ordering(labels, config.batch_size, config.seed, config.balance),
-            train_feed=make_feed(train, mesh, config.feed, config.resident_limit_gib),
-            val_feed=make_feed(val, mesh, config.feed, config.resident_limit_gib),
+            train_feed=feeds[0],
+            val_feed=feeds[1],
             val_samples=val,
             train_step=make_train_step(mesh),
             evaluate_step=make_evaluate_step(mesh),
             multiple=multiple,
+            device_loop=DeviceLoop(mesh) if on_device else None,
         )
 
     def validate(self, state: TrainState) -> dict[str, np.ndarray]:
         """Per-sample loss and mean activation of the validation samples, in their order."""
         n = len(self.val_samples.samples)
         order, weights = np.arange(n), np.ones(n, np.float32)
-        draws = pad_draws(draws_of(order, weights, min(self.config.batch_size, n)), self.multiple)
-        parts: dict[str, list[np.ndarray]] = {"loss": [], "pooled": []}
-        keep: list[np.ndarray] = []
-        for draw, batch in _with_batches(self.val_feed, list(draws)):
-            metrics = jax.device_get(self.evaluate_step(state, batch))
-            for name, values in parts.items():
-                values.append(metrics[name])
-            keep.append(draw.weights > 0)
-        kept = np.concatenate(keep)
-        return {name: np.concatenate(values)[kept] for name, values in parts.items()}
+        draws = list(pad_draws(draws_of(order, weights, min(self.config.batch_size, n)), self.multiple))
+        if self.device_loop is not None:
+            assert isinstance(self.val_feed, ResidentFeed)
+            metrics = jax.device_get(self.device_loop.evaluate(state, self.val_feed.samples, draws))
+        else:
+            parts = [
+                jax.device_get(self.evaluate_step(state, batch)) for batch in self.val_feed.batches(draws)
+            ]
+            metrics = {name: np.stack([part[name] for part in parts]) for name in ("loss", "pooled")}
+        kept = np.stack([draw.weights > 0 for draw in draws])
+        return {name: metrics[name][kept] for name in ("loss", "pooled")}
 
 
 def rounded_microbatch(config: Training, mesh: Mesh) -> int:
     """The microbatch, rounded up to a multiple of the devices; 0 for none."""
     return config.microbatch + -config.microbatch % mesh.size
-
-
-def _with_batches(feed: Feed, draws: list[Any]) -> Iterator[tuple[Any, Any]]:
-    yield from zip(draws, feed.batches(draws), strict=True)
 
 
 def train_epochs(
@@ -115,24 +148,23 @@ def train_epochs(
       Interrupted: when the run was asked to stop; it is saved before.
     """
     config = run.config
+    progress.best = progress.best or _copied(state.variables)
     reporter = RunReporter(folder, config.epochs, progress.history, tensorboard=config.tensorboard)
-    with reporter, _stop_requests() as stop:
+    with reporter, stop_requests() as stop:
         for epoch in range(len(progress.history) + 1, config.epochs + 1):
             started = time.perf_counter()
             done_before = len(progress.steps)
             state = _train_epoch(run, state, progress, epoch, stop, reporter)
             _check_finite(progress.steps, state, checkpoints)
             if stop.requested and len(progress.steps) < run.ordering.n_batches:
-                checkpoints.save(state, vars(progress))
+                checkpoints.save(state, progress.best, progress.numbers())
                 raise Interrupted(_how_to_resume(config, epoch))
             record = _finish_epoch(run, state, progress, epoch, started, done_before)
             if not np.isfinite(record["val_loss"]):
                 raise TrainingError(_not_finite(f"the validation loss of epoch {epoch}", checkpoints))
             save = epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested
-            if record["is_best"]:
-                checkpoints.save(state, vars(progress), best_loss=progress.best_loss)
-            elif save:
-                checkpoints.save(state, vars(progress))
+            if save:
+                checkpoints.save(state, progress.best, progress.numbers())
             reporter.epoch(record)
             if stop.requested and epoch < config.epochs:
                 raise Interrupted(_how_to_resume(config, epoch))
@@ -144,24 +176,43 @@ def _train_epoch(
 ) -> TrainState:
     """Goes through the (rest of the) epoch, leaving loss and gradient norm of its steps in ``progress``."""
     steps = progress.steps
-    draws = run.ordering.epoch(epoch)[len(steps) :]
-    in_flight: list[Any] = []
-    total = run.ordering.n_batches
-    for _, batch in _with_batches(run.train_feed, list(pad_draws(draws, run.multiple))):
-        state, metrics = run.train_step(state, batch)
-        in_flight.append(metrics)
-        # The device is kept a few steps ahead and no further, so that progress and stopping stay true.
+    draws = list(pad_draws(run.ordering.epoch(epoch), run.multiple))
+    in_flight: list[Callable[[], list[list[float]]]] = []
+    done = len(steps)
+    for n_steps, following, numbers in _dispatches(run, state, draws, done):
+        state = following
+        done += n_steps
+        in_flight.append(numbers)
+        # The device is kept a few dispatches ahead and no further, so that progress and stopping stay true.
         if len(in_flight) > STEPS_IN_FLIGHT:
-            steps.append(_numbers(in_flight.pop(0)))
-        reporter.within_epoch((len(steps) + len(in_flight)) / total, epoch)
+            steps += in_flight.pop(0)()
+        reporter.within_epoch(done / len(draws), epoch)
         if stop.requested:
             break
-    steps += [_numbers(metrics) for metrics in in_flight]
+    for numbers in in_flight:
+        steps += numbers()
     return state
 
 
-def _numbers(metrics: dict[str, Any]) -> list[float]:
-    return [float(metrics["loss"]), float(metrics["gradient_norm"])]
+def _dispatches(run: Run, state: TrainState, draws: list[Draw], done: int) -> Iterator[Dispatch]:
+    """The rest of an epoch in pieces: one step each, or many where the loop runs on the device."""
+    if run.device_loop is not None:
+        assert isinstance(run.train_feed, ResidentFeed)
+        for first in range(done, len(draws), STEPS_A_DISPATCH):
+            last = min(first + STEPS_A_DISPATCH, len(draws))
+            state, metrics = run.device_loop.train(state, run.train_feed.samples, draws, first, last)
+            yield last - first, state, partial(_numbers, metrics, slice(first, last))
+    else:
+        for batch in run.train_feed.batches(draws[done:]):
+            state, metrics = run.train_step(state, batch)
+            yield 1, state, partial(_numbers, metrics, None)
+
+
+def _numbers(metrics: dict[str, Any], steps: slice | None) -> list[list[float]]:
+    """Loss and gradient norm of each step; waits for them."""
+    values = jax.device_get([metrics["loss"], metrics["gradient_norm"]])
+    chosen = np.reshape(values, (2, 1)) if steps is None else np.asarray(values)[:, steps]
+    return chosen.T.tolist()
 
 
 def _finish_epoch(
@@ -187,7 +238,8 @@ def _finish_epoch(
     progress.history.append(record)
     progress.steps = []
     if is_best:
-        progress.best_epoch, progress.best_step, progress.best_loss = epoch, int(state.step), val_loss
+        progress.best_epoch, progress.best_loss = epoch, val_loss
+        progress.best = _copied(state.variables)
     return record
 
 
@@ -223,34 +275,6 @@ def _how_to_resume(config: Training, epoch: int) -> str:
         f"stopped in epoch {epoch} of {config.epochs}; everything is saved. Go on with: "
         f"train.py --resume --out {config.out}"
     )
-
-
-@dataclass
-class StopRequest:
-    """Whether the run was asked to stop."""
-
-    requested: bool = False
-
-
-@contextmanager
-def _stop_requests() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request that the loop obeys after the step in hand."""
-    request = StopRequest()
-
-    def ask(_signal: int, _frame: Any) -> None:
-        request.requested = True
-
-    try:
-        previous = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        # Signals can be caught in the main thread alone; in another one the run is simply not stoppable.
-        yield request
-        return
-    try:
-        yield request
-    finally:
-        for kind, handler in previous.items():
-            signal.signal(kind, handler)
 
 
 def write_config(folder: Path, config: Training) -> None:

@@ -1,0 +1,59 @@
+"""compseg_jax as a worker process (see ``benchmarks/worker.py``): the step that training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.cases import Case, random_samples
+from benchmarks.record import cpu_name
+from benchmarks.worker import Prepared, serve
+from compseg_jax import Batch, UNet, init_train_state, make_train_step
+from compseg_jax.experiment import versions
+from compseg_jax.runtime import data_mesh, keep_freed_memory
+from compseg_jax.training.step import make_evaluate_step
+
+
+def prepare(case: Case) -> Prepared:
+    """The case in compseg_jax: float32 on CPU; on an accelerator bfloat16 compute, as `compseg train` runs it."""
+    on_cpu = jax.default_backend() == "cpu"
+    dtype = jnp.float32 if on_cpu else jnp.bfloat16
+    cubes, labels = random_samples(case)
+    batch = jax.device_put(
+        Batch(
+            cube=jnp.asarray(cubes, dtype),
+            tissue=jnp.ones(cubes.shape[:3], bool),
+            label=jnp.asarray(labels, jnp.int32),
+            weight=jnp.ones(case.batch),
+        )
+    )
+    state = init_train_state(jax.random.key(0), UNet(base=case.base, dtype=dtype), case.channels)
+    mesh = data_mesh(1)
+    train_step, evaluate_step = make_train_step(mesh), make_evaluate_step(mesh)
+
+    def train(n: int) -> float:
+        nonlocal state
+        for _ in range(n):
+            state, metrics = train_step(state, batch)
+        return float(metrics["loss"])
+
+    def forward(n: int) -> float:
+        for _ in range(n):
+            metrics = evaluate_step(state, batch)
+        return float(metrics["loss"].sum())
+
+    device = jax.devices()[0]
+    description = {
+        "framework": f"jax {jax.__version__}",
+        "device": cpu_name() if on_cpu else device.device_kind,
+        "versions": versions(),
+    }
+    peak: Callable[[], int] | None = None if on_cpu else lambda: device.memory_stats()["peak_bytes_in_use"]
+    return Prepared(forward if case.kind == "forward" else train, description, peak)
+
+
+if __name__ == "__main__":
+    keep_freed_memory()  # as the commands do
+    serve(prepare)

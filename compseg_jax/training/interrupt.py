@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM as a request that the training loop obeys between steps."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class StopRequest:
+    """Whether the run was asked to stop."""
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turns SIGINT and SIGTERM into a request that the loop obeys after the step in hand."""
+    request = StopRequest()
+
+    def ask(_signal: int, _frame: Any) -> None:
+        request.requested = True
+
+    try:
+        previous = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        # Signals can be caught in the main thread alone; in another one the run is simply not stoppable.
+        yield request
+        return
+    try:
+        yield request
+    finally:
+        for kind, handler in previous.items():
+            signal.signal(kind, handler)
