@@ -6,18 +6,25 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.cases import Case, random_samples
 from benchmarks.record import cpu_name
 from benchmarks.worker import Prepared, serve
 from compseg_jax import Batch, UNet, init_train_state, make_train_step
-from compseg_jax.experiment import versions
+from compseg_jax.dataset import Draw
+from compseg_jax.experiment import CHANNEL_MULTIPLE, versions
 from compseg_jax.runtime import data_mesh, keep_freed_memory
+from compseg_jax.training.device_loop import DeviceLoop
+from compseg_jax.training.loop import STEPS_A_DISPATCH
 from compseg_jax.training.step import make_evaluate_step
 
 
 def prepare(case: Case) -> Prepared:
-    """The case in compseg_jax: float32 on CPU; on an accelerator bfloat16 compute, as `compseg train` runs it."""
+    """The case in compseg_jax, as training runs it.
+
+    On CPU float32, step by step; on an accelerator bfloat16 with padded channels, many steps a dispatch.
+    """
     on_cpu = jax.default_backend() == "cpu"
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
     cubes, labels = random_samples(case)
@@ -29,15 +36,27 @@ def prepare(case: Case) -> Prepared:
             weight=jnp.ones(case.batch),
         )
     )
-    state = init_train_state(jax.random.key(0), UNet(base=case.base, dtype=dtype), case.channels)
+    network = UNet(base=case.base, dtype=dtype)
+    multiple = 1 if on_cpu else CHANNEL_MULTIPLE
+    state = init_train_state(jax.random.key(0), network, case.channels, channel_multiple=multiple)
     mesh = data_mesh(1)
-    train_step, evaluate_step = make_train_step(mesh), make_evaluate_step(mesh)
+    train_step, evaluate_step, loop = make_train_step(mesh), make_evaluate_step(mesh), DeviceLoop(mesh)
+    draws = [Draw(np.arange(case.batch), np.ones(case.batch, np.float32))] * STEPS_A_DISPATCH
 
-    def train(n: int) -> float:
+    def train_on_host(n: int) -> float:
         nonlocal state
         for _ in range(n):
             state, metrics = train_step(state, batch)
         return float(metrics["loss"])
+
+    def train_on_device(n: int) -> float:
+        nonlocal state
+        for first in range(0, n, STEPS_A_DISPATCH):
+            last = min(STEPS_A_DISPATCH, n - first)
+            state, metrics = loop.train(state, batch, draws, 0, last)
+        return float(metrics["loss"][last - 1])
+
+    train = train_on_host if on_cpu else train_on_device
 
     def forward(n: int) -> float:
         for _ in range(n):

@@ -1,7 +1,13 @@
-"""Training step and forward pass beside PyTorch: both frameworks in turn, each in a process of its own."""
+"""Training step and forward pass beside PyTorch: both frameworks in turn, each in a process of its own.
+
+python -m benchmarks.steps CASE [--peer-python PATH] [--rounds 9]
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,3 +61,18 @@ def measured_steps(case: Case, ours: Sequence[str], peer: str | None, rounds: in
         if len(ours) > 1:
             record["remark"] = f"jax {described['versions']['jax']}"
         yield record
+
+
+def main() -> None:
+    """Measures one case and prints its record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
+    parser.add_argument("case", type=Case.of_name, help="such as train_step/base16_c450_s64_b7")
+    parser.add_argument("--peer-python", help="interpreter with torch; without it there is no peer")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    for record in measured_steps(options.case, [sys.executable], options.peer_python, options.rounds):
+        print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -84,7 +84,7 @@ def prepare(case: Case) -> Prepared:
     label = torch.from_numpy(labels).to(device)
     network = UNet(case.channels, case.base).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.RMSprop(network.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
-    compiled = torch.compile(network, mode="max-autotune-no-cudagraphs") if gpu else network
+    compiled = torch.compile(network) if gpu else network
 
     def loss_of_batch() -> torch.Tensor:
         with torch.autocast("cuda", torch.bfloat16, enabled=gpu):

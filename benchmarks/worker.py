@@ -88,7 +88,8 @@ class Worker:
             stderr=log.open("w"),
             text=True,
             cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root)},
+            # jax would take three quarters of a GPU's memory at once, and the peer lives on the same card.
+            env={**os.environ, "PYTHONPATH": str(root), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         )
         self.description = self._answer()
 

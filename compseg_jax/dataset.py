@@ -5,6 +5,7 @@ The order depends on (seed, epoch) alone, so resuming needs no iterator state.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,10 @@ from typing import Literal
 import numpy as np
 
 from compseg_jax.batch import Batch
-from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.spectra.scaling import BandMoments, Scaling, band_moments
 from compseg_jax.store import Sample, Store
+
+MOST_SAMPLES_AT_ONCE = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -134,23 +137,24 @@ class Samples:
 
 
 def fit_scaling(store: Store, samples: Iterable[Sample]) -> Scaling:
-    """Standardisation over the tissue of ``samples``, read one at a time.
+    """Standardisation over the tissue of ``samples``, several read at a time.
 
     Raises:
       ValueError: at a sample with NaN or infinite values.
     """
+    from concurrent.futures import ThreadPoolExecutor
 
-    def tissues() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for sample in samples:
-            absorbance = store.read(sample.id)
-            if not np.all(np.isfinite(absorbance)):
-                raise ValueError(
-                    f"{store.path}: sample {sample.id!r} holds NaN or infinite values; ingest it again "
-                    "(`compseg ingest` refuses such images and says where they are)."
-                )
-            yield absorbance, store.tissue(sample.id)
+    def moments(sample: Sample) -> BandMoments:
+        absorbance = store.read(sample.id)
+        if not np.all(np.isfinite(absorbance)):
+            raise ValueError(
+                f"{store.path}: sample {sample.id!r} holds NaN or infinite values; ingest it again "
+                "(`compseg ingest` refuses such images and says where they are)."
+            )
+        return band_moments(absorbance, store.tissue(sample.id))
 
-    return Scaling.fit(tissues())
+    with ThreadPoolExecutor(MOST_SAMPLES_AT_ONCE, thread_name_prefix="compseg-scaling") as threads:
+        return Scaling.of_moments(threads.map(moments, samples))
 
 
 def pad_draws(draws: Iterable[Draw], multiple: int) -> Iterator[Draw]:

@@ -6,6 +6,7 @@ Importing this module does not import jax, so the flags can be set before jax ch
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import sys
@@ -132,6 +133,26 @@ def cache_compilations() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return folder
+
+
+class CompileClock:
+    """Seconds spent compiling (or fetching compiled programs) in this process since the clock was made."""
+
+    def __init__(self) -> None:
+        import jax
+
+        self.seconds = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.seconds += duration_secs
+
+
+@functools.cache
+def compile_clock() -> CompileClock:
+    """The clock of this process; jax keeps every listener for good, so there is one."""
+    return CompileClock()
 
 
 def data_mesh(n_devices: int | None = None) -> Mesh:

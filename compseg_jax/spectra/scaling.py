@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+ROWS_AT_ONCE = 1024  # of pixels in double precision: they stay in a core's cache
+BandMoments = tuple[int, np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -25,22 +28,22 @@ class Scaling:
     def fit(cls, samples: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scaling:
         """Fits on (absorbance (y, x, c), tissue (y, x)) of the training samples, one at a time.
 
-        Counts, means and sums of squares are merged pairwise in float64 (Chan, Golub and LeVeque 1983), so
-        memory holds one sample. A band that never changes is only centred.
+        A band that never changes is only centred.
 
         Raises:
           ValueError: when no sample holds tissue.
         """
+        return cls.of_moments(band_moments(absorbance, tissue) for absorbance, tissue in samples)
+
+    @classmethod
+    def of_moments(cls, samples: Iterable[BandMoments]) -> Scaling:
+        """The same from the moments of each sample, merged pairwise (Chan, Golub and LeVeque 1983)."""
         count, mean, squares = 0, np.zeros(1), np.zeros(1)
-        for absorbance, tissue in samples:
-            pixels = absorbance[tissue].astype(np.float64)
-            if not len(pixels):
+        for n, sample_mean, sample_squares in samples:
+            if not n:
                 continue
-            n, pixel_mean = len(pixels), pixels.mean(axis=0)
-            shift = pixel_mean - mean
-            squares = (
-                squares + ((pixels - pixel_mean) ** 2).sum(axis=0) + shift**2 * (count * n / (count + n))
-            )
+            shift = sample_mean - mean
+            squares = squares + sample_squares + shift**2 * (count * n / (count + n))
             mean = mean + shift * (n / (count + n))
             count += n
         if not count:
@@ -51,6 +54,19 @@ class Scaling:
         # Rounding alone gives a constant band of float32 values this much; below `tiny` XLA divides by zero.
         constant = sd <= np.maximum(1e-7 * np.abs(mean), np.finfo(np.float32).tiny)
         return cls(mean.astype(np.float32), np.where(constant, 1.0, sd).astype(np.float32))
+
+
+def band_moments(absorbance: np.ndarray, tissue: np.ndarray) -> BandMoments:
+    """Pixels, mean and sum of squared deviations (c,) over the tissue of one sample, in float64."""
+    pixels = absorbance[tissue]
+    if not len(pixels):
+        return 0, np.zeros(1), np.zeros(1)
+    mean = pixels.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for start in range(0, len(pixels), ROWS_AT_ONCE):
+        deviation = pixels[start : start + ROWS_AT_ONCE] - mean
+        squares += np.einsum("pc,pc->c", deviation, deviation)
+    return len(pixels), mean, squares
 
 
 def standardise(

@@ -19,6 +19,7 @@ from compseg_jax.config import Training, to_json
 from compseg_jax.dataset import Draw, Ordering, Samples, draws_of, pad_draws
 from compseg_jax.feed import Feed, ResidentFeed, make_feed
 from compseg_jax.networks.build import Variables
+from compseg_jax.runtime import compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.interrupt import StopRequest, stop_requests
@@ -27,6 +28,7 @@ from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_ste
 
 STEPS_IN_FLIGHT = 2
 STEPS_A_DISPATCH = 32
+COMPILATION_WORTH_SAYING_S = 0.5
 
 
 # Steps taken, the state after them, and a function that waits for their losses and gradient norms.
@@ -149,10 +151,11 @@ def train_epochs(
     """
     config = run.config
     progress.best = progress.best or _copied(state.variables)
+    clock = compile_clock()
     reporter = RunReporter(folder, config.epochs, progress.history, tensorboard=config.tensorboard)
     with reporter, stop_requests() as stop:
         for epoch in range(len(progress.history) + 1, config.epochs + 1):
-            started = time.perf_counter()
+            started, compiled_s = time.perf_counter(), clock.seconds
             done_before = len(progress.steps)
             state = _train_epoch(run, state, progress, epoch, stop, reporter)
             _check_finite(progress.steps, state, checkpoints)
@@ -165,6 +168,9 @@ def train_epochs(
             save = epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested
             if save:
                 checkpoints.save(state, progress.best, progress.numbers())
+            record["compile_s"] = round(clock.seconds - compiled_s, 3)
+            if record["compile_s"] >= COMPILATION_WORTH_SAYING_S:
+                reporter.say(f"compiled in {record['compile_s']:.1f} s")
             reporter.epoch(record)
             if stop.requested and epoch < config.epochs:
                 raise Interrupted(_how_to_resume(config, epoch))

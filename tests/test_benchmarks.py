@@ -1,0 +1,68 @@
+"""The benchmarks count right, say what they measured, and the GPU's script runs, small, on a CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cases import Case, cases, flop_per_step
+from benchmarks.record import measurement, table
+from benchmarks.scaling import count_collectives
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_operations_of_the_paper_network():
+    """65.04 GMAC forward and 356.3 GFLOP a training image of 256×256×450, counted by hand from the topology."""
+    assert flop_per_step(Case("forward", 64, 450, 256, 1)) / 2 == pytest.approx(65.04e9, rel=1e-4)
+    assert flop_per_step(Case("train_step", 64, 450, 256, 1)) == pytest.approx(356.3e9, rel=1e-4)
+
+
+def test_names_of_cases_are_read_back():
+    for case in cases(((16, 450, 64, 7), (64, 32, 128, 2))):
+        assert Case.of_name(case.name) == case
+    with pytest.raises(ValueError, match="expected train_step"):
+        Case.of_name("backward/base16_c450_s64_b7")
+
+
+def test_a_record_holds_medians_and_their_ratio():
+    record = measurement("x", "cpu", {}, [1.0, 2.0, 9.0], ("peer 1", [4.0, 4.0, 5.0]), remark="seen")
+    assert (record["median_s"], record["peer_median_s"], record["ratio"]) == (2.0, 4.0, 0.5)
+    row = table([record]).splitlines()[-1]
+    assert row == "| `x` (seen) | 2.00 s | 4.00 s peer 1 | **0.50** | – / – |"
+
+
+def test_collectives_are_counted_with_their_bytes():
+    program = """
+      %all-reduce.1 = (f32[3,4]{1,0}, f32[]) all-reduce(%a, %b), channel_id=1
+      %all-gather-start = (f32[2]{0}, f32[4]{0}) all-gather-start(%c), dimensions={0}
+      %add.3 = f32[5] add(%all-reduce.1, %c)
+    """
+    found = count_collectives(program)
+    assert found == {"all-reduce": {"count": 1, "bytes": 52}, "all-gather": {"count": 1, "bytes": 24}}
+
+
+def test_the_gpu_script_runs_small_on_a_cpu(tmp_path):
+    command = ["sh", str(ROOT / "benchmarks" / "gpu.sh"), "--small", "--no-peer", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    (file,) = tmp_path.glob("*.jsonl")
+    first, *lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert first["command"].startswith("benchmarks/gpu.sh --small")
+    names = [line["name"] for line in lines]
+    assert names == [
+        "self_check",
+        "train_step/base4_c6_s16_b4",
+        "forward/base4_c6_s16_b4",
+        "paper_training/base4_c6_s16_b4",
+    ]
+    assert all(line["median_s"] > 0 for line in lines[1:])
+    training = lines[-1]
+    assert training["epochs"] == 3
+    assert 0 < training["loop_without_compilation_s"] <= training["loop_s"] <= training["median_s"]
