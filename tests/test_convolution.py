@@ -104,6 +104,7 @@ def test_the_rule_by_shape(monkeypatch):
 
     monkeypatch.setattr(convolution, "has_onednn_convolutions", lambda: True)
     assert chosen(7, 64, 64, 450, 16) == ("plain", "plain", "taps")
+    assert chosen(2, 128, 128, 450, 64) == ("plain", "plain", "taps")
     assert chosen(7, 64, 64, 16, 16) == ("plain", "plain", "plain")
     assert chosen(2, 64, 64, 128, 128) == ("winograd",) * 3
     assert chosen(2, 128, 128, 64, 64) == ("plain", "plain", "winograd")

@@ -119,11 +119,11 @@ def form_of(shape: tuple[int, ...], features: int, dtype: jnp.dtype) -> dict[str
     if n_pixels < FEW_PIXELS:
         many = narrow >= FEW_PIXELS_LEAST_CHANNELS
         return {**plain, "by_input": "taps", "by_kernel": "taps"} if many else plain
+    if channels >= WIDE_INPUT * features:
+        return {**plain, "by_kernel": "taps", "forward": "plain" if has_onednn_convolutions() else "taps"}
     if height % 2 == width % 2 == 0 and narrow >= WINOGRAD_LEAST_CHANNELS:
         least = WINOGRAD_LEAST_PRODUCT
         return {name: "winograd" if channels * features >= least[name] else "plain" for name in plain}
-    if channels >= WIDE_INPUT * features:
-        return {**plain, "by_kernel": "taps", "forward": "plain" if has_onednn_convolutions() else "taps"}
     return plain
 
 
@@ -201,46 +201,35 @@ def _taps_by_kernel(x: Image, gradient: Image) -> Kernel:
     return product.reshape(channels, 3, 3, features).transpose(1, 2, 0, 3)
 
 
-def _combined(matrix: Matrix, parts: Sequence[Array]) -> list[Array]:
-    """The sums of ``parts`` by the rows of a small constant matrix, without its zeros."""
+def _combined(matrix: Matrix, parts: Sequence[Array], axis: int) -> Array:
+    """The sums of ``parts`` by the rows of a small constant matrix, without its zeros, stacked along ``axis``."""
     sums = []
     for row in matrix:
-        terms = [part if factor == 1 else jnp.asarray(factor, part.dtype) * part
-                 for factor, part in zip(row, parts, strict=True) if factor]  # fmt: skip
+        terms = [_times(factor, part) for factor, part in zip(row, parts, strict=True) if factor]
         sums.append(_sum(terms))
-    return sums
-
-
-def _both_ways(matrix: Matrix, tile: Sequence[Sequence[Array]]) -> list[list[Array]]:
-    """M · tile · Mᵀ for a tile of arrays."""
-    rows = [_combined(matrix, row) for row in tile]
-    columns = [_combined(matrix, column) for column in zip(*rows, strict=True)]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _stacked(tile: Sequence[Sequence[Array]]) -> Float[Array, "16 m n"]:
-    return jnp.stack([part.reshape(-1, part.shape[-1]) for row in tile for part in row])
-
-
-def _every_second(image: Image, i: int, j: int, size: tuple[int, int]) -> Image:
-    height, width = size
-    return image[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
-
-
-def _transformed_input(x: Image) -> Float[Array, "16 cells c"]:
-    """Bᵀ x B of the overlapping 4×4 tiles of an image."""
-    cells = x.shape[1] // 2, x.shape[2] // 2
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    tiles = [[_every_second(padded, i, j, cells) for j in range(4)] for i in range(4)]
-    return _stacked(_both_ways(B_T, tiles))
-
-
-def _transformed_kernel(kernel: Kernel) -> Float[Array, "16 c k"]:
-    return _stacked(_both_ways(G, kernel))  # type: ignore[arg-type]
+    return jnp.stack(sums, axis)
 
 
 def _transposed(matrix: Matrix) -> Matrix:
     return list(zip(*matrix, strict=True))
+
+
+def _times(factor: float, part: Array) -> Array:
+    return part if factor == 1 else jnp.asarray(factor, part.dtype) * part
+
+
+def _transformed_input(x: Image) -> Float[Array, "16 cells c"]:
+    """Bᵀ x B of the overlapping 4×4 tiles of an image: down the columns of all tiles, then along their rows."""
+    _, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    columns = _combined(B_T, [padded[:, i : i + height - 1 : 2] for i in range(4)], axis=0)
+    both = _combined(B_T, [columns[:, :, :, j : j + width - 1 : 2] for j in range(4)], axis=1)
+    return both.reshape(16, -1, channels)
+
+
+def _transformed_kernel(kernel: Kernel) -> Float[Array, "16 c k"]:
+    columns = _combined(G, [kernel[i] for i in range(3)], axis=0)
+    return _combined(G, [columns[:, j] for j in range(3)], axis=1).reshape(16, *kernel.shape[2:])
 
 
 def _product(a: Array, b: Array, over_a: int, over_b: int) -> Array:
@@ -251,9 +240,8 @@ def _image_of_cells(products: Float[Array, "16 cells k"], shape: tuple[int, ...]
     """Aᵀ m A of each cell, its 2×2 pixels put in their places."""
     b, height, width = shape
     tiles = products.reshape(4, 4, b, height // 2, width // 2, -1)
-    pixels = _both_ways(A_T, [list(row) for row in tiles])
-    image = jnp.stack([jnp.stack(row, axis=3) for row in pixels], axis=2)
-    return image.reshape(b, height, width, -1)
+    rows = _combined(A_T, [tiles[:, j] for j in range(4)], axis=4)
+    return _combined(A_T, [rows[i] for i in range(4)], axis=2).reshape(b, height, width, -1)
 
 
 def _winograd(x: Image, kernel: Kernel) -> Image:
@@ -269,13 +257,14 @@ def _winograd_by_input(gradient: Image, kernel: Kernel) -> Image:
 
 def _winograd_by_kernel(x: Image, gradient: Image) -> Kernel:
     """Gᵀ[(Bᵀ x B) ⊙ (A ∂y Aᵀ)]G, summed over the cells: the derivative of the formula by w."""
-    cells = x.shape[1] // 2, x.shape[2] // 2
-    tiles = [[_every_second(gradient, i, j, cells) for j in range(2)] for i in range(2)]
-    of_cells = _stacked(_both_ways(_transposed(A_T), tiles))
-    products = _product(_transformed_input(x), of_cells, 1, 1)
+    b, height, width, features = gradient.shape
+    cells = gradient.reshape(b, height // 2, 2, width // 2, 2, features)
+    columns = _combined(_transposed(A_T), [cells[:, :, i] for i in range(2)], axis=0)
+    both = _combined(_transposed(A_T), [columns[:, :, :, :, j] for j in range(2)], axis=1)
+    products = _product(_transformed_input(x), both.reshape(16, -1, features), 1, 1)
     tile = products.reshape(4, 4, *products.shape[1:])
-    rows = _both_ways(_transposed(G), [list(row) for row in tile])
-    return jnp.stack([jnp.stack(row) for row in rows])
+    rows = _combined(_transposed(G), [tile[:, j] for j in range(4)], axis=1)
+    return _combined(_transposed(G), [rows[i] for i in range(4)], axis=0)
 
 
 _FORMS: dict[str, dict[str, Callable[..., Array]]] = {
