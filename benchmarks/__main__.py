@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--cases", default="", help="only the steps whose name contains this")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
-    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    # Folders of interpreters say nothing elsewhere.
+    arguments = [Path(value).name if "/bin/" in value else value for value in sys.argv[1:]]
+    command = shlex.join(["python", "-m", "benchmarks", *arguments])
     results = Results(options.out, cpu_name(), command)
     for record in _records(options):
         results.add(record)

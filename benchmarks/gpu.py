@@ -34,7 +34,8 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="sizes that a CPU manages, to try the script")
     parser.add_argument("--no-peer", action="store_true", help="without PyTorch")
     options = parser.parse_args()
-    results = Results(options.out, _device(), "benchmarks/gpu.sh " + " ".join(sys.argv[1:]))
+    arguments = [value for value in sys.argv[1:] if "/" not in value]
+    results = Results(options.out, _device(), " ".join(["benchmarks/gpu.sh", *arguments]))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="compseg-gpu-"))
     failed = 0
     try:

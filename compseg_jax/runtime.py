@@ -94,9 +94,9 @@ def keep_freed_memory() -> bool:
     """Lets glibc keep the memory of one step for the next instead of returning it and asking again.
 
     XLA's CPU backend allocates the intermediate results of every execution anew, hundreds of MB. By default glibc
-    maps and unmaps them each time, and the page faults take up to a quarter of a training step. The commands call
-    this at their start; a program of your own calls it before jax starts, since the threads that compute must not
-    have memory of their own yet. From then on the process keeps what it used at its peak.
+    maps and unmaps them each time, and the page faults take 13 to 19 % of a training step (docs/performance.md).
+    The commands call this at their start; a program of your own calls it before jax starts, since the threads
+    that compute must not have memory of their own yet. From then on the process keeps what it used at its peak.
 
     Returns:
       False, with nothing changed, when jax already runs, when the C library is not glibc, or when the user set

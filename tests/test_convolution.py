@@ -16,7 +16,7 @@ from compseg_jax.networks.convolution import add_bias, convolution_3x3, form_of
 from compseg_jax.networks.layers import Conv
 from compseg_jax.runtime import data_mesh
 
-FORMS = [(product, form) for product, forms in convolution._FORMS.items() for form in forms]
+FORMS = [(product, form) for product, forms in convolution.FORMS.items() for form in forms]
 OPERANDS = {"forward": ("x", "kernel"), "by_input": ("gradient", "kernel"), "by_kernel": ("x", "gradient")}
 # Float32 sums over 9·c terms, and Winograd's transforms on top; measured at most 2e-6 and 4e-6.
 TOLERANCE = 1e-5
@@ -61,7 +61,7 @@ def deviation(found, expected):
 def test_every_form_against_float64(product, form, shape, features):
     values = operands(shape, features)
     arguments = [jnp.asarray(values[name], jnp.float32) for name in OPERANDS[product]]
-    found = jax.jit(convolution._FORMS[product][form])(*arguments)
+    found = jax.jit(convolution.FORMS[product][form])(*arguments)
     assert deviation(found, in_float64(values)[product]) < TOLERANCE
 
 
@@ -80,7 +80,7 @@ def test_taps_and_winograd_at_any_size(b, size, channels, features, seed):
         if form == "plain" or (form == "winograd" and (size[0] % 2 or size[1] % 2)):
             continue
         arguments = [jnp.asarray(values[name], jnp.float32) for name in OPERANDS[product]]
-        assert deviation(convolution._FORMS[product][form](*arguments), expected[product]) < TOLERANCE
+        assert deviation(convolution.FORMS[product][form](*arguments), expected[product]) < TOLERANCE
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,13 @@ def test_a_users_own_network_with_batch_norm_and_dropout():
     assert not np.array_equal(before, after)
 
 
+def test_cubes_are_rounded_only_for_networks_that_would_do_it_themselves():
+    half = {"compute_dtype": "bfloat16"}
+    assert build.input_dtype(Network(**half)) == jnp.bfloat16
+    assert build.input_dtype(Network()) == jnp.float32
+    assert build.input_dtype(Network(network="tests.test_networks:TinyNet", **half)) == jnp.float32
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

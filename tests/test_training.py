@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from compseg_jax.experiment import RunError, train
 from compseg_jax.simulate import PhantomOptions, write_phantom
 from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.store import Store
+from compseg_jax.training.checkpoint import CheckpointError
 from compseg_jax.training.loop import TrainingError
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +56,23 @@ def parameters(run: Path) -> dict[str, np.ndarray]:
         jax.tree_util.keystr(path): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def test_the_best_network_can_be_restored_alone_from_a_checkpoint(trained):
+    (step,) = [p for p in (trained / "checkpoints").iterdir() if p.name.isdigit()]
+    with ocp.StandardCheckpointer() as checkpointer:
+        best = checkpointer.restore((step / "best").resolve())
+    values = parameters(trained)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(best["params"]):
+        np.testing.assert_array_equal(leaf, values[jax.tree_util.keystr(path)])
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained, store, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    config = small(store, copy, epochs=4, resume=True)
+    with pytest.raises(CheckpointError, match="does not fit the network asked for"):
+        train(dataclasses.replace(config, network=Network(base=3, depth=1)))
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,12 @@ def build_network(config: Network, maps: int = 1) -> nn.Module:
     return cls(**{name: value for name, value in values.items() if name in declared})
 
 
+def input_dtype(config: Network) -> Any:
+    """Precision a network rounds its cubes to; float32 where a user's class does not say."""
+    declares = "dtype" in {field.name for field in dataclasses.fields(network_class(config.network))}
+    return jnp.dtype(config.compute_dtype if declares else "float32")
+
+
 def init_variables(
     network: nn.Module, key: PRNGKeyArray, channels: int, maps: int = 1, size: tuple[int, int] = (16, 16)
 ) -> Variables:

@@ -151,10 +151,10 @@ _fast.defvjp(_fast_forward, _fast_backward)
 def _on_cpu(product: str, x: Image, features: int, *operands: Array) -> Array:
     """One of the three products in its CPU form where the program is compiled for CPUs, plain elsewhere."""
     form = form_of(x.shape, features, x.dtype)[product]
-    plain = _FORMS[product]["plain"]
+    plain = FORMS[product]["plain"]
     if form == "plain":
         return plain(*operands)
-    return lax.platform_dependent(*operands, cpu=_FORMS[product][form], default=plain)
+    return lax.platform_dependent(*operands, cpu=FORMS[product][form], default=plain)
 
 
 def _shifted(image: Image, i: int, j: int) -> Image:
@@ -267,7 +267,7 @@ def _winograd_by_kernel(x: Image, gradient: Image) -> Kernel:
     return _combined(_transposed(G), [rows[i] for i in range(4)], axis=0)
 
 
-_FORMS: dict[str, dict[str, Callable[..., Array]]] = {
+FORMS: dict[str, dict[str, Callable[..., Array]]] = {
     "forward": {"plain": _plain, "winograd": _winograd, "taps": _taps},
     "by_input": {"plain": _plain_by_input, "winograd": _winograd_by_input, "taps": _taps_by_input},
     "by_kernel": {"plain": _plain_by_kernel, "winograd": _winograd_by_kernel, "taps": _taps_by_kernel},

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from compseg_jax.config import Training, to_json
 from compseg_jax.dataset import Draw, Ordering, Samples, draws_of, pad_draws
 from compseg_jax.feed import Feed, ResidentFeed, make_feed
-from compseg_jax.networks.build import Variables
+from compseg_jax.networks.build import Variables, input_dtype
 from compseg_jax.runtime import compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
@@ -97,7 +97,7 @@ class Run:
           on_device: run many steps in one dispatch (:class:`DeviceLoop`); None for: on accelerators, where all
             data is resident.
         """
-        dtype = jnp.dtype(config.network.compute_dtype)
+        dtype = input_dtype(config.network)
         feeds = [
             make_feed(part, mesh, config.feed, config.resident_limit_gib, dtype) for part in (train, val)
         ]
