@@ -67,12 +67,13 @@ class Checkpoints:
         """The state, best variables and progress saved last; ``like`` gives shapes and plan.
 
         Raises:
-          CheckpointError: when there is no checkpoint, or its arrays have other shapes.
+          CheckpointError: when there is no checkpoint, or it holds another network.
         """
         step = self.latest_step
         if step is None:
             raise CheckpointError(f"{self.folder} holds no checkpoint. Start the run without --resume.")
         shapes = jax.eval_shape(lambda: _arrays(like))
+        _refuse_another_network(self.folder / str(step) / "best", shapes["variables"])
         try:
             saved = self._manager.restore(
                 step,
@@ -82,10 +83,10 @@ class Checkpoints:
                     progress=ocp.args.JsonRestore(),
                 ),
             )
-        except (ValueError, KeyError, FileNotFoundError) as error:
+        except ValueError as error:
             raise CheckpointError(
-                f"{self.folder}/{step} does not fit the network asked for ({error}). Resume with the options "
-                "the run was started with, or start a new run."
+                f"{self.folder}/{step} does not fit the run asked for ({error}). Resume with the options the run "
+                "was started with, or start a new run."
             ) from error
         state, best = jax.tree.map(jnp.asarray, (saved["state"], saved["best"]))
         return replace(like, **state), best, saved["progress"]
@@ -93,6 +94,32 @@ class Checkpoints:
 
 def _arrays(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in ("step", "seed", "variables", "moments")}
+
+
+def _refuse_another_network(folder: Path, variables: Variables) -> None:
+    """Compares shapes before anything is read: Orbax leaves reads behind when it fails in the midst of them."""
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder} is missing: the checkpoint is damaged or from an earlier revision. Start a new run."
+        )
+    with ocp.StandardCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(folder).item_metadata.tree
+    found, required = (
+        {
+            jax.tree_util.keystr(path): tuple(leaf.shape)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (saved, variables)
+    )
+    differing = sorted(
+        name for name in found.keys() | required.keys() if found.get(name) != required.get(name)
+    )
+    if differing:
+        name = differing[0]
+        raise CheckpointError(
+            f"{folder.parent} does not fit the network asked for: {name} has shape {found.get(name)}, required is "
+            f"{required.get(name)}. Resume with the options the run was started with, or start a new run."
+        )
 
 
 def save_tree(folder: Path, tree: Any) -> None:
