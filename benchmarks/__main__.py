@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,11 @@ def main() -> None:
     parser.add_argument("--cases", default="", help="only the steps whose name contains this")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
+    for interpreter in [options.peer_python, *options.also_python]:
+        if interpreter is not None and shutil.which(interpreter) is None:
+            parser.error(
+                f"{interpreter}: no such interpreter. `sh tools/bench_setup.sh` makes one with torch."
+            )
     # Folders of interpreters say nothing elsewhere.
     arguments = [Path(value).name if "/bin/" in value else value for value in sys.argv[1:]]
     command = shlex.join(["python", "-m", "benchmarks", *arguments])

@@ -5,6 +5,7 @@ Imports only NumPy, so that peers with another Python can read it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,11 +41,13 @@ class Case:
     def of_name(cls, name: str) -> Case:
         """The case of a name."""
         kind, _, sizes = name.partition("/")
-        if kind not in ("train_step", "forward"):
-            raise ValueError(f"case {name!r}: expected train_step/… or forward/…")
-        values = dict(zip(("base", "channels", "size", "batch"), sizes.split("_"), strict=True))
-        numbers = {field: int(text.lstrip("abcdefghijklmnopqrstuvwxyz")) for field, text in values.items()}
-        return cls(kind, **numbers)  # type: ignore[arg-type]
+        found = re.fullmatch(r"base(\d+)_c(\d+)_s(\d+)_b(\d+)", sizes)
+        if kind not in ("train_step", "forward") or found is None:
+            raise ValueError(
+                f"case {name!r}: expected train_step/ or forward/ and sizes, such as forward/base16_c450_s64_b7."
+            )
+        base, channels, size, batch = (int(number) for number in found.groups())
+        return cls(kind, base, channels, size, batch)  # type: ignore[arg-type]
 
 
 CPU_SIZES = ((16, 450, 64, 7), (16, 32, 128, 7), (64, 450, 128, 2))

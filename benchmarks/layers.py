@@ -64,7 +64,10 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     for text in options.layers:
-        batch, size, channels, features = (int(value) for value in text.split(","))
+        numbers = text.split(",")
+        if len(numbers) != 4 or not all(number.isdigit() for number in numbers):
+            parser.error(f"--layers {text}: expected batch,size,channels,features, such as 2,32,512,256.")
+        batch, size, channels, features = (int(number) for number in numbers)
         for record in measured((batch, size, channels, features), options.rounds):
             print(json.dumps(record), flush=True)
 

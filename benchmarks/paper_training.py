@@ -28,7 +28,6 @@ from benchmarks.record import Record
 
 PAPER_SECONDS = 259_200.0  # "about three days" on four GTX 1080 Ti
 ARITHMETIC_LIMIT_S = 18.0  # all convolutions at the 790 TFLOP/s an H200 reaches in bfloat16
-LABEL_OF = (0, 1)
 
 
 def simulate(path: Path, options: argparse.Namespace) -> None:
@@ -43,7 +42,7 @@ def simulate(path: Path, options: argparse.Namespace) -> None:
     shift[options.channels // 3 : options.channels // 2] = 0.3
 
     def add(index: int) -> None:
-        label = LABEL_OF[index % 2]
+        label = index % 2
         cube = smooth_cube(np.random.default_rng(index), options.size, options.channels)
         if label:
             cube[disc] += shift

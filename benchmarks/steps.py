@@ -66,11 +66,15 @@ def measured_steps(case: Case, ours: Sequence[str], peer: str | None, rounds: in
 def main() -> None:
     """Measures one case and prints its record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
-    parser.add_argument("case", type=Case.of_name, help="such as train_step/base16_c450_s64_b7")
+    parser.add_argument("case", help="such as train_step/base16_c450_s64_b7")
     parser.add_argument("--peer-python", help="interpreter with torch; without it there is no peer")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    for record in measured_steps(options.case, [sys.executable], options.peer_python, options.rounds):
+    try:
+        case = Case.of_name(options.case)
+    except ValueError as error:
+        parser.error(str(error))
+    for record in measured_steps(case, [sys.executable], options.peer_python, options.rounds):
         print(json.dumps(record))
 
 

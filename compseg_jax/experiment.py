@@ -28,6 +28,7 @@ from compseg_jax.training.loop import (
     Interrupted,
     Progress,
     Run,
+    TrainingError,
     rounded_microbatch,
     train_epochs,
     write_config,
@@ -46,7 +47,7 @@ def train(config: Training) -> Path:
 
     Raises:
       RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit.
-      TrainingError: when the loss is no longer finite.
+      TrainingError: when the loss is no longer finite; the network of the best epoch before is in ``out``/model.
       Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
     """
     store = Store.open(config.data)
@@ -74,7 +75,8 @@ def train(config: Training) -> Path:
             progress = Progress(**saved, best=best)
         try:
             progress = train_epochs(run, state, progress, checkpoints, config.out)
-        except Interrupted:
+        except (Interrupted, TrainingError):
+            # What was learnt must not be lost with the run, whatever stopped it.
             if progress.best_epoch:
                 _extract(config, store, scaling, progress)
             raise

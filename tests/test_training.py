@@ -27,6 +27,7 @@ from compseg_jax.experiment import RunError, train
 from compseg_jax.simulate import PhantomOptions, write_phantom
 from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.store import Store
+from compseg_jax.training import loop
 from compseg_jax.training.checkpoint import CheckpointError
 from compseg_jax.training.loop import TrainingError
 
@@ -201,6 +202,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path)
     optimiser = dataclasses.replace(RECIPES["default"].optimiser, learning_rate=1e30, schedule="constant")
     with pytest.raises(TrainingError, match=r"(loss|gradient) at step \d+ is not finite.*learning-rate"):
         train(small(store, tmp_path / "run", optimiser=optimiser, epochs=3))
+
+
+def test_what_was_learnt_before_a_loss_that_is_not_finite_is_kept(store, tmp_path, monkeypatch):
+    finish = loop._finish_epoch
+
+    def finish_badly(*arguments):
+        record = finish(*arguments)
+        return {**record, "val_loss": float("nan")} if record["epoch"] == 3 else record
+
+    monkeypatch.setattr(loop, "_finish_epoch", finish_badly)
+    with pytest.raises(TrainingError, match="validation loss of epoch 3 is not finite"):
+        train(small(store, tmp_path / "run", epochs=4, checkpoint_every=20))
+    assert load_model(tmp_path / "run" / "model").description["best_epoch"]["epoch"] in (1, 2, 3)
 
 
 def test_starting_from_an_extracted_network(trained, store, tmp_path):

@@ -165,10 +165,10 @@ def train_epochs(
             record = _finish_epoch(run, state, progress, epoch, started, done_before)
             if not np.isfinite(record["val_loss"]):
                 raise TrainingError(_not_finite(f"the validation loss of epoch {epoch}", checkpoints))
+            record["compile_s"] = round(clock.seconds - compiled_s, 3)
             save = epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested
             if save:
                 checkpoints.save(state, progress.best, progress.numbers())
-            record["compile_s"] = round(clock.seconds - compiled_s, 3)
             if record["compile_s"] >= COMPILATION_WORTH_SAYING_S:
                 reporter.say(f"compiled in {record['compile_s']:.1f} s")
             reporter.epoch(record)
