@@ -24,6 +24,7 @@ _HEADER_BYTES = 255 * 4
 _POINT_SEPARATION_AT, _FIRST_POINT_AT, _POINTS_AT = 2216, 2228, 2236
 _TILE_NAME = re.compile(r"(?P<stem>.+)_(?P<x>[0-9]{4})_(?P<y>[0-9]{4})", re.DOTALL)
 _MAX_PARAMETER_BYTES = 1 << 26
+_AXIS_STATED = "first point and point separation of the file, cm⁻¹"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Mosaic:
         """(y, x, c) of the whole mosaic."""
         rows, columns = len(self.tiles), len(self.tiles[0])
         return rows * self.tile_pixels, columns * self.tile_pixels, self.wavenumbers_cm1.size
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the mosaic comes from, as of a cube."""
+        return _provenance(self.path, self.wavenumbers_cm1, _AXIS_STATED)
 
     def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
         """Reads a part of the mosaic, float32 of shape (y, x, c); slices as those of an array, step 1."""
@@ -97,22 +103,18 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
             source, found, pixel_size_um = mosaic.path, mosaic.wavenumbers_cm1, mosaic.pixel_size_um
             values = mosaic.window(slice(None), slice(None))
         else:
-            source = _required(path, ".dat")
-            parameters_path = _required(path, ".bsp")
+            source, parameters_path = _required(path, ".dat"), _required(path, ".bsp")
             parameters = _parameters(parameters_path)
             found, pixel_size_um = _axis(parameters, parameters_path), _pixel_size_um(parameters, path)
             edge = _edge(source, found.size, parameters)
             values = _tile(source, found.size, edge)
-    stated = "first point and point separation of the file, cm⁻¹"
-    found, stated = axis.settle(found, wavenumbers_cm1, path, stated)
-    provenance = {
-        "source": str(source),
-        "format": "Agilent FPA",
-        "rows": "as in the instrument's ENVI export",
-        "axis": stated,
-        "direction": axis.direction(found),
-    }
-    return Cube(values, found, pixel_size_um, provenance)
+    found, stated = axis.settle(found, wavenumbers_cm1, path, _AXIS_STATED)
+    return Cube(values, found, pixel_size_um, _provenance(source, found, stated))
+
+
+def _provenance(source: Path, wavenumbers_cm1: np.ndarray, stated: str) -> dict[str, str]:
+    known = {"format": "Agilent FPA", "rows": "as in the instrument's ENVI export", "axis": stated}
+    return {"source": str(source), **known, "direction": axis.direction(wavenumbers_cm1)}
 
 
 def open_mosaic(path: str | os.PathLike[str]) -> Mosaic:
