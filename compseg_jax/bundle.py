@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.config import Network, from_json
 from compseg_jax.networks.build import Variables, apply_network, build_network
+from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.spectra.tissue import Background
 from compseg_jax.training.checkpoint import restore_tree, save_tree
@@ -102,6 +103,12 @@ class SegmentingModel:
             tissue if batched else tissue[None],
         )
         return activation if batched else activation[0]
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """Steps that raw spectra go through before the network; None where it was trained on raw ones."""
+        steps = self.description.get("preparation")
+        return None if steps is None else Preparation.from_json(steps)
 
     def check_channels(self, shape: tuple[int, ...], wavenumbers_cm1: np.ndarray | None = None) -> None:
         """Raises ModelError unless a cube of this shape and axis fits the model."""

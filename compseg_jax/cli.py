@@ -7,6 +7,7 @@ needs them, so `compseg --help` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,27 +100,58 @@ def phantom_command(arguments: list[str]) -> None:
     print(f"store: {options.out}")
 
 
+def info_command(arguments: list[str]) -> None:
+    """Say what a file holds, and draw it."""
+    from compseg_jax.inspection import InfoOptions, inspect
+
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--file", *arguments]
+    print(inspect(_parse(InfoOptions, arguments, "compseg info FILE")))
+
+
+def dearray_command(arguments: list[str]) -> None:
+    """Find the cores of a tissue-array scan."""
+    from compseg_jax.core_search import DearrayScan, dearray
+
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--scan", *arguments]
+    print(dearray(_parse(DearrayScan, arguments, "compseg dearray SCAN")))
+
+
 def ingest_command(arguments: list[str]) -> None:
-    """Make a store from a table and images or arrays."""
-    from compseg_jax.table import IngestOptions
+    """Make a store from a table and images, arrays of cores or instrument files."""
+    from compseg_jax.ingest_options import IngestOptions
 
     @dataclasses.dataclass(frozen=True)
     class Ingest(IngestOptions):
-        """Make a store from a table of labels and the images or arrays it names."""
+        """Make a store from a table of labels and the images, arrays or scans it names."""
 
         table: Path = Path("table.csv")
-        """CSV table with the columns id, label, path (relative to the table; not needed with --images) and,
-        where known, split, group, reference and tissue (paths of masks)."""
+        """CSV table with the columns id, label, path (relative to the table; not needed with --images or --scans)
+        and, where known, split, group, reference and tissue (paths of masks)."""
         out: Path = Path("data")
         """Store to write; it must not exist."""
 
+    if any(pair == ("--prepare", "help") for pair in itertools.pairwise(arguments)):
+        from compseg_jax.spectra.preparation import help_text
+
+        print(help_text())
+        return
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--table", *arguments]
     options = _parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
-    from compseg_jax.ingest import ingest
+    from compseg_jax.ingest import ingest, kept_folder
 
-    with _progress("samples") as progress:
-        ingest(options.table, options.out, options, progress=progress)
+    try:
+        with _progress("samples") as progress:
+            ingest(options.table, options.out, options, progress=progress)
+    except BaseException:
+        kept = kept_folder(options.out)
+        if kept.is_dir():
+            print(f"\ncorrected spectra are kept in {kept}; the same command goes on there.", file=sys.stderr)
+        raise
+    if (options.out / "summary.html").is_file():
+        print(f"summary: {options.out / 'summary.html'}")
     check_command(["--data", str(options.out)])
 
 
@@ -162,6 +194,8 @@ def doctor_command(arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "phantom": phantom_command,
+    "info": info_command,
+    "dearray": dearray_command,
     "ingest": ingest_command,
     "check": check_command,
     "train": train_command,
@@ -235,7 +269,7 @@ def _names(listed: str) -> list[str]:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(what: str) -> Iterator[Callable[[float, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -155,6 +155,7 @@ def _extract(config: Training, store: Store, scaling: Scaling, progress: Progres
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
+            "preparation": store.preparation,
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
         },

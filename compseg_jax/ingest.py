@@ -1,76 +1,202 @@
-"""From a table and a folder of images to a store: `compseg ingest`."""
+"""From a table and images, or scans of tissue arrays, to a store: `compseg ingest`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from compseg_jax.spectra.cube import Cube, CubeError
-from compseg_jax.spectra.readers import read, read_mask
-from compseg_jax.spectra.tissue import Background, tissue_from_background
+from compseg_jax.arrays import TissueArray, join_cores, open_arrays
+from compseg_jax.ingest_options import IngestError, IngestOptions
+from compseg_jax.ingest_record import SampleRecord, measured, records_csv
+from compseg_jax.raw_samples import RawSample, check_same_axis, check_same_pixels, read_mask_of, read_sample
+from compseg_jax.report.core_map import core_map_png
+from compseg_jax.report.preparation_page import SummaryContent, summary_page
+from compseg_jax.spectra.cube import Cube
+from compseg_jax.spectra.preparation import (
+    Image,
+    KeptChunks,
+    Preparation,
+    PreparationError,
+    Step,
+    fit_preparation,
+    parse_steps,
+)
+from compseg_jax.spectra.tissue import Background
 from compseg_jax.store import Sample
 from compseg_jax.store_writer import StoreWriter, refuse_existing
-from compseg_jax.table import IngestError, IngestOptions, Row, read_table
+from compseg_jax.table import Row, read_table, with_splits
 
-AXIS_TOLERANCE_CM1 = 0.01
-PIXEL_SIZE_TOLERANCE = 0.01
-"""Relative: stages and cameras state slightly different numbers for the same optics."""
+Progress = Callable[[float, int], None]
 
 
 def ingest(
-    table: Path,
-    out: Path,
-    options: IngestOptions,
-    *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    table: Path, out: Path, options: IngestOptions, *, progress: Progress = lambda done, total: None
 ) -> None:
     """Makes the store ``out`` from a table; see :class:`IngestOptions`.
 
+    Chunks of expensive preparation steps are kept in a folder beside ``out`` (``kept_folder``) until the store
+    is complete: the same call, after a run that was stopped, goes on where that one was.
+
     Raises:
-      IngestError: at the first file that cannot be used; nothing is left behind.
+      IngestError: at the first file that cannot be used; no store is left behind.
+      PreparationError: when a preparation step is unknown or does not fit.
       StoreError: when ``out`` exists.
     """
     refuse_existing(out)
+    steps = parse_steps(options.prepare)
     rows = read_table(table, options)
-    first = _read_cube(rows[0], options)
-    background: Background = "zero" if first.wavenumbers_cm1 is not None else "none"
-    if options.background != "auto":
-        background = options.background
-    writer = StoreWriter(
-        out,
-        channels=first.absorbance.shape[2],
-        wavenumbers_cm1=first.wavenumbers_cm1,
-        pixel_size_um=first.pixel_size_um,
-        background=background,
-        created_by=f"compseg ingest {table.name}",
-    )
+    arrays = open_arrays(options)
+    unread: list[SampleRecord] = []
+    if arrays:
+        rows, unread = join_cores(table, rows, arrays)
+    rows = with_splits(table, rows, options)
+    source = _Source(options, arrays)
+    first = source.read(rows[0])
+    kept = KeptChunks(kept_folder(out))
+    training = [row for row in rows if row.split == "train"]
+    total = len(rows) + len(training) * sum(step.needs_training for step in steps)
+    preparation = None
+    if steps:
+        axis = _axis_of(first.cube, rows[0])
+        images = source.images(training, lambda done: progress(done, total))
+        preparation = fit_preparation(steps, axis, images, kept=kept)
+    writer = _writer(table, out, first.cube, preparation, options)
+    records = []
     with writer:
-        for done, row in enumerate(rows):
-            progress(done, len(rows))
-            cube = first if done == 0 else _read_cube(row, options)
-            _check_same_axis(first, cube, rows[0].place(), row.place())
-            tissue = _tissue(row, cube, background, options)
-            reference = None
-            if row.reference is not None:
-                reference = _read_mask(row, row.reference, cube, options)
-            height, width, _ = cube.absorbance.shape
-            sample = Sample(
-                row.id, row.label, row.split, row.group, height, width, reference is not None, row.path.name
+        for done, row in enumerate(rows, total - len(rows)):
+            progress(done, total)
+            sample = first if row is rows[0] else source.read(row)
+            if preparation is None:
+                check_same_axis(first.cube, sample.cube, rows[0].place(), row.place())
+                records.append(_add(writer, row, sample, options))
+                continue
+            check_same_pixels(first.cube, sample.cube, rows[0].place(), row.place())
+
+            def share(part: float, before: int = done) -> None:
+                progress(before + part, total)
+
+            prepared = _prepared(preparation, _image(sample, row), row, kept, share)
+            records.append(_add_prepared(writer, row, sample, prepared, options))
+        progress(total, total)
+        if not any(record.kept for record in records):
+            raise IngestError(
+                f"{table}: no sample is left after the preparation, the first dropped because {records[0].why}. "
+                "Loosen `tissue` and `quality`, or look at a file with `compseg info`."
             )
-            writer.add(sample, cube.absorbance, tissue, reference)
-        progress(len(rows), len(rows))
+        if preparation is not None or arrays:
+            _add_summary(writer, [*records, *unread], steps, list(arrays.values()))
+    kept.remove()
 
 
-def _read_cube(row: Row, options: IngestOptions) -> Cube:
+def _add_summary(
+    writer: StoreWriter, records: list[SampleRecord], steps: tuple[Step, ...], arrays: list[TissueArray]
+) -> None:
+    pictures = [(array.path.name, core_map_png(array.picture, array.grid)) for array in arrays]
+    words = [(step.name, step.in_words()) for step in steps]
+    content = SummaryContent(f"Ingest of {writer.path.name}", words, pictures)
+    writer.add_file("summary.html", summary_page(records, content))
+    writer.add_file("summary.csv", records_csv(records))
+
+
+def kept_folder(out: Path) -> Path:
+    """Where the corrected chunks of an unfinished store are kept."""
+    return out.with_name(f"{out.name}.partial")
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Where the raw images of rows come from."""
+
+    options: IngestOptions
+    arrays: dict[Path, TissueArray]
+
+    def read(self, row: Row) -> RawSample:
+        return read_sample(row, self.arrays.get(row.path) if row.core else None, self.options)
+
+    def images(self, rows: list[Row], progress: Callable[[int], None]) -> Callable[[], Iterator[Image]]:
+        """Gives the images before the first step anew at each call; ``progress`` counts over all calls."""
+        seen = [0]
+
+        def read_all() -> Iterator[Image]:
+            for row in rows:
+                yield _image(self.read(row), row)
+                seen[0] += 1
+                progress(seen[0])
+
+        return read_all
+
+
+def _axis_of(cube: Cube, row: Row) -> np.ndarray:
+    if cube.wavenumbers_cm1 is None:
+        raise IngestError(
+            f"{row.place()}: --prepare needs spectra with wavenumbers, and this image states none. Leave "
+            "--prepare out for ordinary images, or give a file with its axis."
+        )
+    return cube.wavenumbers_cm1
+
+
+def _image(sample: RawSample, row: Row) -> Image:
+    """The image before the first step; pixels whose channels are all 0 are background."""
+    return Image.of(sample.cube.absorbance, _axis_of(sample.cube, row), sample.candidates("zero"))
+
+
+def _background(cube: Cube, options: IngestOptions) -> Background:
+    if options.prepare:
+        return "zero"
+    if options.background != "auto":
+        return options.background
+    return "zero" if cube.wavenumbers_cm1 is not None else "none"
+
+
+def _writer(
+    table: Path, out: Path, first: Cube, preparation: Preparation | None, options: IngestOptions
+) -> StoreWriter:
+    axis = first.wavenumbers_cm1 if preparation is None else preparation.wavenumbers_cm1
+    return StoreWriter(
+        out,
+        channels=first.absorbance.shape[2] if axis is None else axis.size,
+        wavenumbers_cm1=axis,
+        pixel_size_um=first.pixel_size_um,
+        background=_background(first, options),
+        created_by=f"compseg ingest {table.name}",
+        preparation=None if preparation is None else preparation.to_json(),
+    )
+
+
+def _prepared(
+    preparation: Preparation, image: Image, row: Row, kept: KeptChunks, progress: Callable[[float], None]
+) -> tuple[Image, Image]:
     try:
-        cube = read(row.path)
-    except CubeError as error:
-        raise IngestError(f"row {row.line} ({row.id}): {error}") from error
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
-        absorbance = np.asarray(cube.absorbance, np.float32)
+        return image, preparation(image, kept=kept, progress=progress)
+    except PreparationError as error:
+        raise IngestError(f"{row.place()}: {error}") from error
+
+
+def _add_prepared(
+    writer: StoreWriter, row: Row, sample: RawSample, prepared: tuple[Image, Image], options: IngestOptions
+) -> SampleRecord:
+    before, after = prepared
+    share, why = float(after.mask.mean()), ""
+    if share < max(options.least_tissue, 1 / after.mask.size):
+        why = f"{share:.1%} of the image is tissue, required {options.least_tissue:.1%}"
+    else:
+        _write(writer, row, sample, after.absorbance, after.mask, options)
+    return SampleRecord(
+        id=row.id,
+        label=row.label,
+        source=row.source(),
+        kept=not why,
+        why=why,
+        split=row.split,
+        **measured(before, after),  # type: ignore[arg-type]
+    )
+
+
+def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOptions) -> SampleRecord:
+    absorbance = sample.cube.absorbance
     if not np.all(np.isfinite(absorbance)):
         where = np.argwhere(~np.isfinite(absorbance))
         raise IngestError(
@@ -78,71 +204,28 @@ def _read_cube(row: Row, options: IngestOptions) -> Cube:
             f"(y={where[0][0]}, x={where[0][1]}), channel {where[0][2]}. Repair those pixels, or set them to 0 and "
             "give a tissue mask."
         )
-    if options.resize:
-        channels = [_resized(absorbance[..., c], options.resize) for c in range(absorbance.shape[2])]
-        absorbance = np.stack(channels, axis=-1)
-    pixel_size_um = None if options.resize else cube.pixel_size_um
-    return Cube(absorbance, cube.wavenumbers_cm1, pixel_size_um, cube.provenance)
-
-
-def _check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) -> None:
-    """Raises IngestError unless both cubes have the same channels, wavenumbers and pixel size."""
-    if first.absorbance.shape[2] != other.absorbance.shape[2]:
-        raise IngestError(
-            f"{other_name} has {other.absorbance.shape[2]} channels, {first_name} has "
-            f"{first.absorbance.shape[2]}; all cubes of a store need the same. Ingest them separately, or bring "
-            "them to one axis first."
-        )
-    if (first.wavenumbers_cm1 is None) != (other.wavenumbers_cm1 is None):
-        raise IngestError(
-            f"only one of {first_name} and {other_name} states its wavenumbers; all cubes of a store need the "
-            "same axis. Give both, or neither."
-        )
-    if first.wavenumbers_cm1 is not None and other.wavenumbers_cm1 is not None:
-        worst = float(np.max(np.abs(first.wavenumbers_cm1 - other.wavenumbers_cm1)))
-        if worst > AXIS_TOLERANCE_CM1:
-            raise IngestError(
-                f"the wavenumbers of {other_name} differ from those of {first_name} by up to {worst:.3g} cm⁻¹; "
-                f"all cubes of a store need the same axis (to {AXIS_TOLERANCE_CM1} cm⁻¹). Resample them to one "
-                "axis first."
-            )
-    own, theirs = first.pixel_size_um, other.pixel_size_um
-    if own and theirs and not np.isclose(own, theirs, rtol=PIXEL_SIZE_TOLERANCE, atol=0):
-        raise IngestError(
-            f"a pixel of {other_name} measures {theirs:g} µm, one of {first_name} {own:g} µm; a network "
-            "sees pixels, so all cubes of a store need the same. Resample them, or use --resize."
-        )
-
-
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    """Mean of the pixels that a new, larger one covers; between pixels where the image is enlarged."""
-    method = Image.Resampling.BILINEAR if size > min(image.shape) else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), method))
-
-
-def _read_mask(row: Row, path: Path, cube: Cube, options: IngestOptions) -> np.ndarray:
-    try:
-        mask = read_mask(path)
-    except CubeError as error:
-        raise IngestError(f"row {row.line} ({row.id}): {error}") from error
-    if options.resize:
-        return _resized(mask, options.resize) >= 0.5
-    if mask.shape != cube.absorbance.shape[:2]:
-        raise IngestError(
-            f"{row.place()}: the mask {path} has {mask.shape[0]}×{mask.shape[1]} pixels, the image "
-            f"{cube.absorbance.shape[0]}×{cube.absorbance.shape[1]}. They must match, or use --resize."
-        )
-    return mask
-
-
-def _tissue(row: Row, cube: Cube, background: Background, options: IngestOptions) -> np.ndarray:
-    if row.tissue is not None:
-        tissue = _read_mask(row, row.tissue, cube, options)
-    else:
-        tissue = tissue_from_background(cube.absorbance, background)
+    tissue = sample.candidates(_background(sample.cube, options))
     if not tissue.any():
         raise IngestError(
             f"{row.place()}: the sample is all background, no pixel holds tissue. Remove the row, or give a "
             "tissue mask."
         )
-    return tissue
+    _write(writer, row, sample, absorbance, tissue, options)
+    return SampleRecord(row.id, row.label, row.source(), split=row.split, tissue=int(tissue.sum()))
+
+
+def _write(
+    writer: StoreWriter,
+    row: Row,
+    sample: RawSample,
+    absorbance: np.ndarray,
+    tissue: np.ndarray,
+    options: IngestOptions,
+) -> None:
+    reference = None
+    if row.reference is not None:
+        reference = read_mask_of(row, row.reference, sample.cube, options)
+    height, width = tissue.shape
+    has_reference = reference is not None
+    entry = Sample(row.id, row.label, row.split, row.group, height, width, has_reference, row.source())
+    writer.add(entry, absorbance, tissue, reference)

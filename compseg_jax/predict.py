@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compseg_jax.bundle import SegmentingModel
+from compseg_jax.bundle import ModelError, SegmentingModel
+from compseg_jax.spectra.cube import Cube
+from compseg_jax.spectra.preparation import Image
+from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store import Sample, Store
 
 
@@ -42,3 +45,47 @@ def predict_samples(model: SegmentingModel, store: Store, samples: Iterable[Samp
         tissue = store.tissue(sample.id)
         activation = model(absorbance, tissue=tissue, wavenumbers_cm1=store.wavenumbers_cm1)
         yield Prediction(sample, absorbance, tissue, np.asarray(activation))
+
+
+@dataclass(frozen=True, eq=False)
+class RawPrediction:
+    """What a network makes of a cube as it was measured.
+
+    Attributes:
+      activation: (y, x), float32 in [0, 1], 0 outside the tissue.
+      image: the prepared spectra, the pixels that were kept, and why the others were not.
+    """
+
+    activation: np.ndarray
+    image: Image
+
+
+def predict_raw(model: SegmentingModel, cube: Cube, *, tissue: np.ndarray | None = None) -> RawPrediction:
+    """Repeats the preparation that the training data had on a raw cube, then predicts.
+
+    Args:
+      model: an extracted network.
+      cube: raw absorbance (y, x, c) with its wavenumbers.
+      tissue: pixels that may hold tissue (y, x); those whose channels are not all 0 when None.
+
+    Raises:
+      ModelError: when the cube states no wavenumbers, or the mask is not of the cube.
+      PreparationError: when the cube's axis does not fit the preparation.
+    """
+    axis = cube.wavenumbers_cm1
+    if axis is None:
+        raise ModelError(
+            f"{cube.provenance.get('source', 'the cube')} states no wavenumbers, which this prediction compares with "
+            "those of the model. Give a cube with its axis, or call the model itself."
+        )
+    mask = tissue_from_background(cube.absorbance, model.background) if tissue is None else tissue
+    if mask.shape != cube.absorbance.shape[:2]:
+        raise ModelError(
+            f"the tissue mask has shape {mask.shape}, the cube {cube.absorbance.shape}; give the mask of this cube."
+        )
+    image = Image.of(cube.absorbance, axis, mask)
+    preparation = model.preparation
+    if preparation is not None:
+        image = preparation(image)
+    activation = model(image.absorbance, tissue=image.mask, wavenumbers_cm1=image.wavenumbers_cm1)
+    return RawPrediction(np.asarray(activation), image)

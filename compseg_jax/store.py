@@ -90,6 +90,8 @@ class Store:
       pixel_size_um: edge of a pixel in µm, or None.
       background: how the tissue was told apart where no tissue mask was given: 'zero' means that pixels
         whose channels are all 0 are background, 'none' that every pixel is tissue.
+      preparation: steps that the raw spectra went through, as ``spectra.preparation`` writes them; None where
+        the cubes are as they were measured.
     """
 
     path: Path
@@ -98,6 +100,7 @@ class Store:
     wavenumbers_cm1: np.ndarray | None
     pixel_size_um: float | None
     background: Background
+    preparation: list[dict[str, Any]] | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
@@ -121,6 +124,7 @@ class Store:
             wavenumbers_cm1=None if axis is None else np.asarray(axis, np.float64),
             pixel_size_um=values["pixel_size_um"],
             background=values["background"],
+            preparation=values.get("preparation"),
         )
 
     def split(self, name: str) -> tuple[Sample, ...]:

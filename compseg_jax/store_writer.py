@@ -39,6 +39,7 @@ class StoreWriter:
         pixel_size_um: float | None,
         background: Background,
         created_by: str,
+        preparation: list[dict[str, Any]] | None = None,
     ) -> None:
         self.path = Path(path)
         refuse_existing(self.path)
@@ -56,6 +57,8 @@ class StoreWriter:
             "background": background,
             "created_by": created_by,
         }
+        if preparation is not None:
+            self._description["preparation"] = preparation
 
     def __enter__(self) -> StoreWriter:
         self._new_parents = [folder for folder in self.path.absolute().parents if not folder.exists()]
@@ -79,6 +82,12 @@ class StoreWriter:
         with _interrupted_afterwards():
             self._write(sample, absorbance, masks)
         self._samples[sample.id] = sample
+
+    def add_file(self, name: str, content: str | bytes) -> None:
+        """Puts a file of any other kind into the store; ``name`` may hold folders."""
+        path = self._staging / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def _write(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
         folder = self._staging / "cubes" / f"{sample.id}.zarr"

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
+from compseg_jax.ingest_options import IngestError, IngestOptions
 from compseg_jax.splits import SplitError, leaking_groups, make_splits
 from compseg_jax.store import LONGEST_ID_BYTES, SPLITS, names_a_file
 
@@ -17,41 +17,6 @@ Listing = Mapping[str, Sequence[Path]]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
 SPLIT_NAMES = {name: name for name in SPLITS} | {"training": "train", "validation": "val", "valid": "val"}
 MAX_PROBLEMS_SHOWN = 10
-
-
-class IngestError(ValueError):
-    """A table or one of its files cannot become a store; the message names rows, files and what to do."""
-
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """How a table is read; the fields of `compseg ingest` beside table and store."""
-
-    images: Path | None = None
-    """Folder of the images, each named after its id, for tables without a 'path' column."""
-    references: Path | None = None
-    """Folder of reference masks (non-zero = diseased), each named after its id."""
-    tissues: Path | None = None
-    """Folder of tissue masks (non-zero = tissue), each named after its id."""
-    group: str = "group"
-    """Column that says what belongs together, such as a patient; a group is never split."""
-    positive: tuple[str, ...] = ("1",)
-    """Label names that mean diseased, separated by commas."""
-    negative: tuple[str, ...] = ("0",)
-    """Label names that mean healthy, separated by commas."""
-    exclude: tuple[str, ...] = ()
-    """Label names whose samples are left out, separated by commas."""
-    resize: int = 0
-    """Height and width in pixels that all images are resized to (0: as they are)."""
-    background: Literal["auto", "zero", "none"] = "auto"
-    """Tissue where no tissue mask is given. 'zero': pixels whose channels are all 0 are background. 'none':
-    every pixel is tissue. 'auto': 'zero' for cubes with wavenumbers, 'none' for ordinary images."""
-    val_fraction: float = 0.15
-    """Share of the samples for validation, when the table has no 'split' column."""
-    test_fraction: float = 0.2
-    """Share of the samples for the test, when the table has no 'split' column."""
-    seed: int = 0
-    """Seed of the splits, when the table has no 'split' column."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +31,29 @@ class Row:
     group: str
     reference: Path | None
     tissue: Path | None
+    core: str = ""
+    """Name of the core where ``path`` is the scan of an array."""
 
     def place(self) -> str:
         """Where a problem with this row is."""
-        return f"row {self.line} ({self.id}), {self.path}"
+        core = f", core {self.core}" if self.core else ""
+        return f"row {self.line} ({self.id}), {self.path}{core}"
+
+    def source(self) -> str:
+        """Name of the file, and of the core where it is one."""
+        return f"{self.path.name} {self.core}".strip()
 
 
 def read_table(table: Path, options: IngestOptions) -> list[Row]:
-    """Reads and checks a table, all rows at once.
+    """Reads and checks a table, all rows at once; rows without a split have '' until ``with_splits``.
 
     Raises:
       IngestError: naming every row at fault (the first ten), before any image is opened.
     """
     _check_options(options)
     columns, lines = _read_lines(table)
-    needed = ["id", "label"] + ([] if options.images else ["path"])
+    needed = ["id", "label"] + ([] if options.images or options.scans else ["path"])
+    needed += ["array"] if len(options.scans) > 1 else []
     if options.group != "group":
         needed.append(options.group)
     missing = [name for name in needed if name not in columns]
@@ -123,7 +96,7 @@ def read_table(table: Path, options: IngestOptions) -> list[Row]:
         raise IngestError(_several(table, problems))
     if not rows:
         raise IngestError(f"{table}: no samples are left. Check the table and --exclude.")
-    return _with_splits(table, rows, "split" in columns, options)
+    return rows
 
 
 def _check_options(options: IngestOptions) -> None:
@@ -134,6 +107,17 @@ def _check_options(options: IngestOptions) -> None:
             f"label name {', '.join(map(repr, sorted(twice)))} is listed more than once in --positive, --negative "
             "and --exclude; list it in one of them."
         )
+    names = Counter(path.stem for path in options.scans)
+    if names and names.most_common(1)[0][1] > 1:
+        raise IngestError(f"--scans: two are named {names.most_common(1)[0][0]!r}; rename one of the files.")
+    if options.cores and len(options.cores) != len(options.scans):
+        raise IngestError(
+            f"--cores: found {len(options.cores)} for {len(options.scans)} scans; give one for each, in their order."
+        )
+    if options.scans and options.images:
+        raise IngestError("--scans and --images: samples are cores of scans or images of a folder; give one.")
+    if options.scans and options.resize:
+        raise IngestError("--resize: cores keep the pixels of their scan; leave it out with --scans.")
     if options.resize < 0:
         raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
 
@@ -199,13 +183,27 @@ def _check_row(
     return Row(
         line=line,
         id=sample_id,
-        path=_find(table, line, sample_id, row.get("path"), folders.get("path"), "image"),
+        path=_scan_of(line, sample_id, row, options)
+        if options.scans
+        else _find(table, line, sample_id, row.get("path"), folders.get("path"), "image"),
         label=int(label in options.positive),
         split=SPLIT_NAMES.get(split, ""),
         group=(row.get(options.group) or "").strip() or sample_id,
         reference=_find_mask(table, line, sample_id, row, folders, "reference"),
         tissue=_find_mask(table, line, sample_id, row, folders, "tissue"),
+        core=((row.get("core") or "").strip() or sample_id) if options.scans else "",
     )
+
+
+def _scan_of(line: int, sample_id: str, row: dict[str, str], options: IngestOptions) -> Path:
+    """The scan that a row's core lies on, by the column 'array'."""
+    by_name = {path.stem: path for path in options.scans}
+    name = (row.get("array") or "").strip() or (options.scans[0].stem if len(by_name) == 1 else "")
+    if name not in by_name:
+        raise IngestError(
+            f"row {line} ({sample_id}): array {name!r} is none of the scans {', '.join(by_name)}; name one of them."
+        )
+    return by_name[name]
 
 
 def _find(
@@ -244,9 +242,14 @@ def _find_mask(
     return _find(table, line, sample_id, row.get(name), folders.get(name), f"{name} mask")
 
 
-def _with_splits(table: Path, rows: list[Row], given: bool, options: IngestOptions) -> list[Row]:
+def with_splits(table: Path, rows: list[Row], options: IngestOptions) -> list[Row]:
+    """The rows with their splits: those of the table where it has the column, else made group-wise and stratified.
+
+    Raises:
+      IngestError: when a group is in several splits, or there are too few groups to split.
+    """
     labels, groups = [row.label for row in rows], [row.group for row in rows]
-    if not given:
+    if not all(row.split for row in rows):
         try:
             splits = make_splits(
                 labels,

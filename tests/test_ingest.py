@@ -12,8 +12,8 @@ from PIL import Image
 
 from compseg_jax.check import check_table, check_values
 from compseg_jax.ingest import ingest
+from compseg_jax.ingest_options import IngestError, IngestOptions
 from compseg_jax.store import Store, StoreError
-from compseg_jax.table import IngestError, IngestOptions
 
 Rows = Sequence[Mapping[str, object]]
 SIZE = (6, 9)

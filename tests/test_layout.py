@@ -17,8 +17,10 @@ from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merge
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
     "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "ome", "store_writer",
-    "table", "ingest", "simulate", "check", "batch", "dataset", "feed", "networks", "objective", "scoring",
-    "training", "bundle", "predict", "report", "experiment", "evaluation", "cli",
+    "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
+    "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "report",
+    "inspection", "core_search", "ingest",
+    "experiment", "evaluation", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compseg_jax.report import check_report_folder, folder, headline, write_report
+from compseg_jax.report import folder
 from compseg_jax.report.figures import spectra_figure
-from compseg_jax.report.folder import picture_name
+from compseg_jax.report.folder import check_report_folder, picture_name, write_report
 from compseg_jax.report.pictures import contact_sheet
-from compseg_jax.report.tables import threshold_origin, threshold_story
+from compseg_jax.report.tables import headline, threshold_origin, threshold_story
 from compseg_jax.scoring import PAPER_THRESHOLD, Evaluation, SampleResult, choose_threshold, evaluate_samples
 
 WAVENUMBERS_CM1 = np.linspace(1800, 948, 12)

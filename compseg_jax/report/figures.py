@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -11,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from compseg_jax.scoring.evaluation import Evaluation
-from compseg_jax.scoring.samples import SampleResult, SampleRow
+if TYPE_CHECKING:  # the colours and the style below are used where nothing is scored
+    from compseg_jax.scoring.evaluation import Evaluation
+    from compseg_jax.scoring.samples import SampleResult, SampleRow
 
 DISEASED, HEALTHY, NEUTRAL, SECOND = "#b5460f", "#1f6fb2", "#5b6670", "#7a4fa3"
 STYLE = {
@@ -59,7 +61,7 @@ def roc_figure(evaluation: Evaluation) -> str | None:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
         axes.legend(loc="lower right", fontsize=9)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def learning_figure(history: Sequence[Mapping[str, object]]) -> str | None:
@@ -88,7 +90,7 @@ def learning_figure(history: Sequence[Mapping[str, object]]) -> str | None:
         axes.set(xlabel="epoch", ylabel="loss")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
         axes.legend(loc="upper right", fontsize=9)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _curve(history: Sequence[Mapping[str, object]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +112,7 @@ def score_figure(rows: Sequence[SampleRow]) -> str:
         _strips(left, rows, "area_fraction", "area above threshold")
         left.yaxis.set_major_formatter(PercentFormatter(1))
         _strips(right, rows, "mean_activation", "mean activation")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _strips(axes: Axes, rows: Sequence[SampleRow], column: str, title: str) -> None:
@@ -195,10 +197,11 @@ def spectra_figure(results: Sequence[SampleResult], wavenumbers_cm1: np.ndarray 
         else:
             lower.set_xlabel("wavenumber / cm⁻¹")
             lower.set_xlim(float(where.max()), float(where.min()))
-        return _svg(figure)
+        return svg_text(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
+    """A figure as SVG without date or program, so that equal figures are equal files."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

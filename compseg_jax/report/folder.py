@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.report.page import GENERATOR, PageContent, report_page
+from compseg_jax.report.document import GENERATOR
+from compseg_jax.report.page import PageContent, report_page
 from compseg_jax.report.pictures import activation_png, mask_png
 from compseg_jax.report.tables import samples_csv
 from compseg_jax.scoring.evaluation import Evaluation

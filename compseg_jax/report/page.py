@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,12 +9,10 @@ from html import escape
 import numpy as np
 
 from compseg_jax.report import figures, tables
+from compseg_jax.report.document import card, document, section, svg_image
 from compseg_jax.report.pictures import LARGEST_OPACITY, SEGMENTATION, Tile, activation_colour, contact_sheet
-from compseg_jax.report.style import CSS, SCRIPT
 from compseg_jax.scoring.evaluation import Evaluation
 from compseg_jax.scoring.samples import SampleResult, SampleRow
-
-GENERATOR = '<meta name="generator" content="compseg_jax report">'
 
 
 @dataclass(frozen=True)
@@ -36,43 +33,23 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
         _cards(metrics, tables.threshold_origin(content.model, threshold)),
         _threshold(content.model, threshold),
         _notes(metrics),
-        _section("figures", "Curves and spectra", "", _figures(results, evaluation, content)),
-        _section("measures", "All measures", _measures_text(metrics), tables.measures_table(metrics)),
-        _section("pictures", "Every sample", "", _sheet(results, evaluation, threshold, anchors)),
+        section("figures", "Curves and spectra", "", _figures(results, evaluation, content)),
+        section("measures", "All measures", _measures_text(metrics), tables.measures_table(metrics)),
+        section("pictures", "Every sample", "", _sheet(results, evaluation, threshold, anchors)),
     ]
     if evaluation.groups:
         text = "Means over the samples of a group, diseased and healthy apart. Click a heading to sort."
-        sections.append(_section("groups", "By group", text, tables.rows_table(evaluation.groups)))
+        sections.append(section("groups", "By group", text, tables.rows_table(evaluation.groups)))
     text = "Click a heading to sort, a sample to see its picture. The same numbers are in samples.csv."
     sections.append(
-        _section("samples", "Table of samples", text, tables.rows_table(evaluation.samples, anchors))
+        section("samples", "Table of samples", text, tables.rows_table(evaluation.samples, anchors))
     )
     text = "What is needed to repeat this evaluation."
-    sections.append(_section("settings", "Model and settings", text, tables.settings_table(content.model)))
+    sections.append(section("settings", "Model and settings", text, tables.settings_table(content.model)))
     links = [("figures", "Curves and spectra"), ("measures", "All measures"), ("pictures", "Every sample")]
     links += [("groups", "By group")] if evaluation.groups else []
     links += [("samples", "Table of samples"), ("settings", "Model and settings")]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8">{GENERATOR}',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(content.title)}</title><style>{CSS}</style></head><body>",
-            f'<header><div><h1>{escape(content.title)}</h1><p class="sub">{_subtitle(metrics)}</p><nav>',
-            "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in links),
-            "</nav></div></header><main>",
-            *sections,
-            "<footer>Research use. Segmentations learned from sample labels; not a diagnosis.</footer>",
-            f"</main><script>{SCRIPT}</script></body></html>\n",
-        ]
-    )
-
-
-def _section(anchor: str, title: str, text: str, body: str) -> str:
-    paragraph = f"<p>{text}</p>" if text else ""
-    return f'<section id="{anchor}"><h2>{title}</h2>{paragraph}{body}</section>'
+    return document(content.title, _subtitle(metrics), links, sections)
 
 
 def _subtitle(metrics: Mapping[str, object]) -> str:
@@ -114,11 +91,7 @@ def _cards(metrics: Mapping[str, object], origin: str) -> str:
         ("Threshold on the activation", tables.number(metrics["threshold"]), origin,
          "Pixels above it count as segmented. These samples had no say in it."),
     )  # fmt: skip
-    body = "".join(
-        f'<div class="card"><p class="name">{name}</p><p class="value">{value}</p>'
-        f'<p class="extra">{extra}</p><p class="why">{why}</p></div>'
-        for name, value, extra, why in cards
-    )
+    body = "".join(card(*each) for each in cards)
     return f'<div class="cards">{body}</div>'
 
 
@@ -160,15 +133,10 @@ def _figures(results: Sequence[SampleResult], evaluation: Evaluation, content: P
     )  # fmt: skip
     body = "".join(
         f'<figure class="panel {css}"><h3>{title}</h3><figcaption>{caption if svg else absent}</figcaption>'
-        f"{_svg_image(svg, alt) if svg else ''}</figure>"
+        f"{svg_image(svg, alt) if svg else ''}</figure>"
         for title, svg, css, alt, caption, absent in panels
     )
     return f'<div class="panels">{body}</div>'
-
-
-def _svg_image(svg: str, alt: str) -> str:
-    data = base64.b64encode(svg.encode()).decode("ascii")
-    return f'<div class="picture"><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}"></div>'
 
 
 def _sheet(

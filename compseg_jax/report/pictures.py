@@ -77,11 +77,11 @@ def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
     outline = None
     if result.reference is not None and result.reference.any():
         zoom = max(1, side // max(size))
-        outline = _data_uri(_outline_png(_resized(result.reference, size), zoom))
+        outline = data_uri(_outline_png(_resized(result.reference, size), zoom))
     return Tile(
-        preview=_data_uri(_png(grey.resize(size, Image.Resampling.BOX))),
-        activation=_data_uri(_palette_png(levels, _activation_palette())),
-        segmentation=_data_uri(_palette_png(mask.astype(np.uint8), {1: (*SEGMENTATION, 150)})),
+        preview=data_uri(_png(grey.resize(size, Image.Resampling.BOX))),
+        activation=data_uri(palette_png(levels, _activation_palette())),
+        segmentation=data_uri(palette_png(mask.astype(np.uint8), {1: (*SEGMENTATION, 150)})),
         outline=outline,
         aspect=x / y,
     )
@@ -109,7 +109,7 @@ def _outline_png(mask: np.ndarray, zoom: int) -> bytes:
     line = fine & ~_eroded(fine, width)
     edge = _eroded(~line, 1) ^ ~line
     layers = np.where(line, 2, np.where(edge & ~fine, 1, 0)).astype(np.uint8)
-    return _palette_png(layers, {1: (*OUTLINE_EDGE, 150), 2: (*OUTLINE, 255)})
+    return palette_png(layers, {1: (*OUTLINE_EDGE, 150), 2: (*OUTLINE, 255)})
 
 
 def _eroded(mask: np.ndarray, times: int) -> np.ndarray:
@@ -119,7 +119,7 @@ def _eroded(mask: np.ndarray, times: int) -> np.ndarray:
     return mask
 
 
-def _palette_png(index: np.ndarray, colours: Mapping[int, tuple[int, int, int, int]]) -> bytes:
+def palette_png(index: np.ndarray, colours: Mapping[int, tuple[int, int, int, int]]) -> bytes:
     """PNG of palette indices; an index without a colour is transparent."""
     count = max(colours) + 1
     rgba = [colours.get(i, (0, 0, 0, 0)) for i in range(count)]
@@ -138,5 +138,6 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """A PNG as the source of an image inside a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

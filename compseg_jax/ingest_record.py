@@ -1,0 +1,88 @@
+"""What became of every sample of a table on its way into a store."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from compseg_jax.spectra.preparation import Image
+
+
+@dataclass(frozen=True, eq=False)
+class SampleRecord:
+    """One sample, kept or dropped.
+
+    Attributes:
+      id: its name in the table.
+      label: 1 diseased, 0 healthy.
+      source: file, and core where it is one.
+      kept: whether it is in the store.
+      why: why it was dropped, in words; '' where it was kept.
+      split: its split.
+      dropped: pixels dropped by reason.
+      tissue: pixels kept.
+      reason: why a pixel was dropped, (y, x): index into ``reasons``, −1 where it was kept; None where the
+        image was never read.
+      reasons: the reasons in words.
+      raw: mean spectrum (c,) before the preparation of the pixels kept, with its axis (c,).
+      prepared: mean spectrum behind it, with its axis.
+    """
+
+    id: str
+    label: int
+    source: str
+    kept: bool = True
+    why: str = ""
+    split: str = ""
+    tissue: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    reason: Int[np.ndarray, "y x"] | None = None
+    reasons: tuple[str, ...] = ()
+    raw: tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]] | None = None
+    prepared: tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]] | None = None
+
+
+def measured(before: Image, after: Image) -> dict[str, object]:
+    """The fields of a record that follow from an image before and after its preparation."""
+    still = after.mask[before.mask]
+    means = {}
+    if still.any():
+        means = {
+            "raw": (before.wavenumbers_cm1, before.spectra[still].mean(axis=0)),
+            "prepared": (after.wavenumbers_cm1, after.spectra.mean(axis=0)),
+        }
+    return {
+        "tissue": int(after.mask.sum()),
+        "dropped": after.counts(),
+        "reason": after.reason,
+        "reasons": after.reasons,
+        **means,
+    }
+
+
+def records_csv(records: Sequence[SampleRecord]) -> str:
+    """The records as CSV: one row a sample, one column for each reason that dropped pixels."""
+    reasons = list(dict.fromkeys(name for record in records for name in record.dropped))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "label", "split", "status", "why", "tissue_pixels", *reasons, "source"])
+    for record in records:
+        status = "kept" if record.kept else "dropped"
+        counts = [record.dropped.get(name, 0) for name in reasons]
+        row = [
+            record.id,
+            record.label,
+            record.split,
+            status,
+            record.why,
+            record.tissue,
+            *counts,
+            record.source,
+        ]
+        writer.writerow(row)
+    return text.getvalue()
