@@ -1,7 +1,7 @@
 """A whole array larger than memory, from mosaic to store: peak memory and time of each command.
 
     python -m benchmarks.mosaic --folder NEW_FOLDER [--size 2000 3000] [--channels 450] [--cores 0] [--keep]
-                                [--prepare tissue quality resample emsc vector]
+                                [--prepare tissue … vector]
 
 Simulates an Agilent mosaic of 10 × 15 cores tile by tile (10.8 GB at the full size), then runs `compseg info`,
 `compseg dearray` and `compseg ingest` on it, each in a process of its own. Prints one JSON line a command.
@@ -92,7 +92,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(2000, 3000), metavar=("Y", "X"))
     parser.add_argument("--channels", type=int, default=450)
     parser.add_argument("--cores", type=int, default=0, help="label only the first so many cores (0: all)")
-    parser.add_argument("--prepare", nargs="+", default=["tissue", "quality", "resample", "emsc", "vector"])
+    parser.add_argument(
+        "--prepare", nargs="+", default=["tissue", "quality:max_vapour=none", "resample", "emsc", "vector"]
+    )
     parser.add_argument("--keep", action="store_true", help="leave the mosaic and the store there")
     arguments = parser.parse_args()
     folder = arguments.folder.absolute()

@@ -28,7 +28,7 @@ class TissueMask(NamedTuple):
     factor: int
 
 
-def tissue_mask(picture: Float[np.ndarray, "y x"]) -> TissueMask:
+def picture_mask(picture: Float[np.ndarray, "y x"]) -> TissueMask:
     """Tissue by a threshold on the smoothed picture over its uneven background.
 
     Otsu's threshold splits the picture; the final threshold lies 30 % of the way from the background's to

@@ -13,7 +13,7 @@ from compseg_jax.spectra.core_grid import Core, CoreGrid, DearrayOptions, Status
 from compseg_jax.spectra.core_lattice import fit_lattice
 from compseg_jax.spectra.core_measure import Points, Positions, cleaned, measure_positions
 from compseg_jax.spectra.core_table import read_cores_csv, write_cores_csv
-from compseg_jax.spectra.core_tissue import blobs, core_diameter, tissue_mask
+from compseg_jax.spectra.core_tissue import blobs, core_diameter, picture_mask
 from compseg_jax.spectra.core_window import core_window, cut_core, own_tissue
 from compseg_jax.spectra.scan import ROWS_AT_ONCE, Scan, band_mean
 
@@ -96,7 +96,7 @@ def find_cores(
         raise ValueError(
             f"picture: found shape {picture.shape}; required (y, x). Make it with tissue_picture."
         )
-    mask, factor = tissue_mask(picture)
+    mask, factor = picture_mask(picture)
     diameter = _diameter(mask, factor, pixel_size_um, options)
     mask = cleaned(mask, diameter)
     centres, fill = blobs(mask, diameter)
