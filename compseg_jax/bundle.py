@@ -27,6 +27,7 @@ from compseg_jax.networks.build import Variables, apply_network, build_network
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.spectra.tissue import Background
+from compseg_jax.store import Store
 from compseg_jax.training.checkpoint import restore_tree, save_tree
 
 FORMAT = "compseg-model"
@@ -109,6 +110,22 @@ class SegmentingModel:
         """Steps that raw spectra go through before the network; None where it was trained on raw ones."""
         steps = self.description.get("preparation")
         return None if steps is None else Preparation.from_json(steps)
+
+    def preparation_behind(self, store: Store) -> Preparation | None:
+        """The steps that cubes of a store still have to go through; None where there are none.
+
+        Raises:
+          ModelError: when the store was prepared by other steps than the model's.
+        """
+        steps, applied = self.description.get("preparation") or [], store.preparation or []
+        if steps[: len(applied)] != applied:
+            raise ModelError(
+                f"{store.path} was prepared by {', '.join(each['step'] for each in applied)}, fitted for itself; the "
+                f"model needs {', '.join(each['step'] for each in steps) or 'raw cubes'}, as fitted on its training "
+                "samples. Ingest the files without --prepare: the model prepares them itself."
+            )
+        rest = steps[len(applied) :]
+        return Preparation.from_json(rest) if rest else None
 
     def check_channels(self, shape: tuple[int, ...], wavenumbers_cm1: np.ndarray | None = None) -> None:
         """Raises ModelError unless a cube of this shape and axis fits the model."""

@@ -63,6 +63,8 @@ def train_command(arguments: list[str]) -> None:
     """Train a segmenting network from sample labels."""
     from compseg_jax.config import RECIPES, Training
 
+    if _asks_for_steps(arguments):
+        return
     name = _recipe_of(arguments)
     if name not in RECIPES:
         raise ValueError(f"--recipe {name}: there is none of that name; choose one of {', '.join(RECIPES)}.")
@@ -132,10 +134,7 @@ def ingest_command(arguments: list[str]) -> None:
         out: Path = Path("data")
         """Store to write; it must not exist."""
 
-    if any(pair == ("--prepare", "help") for pair in itertools.pairwise(arguments)):
-        from compseg_jax.spectra.preparation import help_text
-
-        print(help_text())
+    if _asks_for_steps(arguments):
         return
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--table", *arguments]
@@ -222,6 +221,16 @@ def _parse(
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     options: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(cls, args=arguments, prog=program, description=cls.__doc__, config=markers, **options)
+
+
+def _asks_for_steps(arguments: list[str]) -> bool:
+    """Whether ``--prepare help`` was asked for, which is answered here."""
+    asked = any(pair == ("--prepare", "help") for pair in itertools.pairwise(arguments))
+    if asked:
+        from compseg_jax.spectra.preparation import help_text
+
+        print(help_text())
+    return asked
 
 
 def _recipe_of(arguments: list[str]) -> str:

@@ -105,6 +105,9 @@ class Training:
     """Run directory: checkpoints/, log.jsonl, config.json and the extracted network in model/."""
     recipe: str = "default"
     """Whole configuration to start from; every field below can still be overridden."""
+    prepare: tuple[str, ...] = ()
+    """Preparation steps between store and scaling, such as: emsc vector (`compseg ingest --prepare help` explains
+    them); stored with the network, which repeats them. 'auto': emsc, for spectra that nothing has normalised yet."""
     objective: Objective = field(default_factory=Objective)
     network: Network = field(default_factory=Network)
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -195,5 +198,7 @@ def from_json(cls: type[Config], values: dict[str, Any]) -> Config:
             value = from_json(hints[name], value)
         elif value is not None and "Path" in str(hints[name]):
             value = Path(value)
+        elif isinstance(value, list):
+            value = tuple(value)
         arguments[name] = value
     return cls(**arguments)

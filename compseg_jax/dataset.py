@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from compseg_jax.batch import Batch
+from compseg_jax.spectra.preparation import Image, Preparation, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import BandMoments, Scaling, band_moments
 from compseg_jax.store import Sample, Store
 
@@ -84,12 +85,14 @@ class Samples:
       samples: in the order that a draw's indices refer to.
       scaling: standardisation, fitted on training tissue.
       with_reference: whether batches carry reference masks (healthy samples without one get an empty one).
+      preparation: steps between the store and the scaling.
     """
 
     store: Store
     samples: tuple[Sample, ...]
     scaling: Scaling
     with_reference: bool = False
+    preparation: Preparation | None = None
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -105,21 +108,21 @@ class Samples:
     def scaled_bytes(self) -> int:
         """Size of all scaled cubes, float32."""
         height, width = self.shape
-        return len(self.samples) * height * width * self.store.channels * 4
+        return len(self.samples) * height * width * len(self.scaling.mean) * 4
 
     def raw_batch(self, indices: Sequence[int] | np.ndarray, weights: np.ndarray) -> Batch:
         """A batch on the host with unscaled cubes, read from the store concurrently."""
         chosen = [self.samples[i] for i in indices]
         reads = {s.id: self.store.read_later(s.id) for s in chosen}
-        masks = {s.id: self.store.tissue(s.id) for s in chosen}
+        read = {s.id: prepared(self.store, reads[s.id].result(), s.id, self.preparation) for s in chosen}
         reference = image = None
         if self.with_reference:
             reference = np.stack([self._fitted(self._reference(s)) for s in chosen])
         if self.is_padded:
             image = np.stack([self._fitted(np.ones((s.height, s.width), bool)) for s in chosen])
         return Batch(
-            cube=np.stack([self._fitted(reads[s.id].result()) for s in chosen]),  # type: ignore[arg-type]
-            tissue=np.stack([self._fitted(masks[s.id]) for s in chosen]),  # type: ignore[arg-type]
+            cube=np.stack([self._fitted(read[s.id][0]) for s in chosen]),  # type: ignore[arg-type]
+            tissue=np.stack([self._fitted(read[s.id][1]) for s in chosen]),  # type: ignore[arg-type]
             label=np.asarray([s.label for s in chosen], np.int32),  # type: ignore[arg-type]
             weight=np.asarray(weights, np.float32),  # type: ignore[arg-type]
             reference=reference,  # type: ignore[arg-type]
@@ -136,8 +139,62 @@ class Samples:
         return np.pad(array, [*missing, *[(0, 0)] * (array.ndim - 2)]) if self.is_padded else array
 
 
-def fit_scaling(store: Store, samples: Iterable[Sample]) -> Scaling:
-    """Standardisation over the tissue of ``samples``, several read at a time.
+def prepared(
+    store: Store, absorbance: np.ndarray, sample_id: str, preparation: Preparation | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A sample's cube (y, x, c) of the store and its tissue (y, x), behind a preparation."""
+    tissue = store.tissue(sample_id)
+    if preparation is None:
+        return absorbance, tissue
+    image = preparation(_image(store, absorbance, tissue))
+    return image.absorbance, image.mask
+
+
+def _image(store: Store, absorbance: np.ndarray, tissue: np.ndarray) -> Image:
+    if store.wavenumbers_cm1 is None:
+        raise ValueError(
+            f"{store.path} holds images without wavenumbers, which preparation steps need. Leave --prepare out."
+        )
+    return Image.of(absorbance, store.wavenumbers_cm1, tissue)
+
+
+NORMALISING = frozenset({"mie", "rmies", "emsc", "vector", "snv", "amide1", "area"})
+LEAST_CHANNELS_FOR_EMSC = 16
+
+
+def fit_input_preparation(
+    store: Store, samples: Sequence[Sample], words: Sequence[str]
+) -> Preparation | None:
+    """Fits the steps between store and scaling on training samples; None where there are none.
+
+    'auto' stands for ``emsc`` where the cubes are spectra of at least 16 channels that no step has normalised
+    yet, and for nothing elsewhere.
+
+    Raises:
+      ValueError: when a step is unknown or does not fit the store.
+    """
+    if "auto" in words:
+        applied = {each["step"] for each in store.preparation or ()}
+        spectral = store.wavenumbers_cm1 is not None and store.channels >= LEAST_CHANNELS_FOR_EMSC
+        words = [word for word in words if word != "auto"]
+        words = ["emsc", *words] if spectral and not applied & NORMALISING else words
+    steps = parse_steps(words)
+    if not steps:
+        return None
+    if store.wavenumbers_cm1 is None:
+        raise ValueError(
+            f"{store.path} holds images without wavenumbers, which --prepare {' '.join(words)} needs. Leave it out."
+        )
+
+    def images() -> Iterator[Image]:
+        for sample in samples:
+            yield _image(store, store.read(sample.id), store.tissue(sample.id))
+
+    return fit_preparation(steps, store.wavenumbers_cm1, images)
+
+
+def fit_scaling(store: Store, samples: Iterable[Sample], preparation: Preparation | None = None) -> Scaling:
+    """Standardisation over the tissue of ``samples`` behind a preparation, several read at a time.
 
     Raises:
       ValueError: at a sample with NaN or infinite values.
@@ -151,7 +208,7 @@ def fit_scaling(store: Store, samples: Iterable[Sample]) -> Scaling:
                 f"{store.path}: sample {sample.id!r} holds NaN or infinite values; ingest it again "
                 "(`compseg ingest` refuses such images and says where they are)."
             )
-        return band_moments(absorbance, store.tissue(sample.id))
+        return band_moments(*prepared(store, absorbance, sample.id, preparation))
 
     with ThreadPoolExecutor(MOST_SAMPLES_AT_ONCE, thread_name_prefix="compseg-scaling") as threads:
         return Scaling.of_moments(threads.map(moments, samples))

@@ -79,7 +79,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         evaluation,
         model=_settings(model, options),
         history=list(model.description.get("history", [])),
-        wavenumbers_cm1=store.wavenumbers_cm1,
+        wavenumbers_cm1=model.wavenumbers_cm1,
         title=options.title or f"{store.path.resolve().name}: {options.split} samples",
     )
     return page, headline(evaluation.metrics)
@@ -95,7 +95,7 @@ def _result(store: Store, prediction: Prediction, threshold: float) -> SampleRes
         activation=prediction.activation,
         tissue=prediction.tissue,
         reference=_reference(store, prediction),
-        preview=preview(prediction.absorbance, prediction.tissue, store.wavenumbers_cm1),
+        preview=preview(prediction.stored, prediction.tissue, store.wavenumbers_cm1),
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
     )

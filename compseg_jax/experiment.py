@@ -15,13 +15,13 @@ from compseg_jax import __version__
 from compseg_jax.bundle import SegmentingModel, load_model, save_model
 from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.dataset import Ordering, Samples, fit_scaling
+from compseg_jax.dataset import Ordering, Samples, fit_input_preparation, fit_scaling
 from compseg_jax.doctor import refuse_wrong_results
 from compseg_jax.networks.build import NETWORKS, build_network, count_parameters
 from compseg_jax.predict import predict_samples
 from compseg_jax.runtime import data_mesh
 from compseg_jax.scoring.threshold import PAPER_RULE, choose_threshold
-from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.store import Store
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.loop import (
@@ -54,19 +54,25 @@ def train(config: Training) -> Path:
     refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
     _check_folder(config)
     start = None if config.init_from is None else load_model(config.init_from)
+    preparation = _preparation(config, store, start)
+    axis = store.wavenumbers_cm1 if preparation is None else preparation.wavenumbers_cm1
+    channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
     if start is not None:
-        start.check_channels((1, 1, store.channels), store.wavenumbers_cm1)
+        start.check_channels((1, 1, channels), axis)
     if config.self_check:
         refuse_wrong_results()
     mesh = data_mesh()
-    state = _initial_state(config, store, start, mesh)
+    state = _initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
     # A network that goes on from another one expects the scaling it was trained with.
-    scaling = fit_scaling(store, store.split("train")) if start is None else start.scaling
+    train_samples = store.split("train")
+    scaling = fit_scaling(store, train_samples, preparation) if start is None else start.scaling
     write_config(config.out, config)
 
     supervised = config.objective.target == "reference"
-    samples = {name: Samples(store, store.split(name), scaling, supervised) for name in ("train", "val")}
+    samples = {
+        name: Samples(store, store.split(name), scaling, supervised, preparation) for name in ("train", "val")
+    }
     run = Run.prepare(config, samples["train"], samples["val"], mesh)
     progress = Progress(history=[])
     with Checkpoints(config.out / "checkpoints") as checkpoints:
@@ -78,9 +84,16 @@ def train(config: Training) -> Path:
         except (Interrupted, TrainingError):
             # What was learnt must not be lost with the run, whatever stopped it.
             if progress.best_epoch:
-                _extract(config, store, scaling, progress)
+                _extract(config, store, samples["train"], progress)
             raise
-        return _extract(config, store, scaling, progress)
+        return _extract(config, store, samples["train"], progress)
+
+
+def _preparation(config: Training, store: Store, start: SegmentingModel | None) -> Preparation | None:
+    """Steps between store and scaling; a network that goes on from another one keeps the other's."""
+    if start is not None:
+        return start.preparation_behind(store)
+    return fit_input_preparation(store, store.split("train"), config.prepare)
 
 
 def _check_folder(config: Training) -> None:
@@ -95,13 +108,15 @@ def _check_folder(config: Training) -> None:
         )
 
 
-def _initial_state(config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh) -> TrainState:
+def _initial_state(
+    config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh, channels: int
+) -> TrainState:
     labels = tuple(sample.label for sample in store.split("train"))
     ordering = Ordering(labels, config.batch_size, config.seed, config.balance)
     state = init_train_state(
         jax.random.key(config.seed),
         build_network(config.network, config.objective.n_maps),
-        store.channels,
+        channels,
         objective=config.objective,
         optimiser=config.optimiser,
         n_steps=ordering.n_batches * config.epochs,
@@ -137,14 +152,16 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
     )
 
 
-def _extract(config: Training, store: Store, scaling: Scaling, progress: Progress) -> Path:
+def _extract(config: Training, store: Store, training: Samples, progress: Progress) -> Path:
     """Writes the network of the best validation epoch with all that is needed to use it."""
     record = progress.history[progress.best_epoch - 1]
+    own = training.preparation
+    steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
     model = SegmentingModel(
         network=build_network(config.network, config.objective.n_maps),
         variables=jax.device_put(progress.best, jax.devices()[0]),
-        scaling=scaling,
-        wavenumbers_cm1=store.wavenumbers_cm1,
+        scaling=training.scaling,
+        wavenumbers_cm1=store.wavenumbers_cm1 if own is None else own.wavenumbers_cm1,
         threshold=PAPER_THRESHOLD,
         background=store.background,
         description={
@@ -155,7 +172,7 @@ def _extract(config: Training, store: Store, scaling: Scaling, progress: Progres
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
-            "preparation": store.preparation,
+            "preparation": steps,
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
         },

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compseg_jax.bundle import ModelError, SegmentingModel
+from compseg_jax.dataset import prepared
 from compseg_jax.spectra.cube import Cube
 from compseg_jax.spectra.preparation import Image
 from compseg_jax.spectra.tissue import tissue_from_background
@@ -20,12 +21,14 @@ class Prediction:
 
     Attributes:
       sample: row of the store.
-      absorbance: (y, x, c).
+      stored: the cube as the store holds it, (y, x, c).
+      absorbance: the cube as the network sees it before scaling, (y, x, k); the same where nothing prepares it.
       tissue: (y, x), bool.
       activation: (y, x), float32 in [0, 1], 0 outside the tissue.
     """
 
     sample: Sample
+    stored: np.ndarray
     absorbance: np.ndarray
     tissue: np.ndarray
     activation: np.ndarray
@@ -35,16 +38,18 @@ def predict_samples(model: SegmentingModel, store: Store, samples: Iterable[Samp
     """Activation maps of samples, one at a time; the next is read while the network works.
 
     Raises:
-      ModelError: when the store's channels or wavenumbers are not those of the model.
+      ModelError: when the store's channels, wavenumbers or preparation are not those of the model.
     """
+    preparation = model.preparation_behind(store)
+    axis = store.wavenumbers_cm1 if preparation is None else preparation.wavenumbers_cm1
     chosen = list(samples)
     reads = [store.read_later(sample.id) for sample in chosen[:1]]
     for index, sample in enumerate(chosen):
-        absorbance = reads.pop().result()
+        stored = reads.pop().result()
         reads += [store.read_later(following.id) for following in chosen[index + 1 : index + 2]]
-        tissue = store.tissue(sample.id)
-        activation = model(absorbance, tissue=tissue, wavenumbers_cm1=store.wavenumbers_cm1)
-        yield Prediction(sample, absorbance, tissue, np.asarray(activation))
+        absorbance, tissue = prepared(store, stored, sample.id, preparation)
+        activation = model(absorbance, tissue=tissue, wavenumbers_cm1=axis)
+        yield Prediction(sample, stored, absorbance, tissue, np.asarray(activation))
 
 
 @dataclass(frozen=True, eq=False)
