@@ -14,7 +14,14 @@ from typing import Literal
 import numpy as np
 
 from compseg_jax.batch import Batch
-from compseg_jax.spectra.preparation import Image, Preparation, fit_preparation, parse_steps
+from compseg_jax.spectra.preparation import (
+    Image,
+    Preparation,
+    axis_of_steps,
+    fit_preparation,
+    parse_steps,
+    refuse_without_wavenumbers,
+)
 from compseg_jax.spectra.scaling import BandMoments, Scaling, band_moments
 from compseg_jax.store import Sample, Store
 
@@ -151,14 +158,10 @@ def prepared(
 
 
 def _image(store: Store, absorbance: np.ndarray, tissue: np.ndarray) -> Image:
-    if store.wavenumbers_cm1 is None:
-        raise ValueError(
-            f"{store.path} holds images without wavenumbers, which preparation steps need. Leave --prepare out."
-        )
-    return Image.of(absorbance, store.wavenumbers_cm1, tissue)
+    return Image.of(absorbance, axis_of_steps(store.wavenumbers_cm1, store.channels), tissue)
 
 
-NORMALISING = frozenset({"mie", "rmies", "emsc", "vector", "snv", "amide1", "area"})
+NORMALISING = frozenset({"mie", "rmies", "emsc", "vector", "snv", "amide1", "area", "zscore"})
 LEAST_CHANNELS_FOR_EMSC = 16
 
 
@@ -167,30 +170,32 @@ def fit_input_preparation(
 ) -> Preparation | None:
     """Fits the steps between store and scaling on training samples; None where there are none.
 
-    'auto' stands for ``emsc`` where the cubes are spectra of at least 16 channels that no step has normalised
-    yet, and for nothing elsewhere.
+    Where no step has normalised the cubes yet, 'auto' stands for ``emsc`` of spectra of at least 16 channels and
+    for ``zscore`` of ordinary images, and for nothing elsewhere.
 
     Raises:
       ValueError: when a step is unknown or does not fit the store.
     """
     if "auto" in words:
         applied = {each["step"] for each in store.preparation or ()}
-        spectral = store.wavenumbers_cm1 is not None and store.channels >= LEAST_CHANNELS_FOR_EMSC
-        words = [word for word in words if word != "auto"]
-        words = ["emsc", *words] if spectral and not applied & NORMALISING else words
+        found = [] if applied & NORMALISING else _normalising_step(store)
+        words = [each for word in words for each in (found if word == "auto" else [word])]
     steps = parse_steps(words)
     if not steps:
         return None
-    if store.wavenumbers_cm1 is None:
-        raise ValueError(
-            f"{store.path} holds images without wavenumbers, which --prepare {' '.join(words)} needs. Leave it out."
-        )
+    refuse_without_wavenumbers(steps, store.wavenumbers_cm1, f"{store.path}")
 
     def images() -> Iterator[Image]:
         for sample in samples:
             yield _image(store, store.read(sample.id), store.tissue(sample.id))
 
-    return fit_preparation(steps, store.wavenumbers_cm1, images)
+    return fit_preparation(steps, axis_of_steps(store.wavenumbers_cm1, store.channels), images)
+
+
+def _normalising_step(store: Store) -> list[str]:
+    if store.wavenumbers_cm1 is None:
+        return ["zscore"]
+    return ["emsc"] if store.channels >= LEAST_CHANNELS_FOR_EMSC else []
 
 
 def fit_scaling(store: Store, samples: Iterable[Sample], preparation: Preparation | None = None) -> Scaling:

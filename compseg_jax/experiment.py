@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax import __version__
@@ -55,7 +56,7 @@ def train(config: Training) -> Path:
     _check_folder(config)
     start = None if config.init_from is None else load_model(config.init_from)
     preparation = _preparation(config, store, start)
-    axis = store.wavenumbers_cm1 if preparation is None else preparation.wavenumbers_cm1
+    axis = _axis(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
     if start is not None:
         start.check_channels((1, 1, channels), axis)
@@ -94,6 +95,13 @@ def _preparation(config: Training, store: Store, start: SegmentingModel | None) 
     if start is not None:
         return start.preparation_behind(store)
     return fit_input_preparation(store, store.split("train"), config.prepare)
+
+
+def _axis(store: Store, preparation: Preparation | None) -> np.ndarray | None:
+    """The axis that the network sees; None for ordinary images."""
+    if store.wavenumbers_cm1 is None or preparation is None:
+        return store.wavenumbers_cm1
+    return preparation.wavenumbers_cm1
 
 
 def _check_folder(config: Training) -> None:
@@ -161,7 +169,7 @@ def _extract(config: Training, store: Store, training: Samples, progress: Progre
         network=build_network(config.network, config.objective.n_maps),
         variables=jax.device_put(progress.best, jax.devices()[0]),
         scaling=training.scaling,
-        wavenumbers_cm1=store.wavenumbers_cm1 if own is None else own.wavenumbers_cm1,
+        wavenumbers_cm1=_axis(store, own),
         threshold=PAPER_THRESHOLD,
         background=store.background,
         description={

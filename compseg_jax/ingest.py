@@ -21,8 +21,10 @@ from compseg_jax.spectra.preparation import (
     Preparation,
     PreparationError,
     Step,
+    axis_of_steps,
     fit_preparation,
     parse_steps,
+    refuse_without_wavenumbers,
 )
 from compseg_jax.spectra.tissue import Background
 from compseg_jax.store import Sample
@@ -60,7 +62,8 @@ def ingest(
     total = len(rows) + len(training) * sum(step.needs_training for step in steps)
     preparation = None
     if steps:
-        axis = _axis_of(first.cube, rows[0])
+        refuse_without_wavenumbers(steps, first.cube.wavenumbers_cm1, rows[0].place())
+        axis = axis_of_steps(first.cube.wavenumbers_cm1, first.cube.absorbance.shape[2])
         images = source.images(training, lambda done: progress(done, total))
         preparation = fit_preparation(steps, axis, images, kept=kept)
     writer = _writer(table, out, first.cube, preparation, options)
@@ -78,7 +81,7 @@ def ingest(
             def share(part: float, before: int = done) -> None:
                 progress(before + part, total)
 
-            prepared = _prepared(preparation, _image(sample, row), row, kept, share)
+            prepared = _prepared(preparation, _image(sample), row, kept, share)
             records.append(_add_prepared(writer, row, sample, prepared, options))
         progress(total, total)
         if not any(record.kept for record in records):
@@ -122,25 +125,18 @@ class _Source:
 
         def read_all() -> Iterator[Image]:
             for row in rows:
-                yield _image(self.read(row), row)
+                yield _image(self.read(row))
                 seen[0] += 1
                 progress(seen[0])
 
         return read_all
 
 
-def _axis_of(cube: Cube, row: Row) -> np.ndarray:
-    if cube.wavenumbers_cm1 is None:
-        raise IngestError(
-            f"{row.place()}: --prepare needs spectra with wavenumbers, and this image states none. Leave "
-            "--prepare out for ordinary images, or give a file with its axis."
-        )
-    return cube.wavenumbers_cm1
-
-
-def _image(sample: RawSample, row: Row) -> Image:
-    """The image before the first step; pixels whose channels are all 0 are background."""
-    return Image.of(sample.cube.absorbance, _axis_of(sample.cube, row), sample.candidates("zero"))
+def _image(sample: RawSample) -> Image:
+    """The image before the first step; pixels of a spectral cube whose channels are all 0 are background."""
+    axis = axis_of_steps(sample.cube.wavenumbers_cm1, sample.cube.absorbance.shape[2])
+    background: Background = "none" if sample.cube.wavenumbers_cm1 is None else "zero"
+    return Image.of(sample.cube.absorbance, axis, sample.candidates(background))
 
 
 def _background(cube: Cube, options: IngestOptions) -> Background:
@@ -154,11 +150,12 @@ def _background(cube: Cube, options: IngestOptions) -> Background:
 def _writer(
     table: Path, out: Path, first: Cube, preparation: Preparation | None, options: IngestOptions
 ) -> StoreWriter:
-    axis = first.wavenumbers_cm1 if preparation is None else preparation.wavenumbers_cm1
+    axis = axis_of_steps(first.wavenumbers_cm1, first.absorbance.shape[2])
+    axis = axis if preparation is None else preparation.wavenumbers_cm1
     return StoreWriter(
         out,
-        channels=first.absorbance.shape[2] if axis is None else axis.size,
-        wavenumbers_cm1=axis,
+        channels=axis.size,
+        wavenumbers_cm1=None if first.wavenumbers_cm1 is None else axis,
         pixel_size_um=first.pixel_size_um,
         background=_background(first, options),
         created_by=f"compseg ingest {table.name}",

@@ -10,7 +10,7 @@ import numpy as np
 from compseg_jax.bundle import ModelError, SegmentingModel
 from compseg_jax.dataset import prepared
 from compseg_jax.spectra.cube import Cube
-from compseg_jax.spectra.preparation import Image
+from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
 from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store import Sample, Store
 
@@ -41,15 +41,20 @@ def predict_samples(model: SegmentingModel, store: Store, samples: Iterable[Samp
       ModelError: when the store's channels, wavenumbers or preparation are not those of the model.
     """
     preparation = model.preparation_behind(store)
-    axis = store.wavenumbers_cm1 if preparation is None else preparation.wavenumbers_cm1
     chosen = list(samples)
     reads = [store.read_later(sample.id) for sample in chosen[:1]]
     for index, sample in enumerate(chosen):
         stored = reads.pop().result()
         reads += [store.read_later(following.id) for following in chosen[index + 1 : index + 2]]
         absorbance, tissue = prepared(store, stored, sample.id, preparation)
-        activation = model(absorbance, tissue=tissue, wavenumbers_cm1=axis)
+        activation = model(absorbance, tissue=tissue, wavenumbers_cm1=_axis(store, preparation))
         yield Prediction(sample, stored, absorbance, tissue, np.asarray(activation))
+
+
+def _axis(store: Store, preparation: Preparation | None) -> np.ndarray | None:
+    if store.wavenumbers_cm1 is None or preparation is None:
+        return store.wavenumbers_cm1
+    return preparation.wavenumbers_cm1
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +79,15 @@ def predict_raw(model: SegmentingModel, cube: Cube, *, tissue: np.ndarray | None
       tissue: pixels that may hold tissue (y, x); those whose channels are not all 0 when None.
 
     Raises:
-      ModelError: when the cube states no wavenumbers, or the mask is not of the cube.
+      ModelError: when only one of cube and model states wavenumbers, or the mask is not of the cube.
       PreparationError: when the cube's axis does not fit the preparation.
     """
-    axis = cube.wavenumbers_cm1
-    if axis is None:
+    if (cube.wavenumbers_cm1 is None) != (model.wavenumbers_cm1 is None):
         raise ModelError(
-            f"{cube.provenance.get('source', 'the cube')} states no wavenumbers, which this prediction compares with "
-            "those of the model. Give a cube with its axis, or call the model itself."
+            f"only one of {cube.provenance.get('source', 'the cube')} and the model states wavenumbers; the network "
+            "needs images like those it was trained on. Give a cube with its axis."
         )
+    axis = axis_of_steps(cube.wavenumbers_cm1, cube.absorbance.shape[2])
     mask = tissue_from_background(cube.absorbance, model.background) if tissue is None else tissue
     if mask.shape != cube.absorbance.shape[:2]:
         raise ModelError(
@@ -92,5 +97,6 @@ def predict_raw(model: SegmentingModel, cube: Cube, *, tissue: np.ndarray | None
     preparation = model.preparation
     if preparation is not None:
         image = preparation(image)
-    activation = model(image.absorbance, tissue=image.mask, wavenumbers_cm1=image.wavenumbers_cm1)
+    own = None if cube.wavenumbers_cm1 is None else image.wavenumbers_cm1
+    activation = model(image.absorbance, tissue=image.mask, wavenumbers_cm1=own)
     return RawPrediction(np.asarray(activation), image)

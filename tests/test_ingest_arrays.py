@@ -265,8 +265,8 @@ def test_images_without_wavenumbers_cannot_be_prepared(tmp_path):
         np.save(tmp_path / f"{name}.npy", np.ones((4, 5, 3), np.float32))
     table = tmp_path / "table.csv"
     table.write_text("id,path,label,split\na,a.npy,1,train\nb,b.npy,0,train\n")
-    with pytest.raises(IngestError, match="--prepare needs spectra with wavenumbers"):
-        ingest(table, tmp_path / "store", IngestOptions(prepare=("vector",)))
+    with pytest.raises(PreparationError, match="no wavenumbers, which rubberband needs"):
+        ingest(table, tmp_path / "store", IngestOptions(prepare=("zscore", "rubberband")))
 
 
 def test_files_of_single_samples_are_prepared_too(made, tmp_path):

@@ -99,7 +99,7 @@ def test_auto_normalises_spectra_that_nothing_has_normalised(store, tmp_path):
     assert steps(prepared_store(store, scaled, tmp_path / "vector")) == []
     cut = fit_input_preparation(store, store.split("train"), ["cut:first=1700,last=1000"])
     assert steps(prepared_store(store, cut, tmp_path / "cut")) == ["emsc"]
-    assert steps(replace(store, wavenumbers_cm1=None)) == []
+    assert steps(replace(store, wavenumbers_cm1=None)) == ["zscore"]
     assert steps(replace(store, channels=3)) == []
 
 
@@ -119,7 +119,7 @@ def test_steps_are_part_of_the_configuration(store, tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'emsc'"):
         train(config(store, tmp_path / "run", "emcs"))
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match="images without wavenumbers"):
+    with pytest.raises(ValueError, match="no wavenumbers, which emsc needs"):
         fit_input_preparation(replace(store, wavenumbers_cm1=None), store.split("train"), ["emsc"])
 
 

@@ -28,6 +28,8 @@ AXIS = np.linspace(1800.0, 948.0, 220)
 TEXTS = {
     "tissue": "tissue",
     "quality": "quality:max_vapour=none,min_snr=none",
+    "foreground": "foreground",
+    "zscore": "zscore",
     "cut": "cut:first=1750,last=1000",
     "resample": "resample:points=90",
     "co2": "co2",
@@ -272,6 +274,30 @@ def test_another_raw_axis_needs_resampling_first():
     one, other = preparation(image()), preparation(image(axis=finer))
     assert preparation.axis_after(finer).size == 90
     np.testing.assert_array_equal(one.wavenumbers_cm1, other.wavenumbers_cm1)
+
+
+def test_an_image_on_its_own_scale():
+    done = fitted("zscore")(image())
+    np.testing.assert_allclose(done.spectra.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(done.spectra.std(axis=0), 1.0, atol=1e-5)
+    raw = image()
+    brighter = Image(3 * raw.spectra + 1, raw.wavenumbers_cm1, raw.mask, raw.reason)
+    np.testing.assert_allclose(fitted("zscore")(brighter).spectra, done.spectra, atol=1e-4)
+    flat = Image(np.full_like(raw.spectra, 7.3), raw.wavenumbers_cm1, raw.mask, raw.reason)
+    assert not fitted("zscore")(flat).spectra.any()
+
+
+@pytest.mark.parametrize("side", ["bright", "dark"])
+def test_foreground_of_an_ordinary_image(side):
+    rng = np.random.default_rng(0)
+    truth = np.zeros((20, 30), bool)
+    truth[5:15, 8:24] = True
+    inside, outside = (180, 20) if side == "bright" else (90, 240)
+    picture = np.where(truth[..., None], inside, outside) + rng.normal(0, 8, (20, 30, 3))
+    axis = np.arange(3.0)
+    raw = Image.of(picture.astype(np.float32), axis, np.ones((20, 30), bool))
+    done = fit_preparation(parse_steps([f"foreground:side={side}"]), axis, training)(raw)
+    np.testing.assert_array_equal(done.mask, truth)
 
 
 def test_raman_baseline_through_pybaselines():

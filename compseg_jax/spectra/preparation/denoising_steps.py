@@ -18,6 +18,7 @@ class _Denoising(PureStep):
     """Rebuilds each spectrum from components that were fitted on the training tissue."""
 
     learns: ClassVar[bool] = True
+    needs_wavenumbers: ClassVar[bool] = False
 
     def transform(self, spectra: Float[Array, "n c"], wavenumbers_cm1: Axis, fitted: Arrays) -> Array:
         """``denoising.project``."""

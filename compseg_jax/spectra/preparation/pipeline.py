@@ -27,7 +27,7 @@ from compseg_jax.spectra.preparation.step import (
     Fitted,
     HostStep,
     Image,
-    MaskStep,
+    ImageStep,
     PreparationError,
     PureStep,
     Step,
@@ -166,6 +166,23 @@ def check_steps(steps: Iterable[Step], wavenumbers_cm1: Float[np.ndarray, " c"])
     return wavenumbers_cm1
 
 
+def axis_of_steps(wavenumbers_cm1: Float[np.ndarray, " c"] | None, channels: int) -> Float[np.ndarray, " c"]:
+    """The axis that steps see: wavenumbers, or the channels' numbers for ordinary images."""
+    return np.arange(float(channels)) if wavenumbers_cm1 is None else wavenumbers_cm1
+
+
+def refuse_without_wavenumbers(
+    steps: Iterable[Step], wavenumbers_cm1: Float[np.ndarray, " c"] | None, place: str
+) -> None:
+    """Raises PreparationError where steps need wavenumbers and the images at ``place`` state none."""
+    spectral = [step.name for step in steps if step.needs_wavenumbers]
+    if wavenumbers_cm1 is None and spectral:
+        raise PreparationError(
+            f"{place}: these images state no wavenumbers, which {', '.join(spectral)} needs. Leave it out of "
+            "--prepare, or give files with their axis."
+        )
+
+
 def _learn(step: Step, done: Preparation, images: Iterable[Image], kept: KeptChunks | None) -> Training:
     channels = done.wavenumbers_cm1.size
     moments = noise = SpectralMoments.empty(channels)
@@ -185,8 +202,8 @@ def _learn(step: Step, done: Preparation, images: Iterable[Image], kept: KeptChu
 def _apply(fitted: FittedStep, image: Image, kept: KeptChunks | None, progress: Progress) -> Image:
     step = fitted.step
     _check_axis(fitted, image.wavenumbers_cm1)
-    if isinstance(step, MaskStep):
-        image = step.keep(image)
+    if isinstance(step, ImageStep):
+        image = step.applied(image)
         progress(1.0)
         return image
     axis = _axis_after(step, image.wavenumbers_cm1.tobytes())
@@ -225,7 +242,7 @@ def _corrected(
         result = np.asarray(_transformed(step, axis.tobytes(), padded, arrays))[: len(chunk)]
         return Corrected(result, np.zeros(len(chunk), np.int8))
     if not isinstance(step, HostStep):
-        raise TypeError(f"{type(step).__name__} is neither a PureStep nor a HostStep nor a MaskStep.")
+        raise TypeError(f"{type(step).__name__} is neither a PureStep nor a HostStep nor a ImageStep.")
     if kept is None or not step.expensive:
         return step.correct(chunk, axis, fitted.fitted)
     name = kept.name(step, fitted.fitted, axis, chunk)

@@ -152,6 +152,7 @@ class Vector(_Checked):
     """Divides each spectrum by its Euclidean norm."""
 
     name: ClassVar[str] = "vector"
+    needs_wavenumbers: ClassVar[bool] = False
     centre: bool = False
     """Subtract the mean of the spectrum first, as OPUS does."""
 
@@ -165,6 +166,7 @@ class StandardNormalVariate(_Checked):
     """Subtracts the mean of each spectrum and divides by its standard deviation."""
 
     name: ClassVar[str] = "snv"
+    needs_wavenumbers: ClassVar[bool] = False
 
     def transform(self, spectra: Float[Array, "n c"], wavenumbers_cm1: Axis, fitted: Arrays) -> Array:
         """``normalisation.standard_normal_variate``."""

@@ -103,6 +103,8 @@ class Step:
     """Whether it needs the noise of the training samples too."""
     expensive: ClassVar[bool] = False
     """Whether corrected chunks are worth keeping on disk."""
+    needs_wavenumbers: ClassVar[bool] = True
+    """Whether channels must be wavenumbers; other steps also work on ordinary images."""
     files: ClassVar[tuple[str, ...]] = ()
     """Settings that name a file of spectra, unless empty or ``MEAN``."""
     failures: ClassVar[tuple[str, ...]] = ()
@@ -161,9 +163,9 @@ class HostStep(Step):
 
 
 @dataclass(frozen=True)
-class MaskStep(Step):
-    """A step that only decides which pixels are kept."""
+class ImageStep(Step):
+    """A step that sees a whole image: decides which pixels are kept, or compares them with one another."""
 
-    def keep(self, image: Image) -> Image:
-        """The image without the pixels that the step drops."""
+    def applied(self, image: Image) -> Image:
+        """The image behind the step."""
         raise NotImplementedError

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compseg_jax.spectra.preparation import correction_steps, denoising_steps, mask_steps, spectral_steps
+from compseg_jax.spectra.preparation import (
+    correction_steps,
+    denoising_steps,
+    image_steps,
+    spectral_steps,
+)
 from compseg_jax.spectra.preparation.step import Step
 
 _ALL: tuple[type[Step], ...] = (
-    mask_steps.Tissue,
-    mask_steps.Quality,
+    image_steps.Tissue,
+    image_steps.Quality,
+    image_steps.Foreground,
+    image_steps.ZScore,
     spectral_steps.Cut,
     spectral_steps.Resample,
     spectral_steps.Co2,

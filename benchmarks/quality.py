@@ -1,0 +1,257 @@
+"""How well every recipe segments from sample labels: recipes × data sets × seeds, cached and resumable.
+
+    python -m benchmarks.quality --out runs/quality [--small] [--recipes …] [--datasets …] [--seeds N] [--epochs N]
+
+All recipes get the same network size, epochs and input preparation ('auto': emsc for spectra, zscore for images);
+activation, normalisation, head and loss are their own. Of three learning rates the one with the best validation AUC
+counts. A recipe whose AUC on its training samples stays under .8 has failed to train. Selection sees validation
+labels alone; the test masks only score. Finished cells are not repeated; `--out`/quality.json is written after each.
+lgg_mri and busi_ultrasound are real images, found by COMPSEG_SHARED_DATA; without it they are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from compseg_jax.bundle import load_model
+from compseg_jax.config import RECIPES, Training
+from compseg_jax.evaluation import EvaluateOptions, evaluate
+from compseg_jax.experiment import train
+from compseg_jax.ingest import ingest
+from compseg_jax.ingest_options import IngestOptions
+from compseg_jax.predict import predict_samples
+from compseg_jax.simulate import PhantomOptions, write_phantom
+from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.spectra.preparation import Image, fit_preparation, parse_steps
+from compseg_jax.store import Store
+from compseg_jax.store_writer import StoreWriter
+
+Row = dict[str, Any]
+
+LEARNING_RATES = (1e-3, 3e-4, 3e-3)
+FAILED_BELOW_AUC = 0.8
+EVERYTHING = "predict everything"
+SMALL = {
+    "recipes": ("default", "paper2019", "cam", "lse", "supervised"),
+    "datasets": ("phantom_hard", "phantom_5_percent", "lgg_mri"),
+    "seeds": 2,
+}
+SIZE = {"base": 8, "depth": 1}
+COPIED = ("auc_area_ci95", "pixel_auc", "dice_sd", "threshold", "dice_predict_everything")
+
+
+def phantom(**changes: Any) -> Callable[[Path], None]:
+    """Writes simulated spots; test spots always come from another array."""
+
+    def write(folder: Path) -> None:
+        config = PhantomConfig(size=64, channels=32, **changes)
+        write_phantom(PhantomOptions(folder, train=80, val=20, test=40, seed=11, phantom=config))
+
+    return write
+
+
+def corrected_phantom(folder: Path) -> None:
+    """The hard phantom behind scatter correction fitted on its training spots."""
+    raw_folder = folder.with_name(f"{folder.name}.raw")
+    shutil.rmtree(raw_folder, ignore_errors=True)
+    phantom(difficulty=1.5)(raw_folder)
+    raw = Store.open(raw_folder)
+    axis = raw.wavenumbers_cm1
+    assert axis is not None
+
+    def images(samples: Iterable[Any]) -> Iterable[Image]:
+        return (Image.of(raw.read(each.id), axis, raw.tissue(each.id)) for each in samples)
+
+    preparation = fit_preparation(parse_steps(["emsc"]), axis, lambda: images(raw.split("train")))
+    writer = StoreWriter(
+        folder, channels=raw.channels, wavenumbers_cm1=axis, pixel_size_um=raw.pixel_size_um,
+        background="zero", created_by="benchmarks.quality", preparation=preparation.to_json(),
+    )  # fmt: skip
+    with writer:
+        for sample, image in zip(raw.samples, images(raw.samples), strict=True):
+            done = preparation(image)
+            writer.add(sample, done.absorbance, done.mask, raw.reference(sample.id))
+    shutil.rmtree(raw_folder)
+
+
+def real_images(name: str, *steps: str) -> Callable[[Path], None]:
+    """Ingests a set of labelled images, 64×64; patients stay in one split."""
+
+    def write(folder: Path) -> None:
+        source = Path(os.environ["COMPSEG_SHARED_DATA"]) / name
+        options = IngestOptions(
+            images=source / "images", references=source / "masks", group="patient", resize=64, prepare=steps
+        )
+        ingest(source / "labels.csv", folder, options)
+
+    return write
+
+
+DATASETS: dict[str, Callable[[Path], None]] = {
+    "phantom_easy": phantom(difficulty=0.5),
+    "phantom_hard": phantom(difficulty=1.5),
+    "phantom_hard_corrected": corrected_phantom,
+    "phantom_5_percent": phantom(difficulty=1.0, tumour_fraction=(0.03, 0.07)),
+    "lgg_mri": real_images("lgg_mri", "foreground"),
+    "busi_ultrasound": real_images("busi_ultrasound"),
+}
+REAL = ("lgg_mri", "busi_ultrasound")
+
+
+def configuration(recipe: str, seed: int, rate: float, options: argparse.Namespace) -> Training:
+    """A recipe at the size and with the preparation that all share."""
+    config = RECIPES[recipe]
+    return dataclasses.replace(
+        config,
+        prepare=("auto",),
+        network=dataclasses.replace(config.network, **SIZE),
+        optimiser=dataclasses.replace(config.optimiser, learning_rate=rate),
+        epochs=options.epochs,
+        seed=seed,
+        augment="dihedral",
+        threshold="validation",
+        checkpoint_every=options.epochs,
+        self_check=False,
+    )
+
+
+def run_cell(recipe: str, dataset: str, seed: int, options: argparse.Namespace) -> Row:
+    """Trains with each learning rate, keeps the best by validation AUC, and scores it on the test split."""
+    data = options.out / "data" / dataset
+    rates = LEARNING_RATES if recipe != "supervised" else LEARNING_RATES[:1]
+    tried: list[tuple[float, float, Path, float]] = []
+    for rate in rates:
+        out = options.out / "runs" / dataset / recipe / f"seed{seed}-rate{rate:g}"
+        shutil.rmtree(out, ignore_errors=True)
+        started = time.perf_counter()
+        config = dataclasses.replace(configuration(recipe, seed, rate, options), data=data, out=out)
+        try:
+            model = train(config)
+        except RuntimeError as error:  # a loss that is not finite is a failed rate, not a failed benchmark
+            print(f"{dataset} {recipe} seed {seed} rate {rate:g}: {error}", flush=True)
+            continue
+        best = json.loads((model / "model.json").read_text())["best_epoch"]
+        tried.append((best["val_auc"], rate, model, time.perf_counter() - started))
+    row: Row = {"recipe": recipe, "dataset": dataset, "seed": seed, "epochs": options.epochs, **SIZE}
+    if not tried:
+        return row | {"auc": None, "dice": None, "pxap": None, "failed": True, "seconds": None}
+    validation_auc, rate, model, seconds = max(tried, key=lambda each: each[0])
+    evaluate(EvaluateOptions(model=model, data=data, out=model.parent / "report"))
+    metrics = json.loads((model.parent / "report" / "metrics.json").read_text())
+    training_auc = auc_on_training_samples(model, data)
+    return row | {
+        "auc": metrics["auc_area"],
+        "auc_mean_activation": metrics["auc_mean_activation"],
+        "dice": metrics["dice_mean"],
+        "pxap": metrics["pxap"],
+        "false_positive_area": metrics["false_positive_area_healthy"],
+        **{name: metrics[name] for name in COPIED},
+        "validation_auc": validation_auc,
+        "training_auc": training_auc,
+        "learning_rate": rate,
+        "failed": training_auc < FAILED_BELOW_AUC,
+        "seconds": round(seconds, 1),
+    }
+
+
+def auc_on_training_samples(model: Path, data: Path) -> float:
+    """The better AUC of the two sample scores on the samples the network was trained on."""
+    store, network = Store.open(data), load_model(model)
+    labels, scores = [], []
+    for found in predict_samples(network, store, store.split("train")):
+        inside = found.activation[found.tissue]
+        labels.append(found.sample.label)
+        scores.append((float(np.mean(inside > network.threshold)), float(inside.mean())))
+    return max(float(roc_auc_score(labels, column)) for column in zip(*scores, strict=True))
+
+
+def with_everything(rows: list[Row]) -> list[Row]:
+    """The rows and, for each data set, what calling all tissue diseased scores."""
+    found = {
+        row["dataset"]: row["dice_predict_everything"] for row in rows if row.get("dice_predict_everything")
+    }
+    return rows + [
+        {"recipe": EVERYTHING, "dataset": dataset, "seed": 0, "auc": 0.5, "dice": dice, "pxap": None,
+         "failed": False, "seconds": 0.0}
+        for dataset, dice in found.items()
+    ]  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    """Means over seeds by data set and recipe, as Markdown."""
+    lines = [
+        "| data set | recipe | AUC | Dice | PxAP | healthy area marked | failed | training, s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        for recipe in dict.fromkeys(row["recipe"] for row in rows):
+            own = [row for row in rows if (row["dataset"], row["recipe"]) == (dataset, recipe)]
+            if own:
+                lines.append(_line(dataset, recipe, own))
+    return "\n".join(lines)
+
+
+def _line(dataset: str, recipe: str, own: list[Row]) -> str:
+    def mean(name: str, digits: int = 2) -> str:
+        values = [row[name] for row in own if row.get(name) is not None]
+        if not values:
+            return "–"
+        spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 and digits else ""
+        return f"{np.mean(values):.{digits}f}{spread}"
+
+    failed = f"{sum(row['failed'] for row in own)} of {len(own)}"
+    cells = [dataset, recipe, mean("auc"), mean("dice"), mean("pxap"), mean("false_positive_area"), failed]
+    return "| " + " | ".join([*cells, mean("seconds", 0)]) + " |"
+
+
+def main() -> None:
+    """Runs what is missing, writing rows and table after each cell."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--small", action="store_true", help="five recipes, three data sets, two seeds")
+    parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES))
+    parser.add_argument("--datasets", nargs="+", choices=sorted(DATASETS))
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--epochs", type=int, default=30)
+    options = parser.parse_args()
+    recipes = options.recipes or (SMALL["recipes"] if options.small else sorted(RECIPES))
+    datasets = options.datasets or (SMALL["datasets"] if options.small else list(DATASETS))
+    seeds = options.seeds or (SMALL["seeds"] if options.small else 3)
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = options.out / "quality.json"
+    rows: list[Row] = json.loads(results.read_text()) if results.exists() else []
+    rows = [row for row in rows if row["recipe"] != EVERYTHING]
+    done = {(row["recipe"], row["dataset"], row["seed"], row["epochs"]) for row in rows}
+    for dataset in datasets:
+        if dataset in REAL and "COMPSEG_SHARED_DATA" not in os.environ:
+            print(f"{dataset}: left out, COMPSEG_SHARED_DATA does not say where the images are", flush=True)
+            continue
+        if not (options.out / "data" / dataset).exists():
+            DATASETS[dataset](options.out / "data" / dataset)
+        for seed in range(seeds):
+            for recipe in recipes:
+                if (recipe, dataset, seed, options.epochs) in done:
+                    continue
+                rows.append(run_cell(recipe, dataset, seed, options))
+                partial = results.with_suffix(".partial")
+                partial.write_text(json.dumps(with_everything(rows), indent=1) + "\n")
+                partial.rename(results)
+                print(json.dumps(rows[-1]), flush=True)
+    print(table(with_everything(rows)))
+
+
+if __name__ == "__main__":
+    main()
