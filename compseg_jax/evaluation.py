@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import jax
 import numpy as np
 
 from compseg_jax.bundle import SegmentingModel, load_model
+from compseg_jax.dataset import prepared
+from compseg_jax.importance import BandImportance, band_importance, importance_flops
 from compseg_jax.predict import Prediction, predict_samples
 from compseg_jax.report.folder import check_report_folder, write_report
 from compseg_jax.report.tables import headline
+from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.scoring.evaluation import evaluate_samples
 from compseg_jax.scoring.samples import SampleResult
 from compseg_jax.store import Store, StoreError
 
 AMIDE_I_CM1 = 1655.0  # the strongest protein band (Baker et al. 2014), which shows the tissue best
 PREVIEW_PERCENTILES = (1, 99)
+FEWEST_CHANNELS_EXPLAINED = 8  # of images without wavenumbers: three colours need no figure
+EXPLAINED_SAMPLES = (12, 6, 3)  # most, and what is tried where that takes too long
+LONGEST_EXPLANATION_S = 20.0
+COMPILATION_S = 3.0  # of the programs for one size of sample
+FLOPS_A_SECOND = {"cpu": 4e10}  # measured on two cores; a cautious figure for everything else:
+ACCELERATOR_FLOPS_A_SECOND = 2e12
 SETTINGS_SHOWN = (
     "recipe",
     "config",
@@ -47,6 +58,9 @@ class EvaluateOptions:
     """Resamples for the 95 % intervals."""
     seed: int = 0
     """Seed of the resampling."""
+    importance: Literal["auto", "yes", "no"] = "auto"
+    """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
+    seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
     title: str = ""
     """Heading of the report; made from store and split when empty."""
 
@@ -71,7 +85,11 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     predictions = predict_samples(model, store, samples)
     results = [_result(store, prediction, threshold) for prediction in predictions]
     evaluation = evaluate_samples(
-        results, threshold=threshold, seed=options.seed, n_bootstrap=options.bootstrap
+        results,
+        threshold=threshold,
+        seed=options.seed,
+        n_bootstrap=options.bootstrap,
+        area_rule=AreaRule.of_choice(_choice(model), threshold=threshold),
     )
     page = write_report(
         options.out,
@@ -80,6 +98,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         model=_settings(model, options),
         history=list(model.description.get("history", [])),
         wavenumbers_cm1=model.wavenumbers_cm1,
+        importance=_importance(model, store, results, threshold=threshold, asked=options.importance),
         title=options.title or f"{store.path.resolve().name}: {options.split} samples",
     )
     return page, headline(evaluation.metrics)
@@ -99,6 +118,52 @@ def _result(store: Store, prediction: Prediction, threshold: float) -> SampleRes
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
     )
+
+
+def _importance(
+    model: SegmentingModel,
+    store: Store,
+    results: Sequence[SampleResult],
+    *,
+    threshold: float,
+    asked: Literal["auto", "yes", "no"],
+) -> BandImportance | str | None:
+    """Importance of the bands, why there is none, or None where it is not wanted or not spectral."""
+    few = store.wavenumbers_cm1 is None and store.channels < FEWEST_CHANNELS_EXPLAINED
+    if asked == "no" or (asked == "auto" and few):
+        return None
+    segmented = [r for r in results if r.label == 1 and r.predicted_mask(threshold).any()]
+    if not segmented:
+        return "Not computed: no diseased sample has segmented tissue."
+    chosen = _evenly(segmented, EXPLAINED_SAMPLES[0])
+    if asked == "auto":
+        shapes = {result.tissue.shape for result in segmented}
+        flops = {shape: importance_flops(model, (*shape, len(model.scaling.mean))) for shape in shapes}
+        fitting = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
+        fitting = [some for some in fitting if _expected_s(some, flops) <= LONGEST_EXPLANATION_S]
+        if not fitting:
+            fewest = _evenly(segmented, EXPLAINED_SAMPLES[-1])
+            return (
+                f"Not computed: about {_expected_s(fewest, flops):.0f} s were expected for {len(fewest)} samples. "
+                "Evaluate with --importance yes to have it."
+            )
+        chosen = fitting[0]
+    preparation = model.preparation_behind(store)
+    pairs = (prepared(store, store.read(result.id), result.id, preparation) for result in chosen)
+    return band_importance(model, pairs, threshold=threshold)
+
+
+def _evenly(results: Sequence[SampleResult], most: int) -> list[SampleResult]:
+    """Up to so many, evenly spaced in their order."""
+    n = min(most, len(results))
+    return [results[i * len(results) // n] for i in range(n)]
+
+
+def _expected_s(results: Sequence[SampleResult], flops: Mapping[tuple[int, ...], float]) -> float:
+    """Counted, not timed: whether a report has the figure does not depend on what else the machine does."""
+    shapes = [result.tissue.shape for result in results]
+    speed = FLOPS_A_SECOND.get(jax.devices()[0].platform, ACCELERATOR_FLOPS_A_SECOND)
+    return COMPILATION_S * len(set(shapes)) + sum(flops[shape] for shape in shapes) / speed
 
 
 def _reference(store: Store, prediction: Prediction) -> np.ndarray | None:
@@ -130,12 +195,16 @@ def preview(
 
 
 def _settings(model: SegmentingModel, options: EvaluateOptions) -> dict[str, object]:
-    choice = model.description.get("threshold_choice", {})
     settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
     return {
-        "threshold": {"threshold": model.threshold, **choice},
+        "threshold": _choice(model),
         "model": str(options.model),
         "data": str(options.data),
         "split": options.split,
         **settings,
     }
+
+
+def _choice(model: SegmentingModel) -> dict[str, object]:
+    """How the model's threshold was chosen, and the threshold itself."""
+    return {"threshold": model.threshold, **model.description.get("threshold_choice", {})}

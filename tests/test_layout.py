@@ -18,7 +18,8 @@ PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
     "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "ome", "store_writer",
     "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
-    "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "report",
+    "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
+    "report",
     "inspection", "core_search", "ingest",
     "experiment", "evaluation", "cli",
 ]  # fmt: skip

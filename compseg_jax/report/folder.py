@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from compseg_jax.importance import BandImportance
 from compseg_jax.report.document import GENERATOR
+from compseg_jax.report.importance_figure import importance_csv
 from compseg_jax.report.page import PageContent, report_page
 from compseg_jax.report.pictures import activation_png, mask_png
 from compseg_jax.report.tables import samples_csv
 from compseg_jax.scoring.evaluation import Evaluation
 from compseg_jax.scoring.samples import SampleResult
 
-FILES = ("metrics.json", "samples.csv", "report.html")
+FILES = ("metrics.json", "samples.csv", "report.html", "importance.csv")
 FOLDERS = ("activation", "mask")
 
 
@@ -58,11 +60,12 @@ def write_report(
     history: Sequence[Mapping[str, object]],
     wavenumbers_cm1: np.ndarray | None,
     title: str,
+    importance: BandImportance | str | None = None,
 ) -> Path:
     """Write the report of an evaluation and return the path of its report.html.
 
     Writes metrics.json, samples.csv, activation/<id>.png (8-bit value·255), mask/<id>.png (0 or 255) and
-    report.html. A report of an earlier run at `out` is replaced.
+    report.html; importance.csv where importance is given. A report of an earlier run at `out` is replaced.
 
     Args:
       out: folder of the report.
@@ -73,6 +76,7 @@ def write_report(
       history: rows with `epoch`, `loss`, `val_loss`.
       wavenumbers_cm1: (c,) or None where channels are not wavenumbers.
       title: heading of the page.
+      importance: of the bands, or the sentence that says why there is none; None: not mentioned.
 
     Raises:
       FileExistsError: `out` holds something other than a report.
@@ -85,9 +89,10 @@ def write_report(
     out = out.resolve()
     check_report_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    content = PageContent(title, model, history, wavenumbers_cm1, importance)
     partial = out.parent / f".{out.name}.{uuid.uuid4().hex}.partial"
     try:
-        _fill(partial, results, evaluation, PageContent(title, model, history, wavenumbers_cm1))
+        _fill(partial, results, evaluation, content)
         _swap(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -103,6 +108,8 @@ def _fill(
     text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     (folder / "metrics.json").write_text(text, encoding="utf-8")
     (folder / "samples.csv").write_text(samples_csv(evaluation.samples), encoding="utf-8")
+    if isinstance(content.importance, BandImportance):
+        (folder / "importance.csv").write_text(importance_csv(content.importance), encoding="utf-8")
     threshold = float(str(evaluation.metrics["threshold"]))
     for result in results:
         name = picture_name(result.id)

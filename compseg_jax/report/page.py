@@ -8,11 +8,15 @@ from html import escape
 
 import numpy as np
 
-from compseg_jax.report import figures, tables
+from compseg_jax.importance import BandImportance
+from compseg_jax.report import figures, importance_figure, tables
 from compseg_jax.report.document import card, document, section, svg_image
 from compseg_jax.report.pictures import LARGEST_OPACITY, SEGMENTATION, Tile, activation_colour, contact_sheet
 from compseg_jax.scoring.evaluation import Evaluation
 from compseg_jax.scoring.samples import SampleResult, SampleRow
+
+Panel = tuple[str, str | None, str, str, str, str]
+"""Title, SVG, CSS class, description, caption, and what is said where there is no SVG."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class PageContent:
     model: Mapping[str, object]
     history: Sequence[Mapping[str, object]]
     wavenumbers_cm1: np.ndarray | None
+    importance: BandImportance | str | None = None
+    """Of the bands; why it was not computed; or None where the question makes no sense."""
 
 
 def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content: PageContent) -> str:
@@ -41,6 +47,11 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
         text = "Means over the samples of a group, diseased and healthy apart. Click a heading to sort."
         sections.append(section("groups", "By group", text, tables.rows_table(evaluation.groups)))
     text = "Click a heading to sort, a sample to see its picture. The same numbers are in samples.csv."
+    if any(row["area_low"] is not None for row in evaluation.samples):
+        text += (
+            " Area is the part above the threshold. “Diseased, from … to” allows for false positives, for misses and"
+            " for what labels leave open about the threshold; disease that the network does not see is not in it."
+        )
     sections.append(
         section("samples", "Table of samples", text, tables.rows_table(evaluation.samples, anchors))
     )
@@ -115,7 +126,7 @@ def _figures(results: Sequence[SampleResult], evaluation: Evaluation, content: P
     metrics = evaluation.metrics
     area, mean = tables.number(metrics["auc_area"]), tables.number(metrics["auc_mean_activation"])
     roc_alt = f"ROC curves: AUC {area} for area, {mean} for mean activation."
-    panels = (
+    panels: tuple[Panel, ...] = (
         ("ROC", figures.roc_figure(evaluation), "", roc_alt,
          "What is found against what is called wrongly, at every cut-off on the sample score.",
          "Undefined: only one label occurs in this split."),
@@ -131,12 +142,26 @@ def _figures(results: Sequence[SampleResult], evaluation: Evaluation, content: P
          "Means over samples, bands of ± one standard deviation; below, what distinguishes the segmented"
          " region from the rest of its own sample.", "No spectra came with these samples."),
     )  # fmt: skip
+    panels += _importance_panel(content.importance)
     body = "".join(
         f'<figure class="panel {css}"><h3>{title}</h3><figcaption>{caption if svg else absent}</figcaption>'
         f"{svg_image(svg, alt) if svg else ''}</figure>"
         for title, svg, css, alt, caption, absent in panels
     )
     return f'<div class="panels">{body}</div>'
+
+
+def _importance_panel(importance: BandImportance | str | None) -> tuple[Panel, ...]:
+    if importance is None:
+        return ()
+    title = "What the network segments by"
+    if isinstance(importance, str):
+        return ((title, None, "wide", "", "", escape(importance)),)
+    said = importance_figure.strongest_text(importance)
+    svg = importance_figure.importance_figure(importance)
+    return (
+        (title, svg, "wide", f"Importance of every band. {said}", f"{importance_figure.CAPTION} {said}", ""),
+    )
 
 
 def _sheet(

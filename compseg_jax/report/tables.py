@@ -76,6 +76,10 @@ def threshold_story(model: Mapping[str, object], threshold: float) -> str:
     story = f"{own.get('rule', 'rule not recorded')}"
     if own.get("interval") is not None:
         story += f"; 95 % interval {interval(own['interval'])}"
+    if own.get("diseased_fraction") is not None:
+        story += f". By its mixture, {percent(own['diseased_fraction'])} of the tissue of diseased validation samples"
+        ci = own.get("diseased_fraction_ci95")
+        story += " is diseased" + (f" (95 % {percent(ci[0])} to {percent(ci[1])})" if ci else "")
     if own.get("supported") is False:
         story += f". Not chosen from data: {own.get('reason', 'no reason recorded')}"
     return story
@@ -150,6 +154,7 @@ def measures_table(metrics: Mapping[str, object]) -> str:
 
 COLUMNS = {
     "id": "sample", "group": "group", "label": "label", "n_samples": "samples", "area_fraction": "area",
+    "area_low": "diseased, from", "area_high": "to",
     "mean_activation": "mean activation", "dice": "Dice", "iou": "IoU", "precision": "precision",
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
 }  # fmt: skip
@@ -159,8 +164,10 @@ ANCHORS = Mapping[str, str]
 def rows_table(rows: Sequence[SampleRow], anchors: ANCHORS | None = None) -> str:
     """A sortable table of samples or groups; `anchors` links sample ids to their pictures."""
     shown = [name for name in COLUMNS if name in rows[0]]
-    if all(row.get("group") == row.get("id") for row in rows):
-        shown = [name for name in shown if name != "group"]
+    same = all(row.get("group") == row.get("id") for row in rows)
+    untold = all(row.get("area_low") is None for row in rows)
+    left_out = (*(("group",) if same else ()), *(("area_low", "area_high") if untold else ()))
+    shown = [name for name in shown if name not in left_out]
     text = {"id", "group", "label"}
     head = "".join(
         f'<th{"" if name in text else " class=n"}><button type="button">{COLUMNS[name]}</button></th>'
@@ -181,7 +188,7 @@ def _cell(row: SampleRow, name: str, anchors: ANCHORS) -> str:
         shown = escape(str(value))
         link = anchors.get(str(value)) if name == "id" else None
         return f'<td><a href="#{link}">{shown}</a></td>' if link else f"<td>{shown}</td>"
-    shown = percent(value) if name == "area_fraction" else number(value)
+    shown = percent(value) if name in ("area_fraction", "area_low", "area_high") else number(value)
     return f'<td class="n" data-v="{"" if value is None else value}">{shown}</td>'
 
 

@@ -1,5 +1,6 @@
 """Scores of samples and sets, intervals, and the threshold chosen from labels alone."""
 
+from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.scoring.evaluation import Evaluation, RocCurve, evaluate_samples
 from compseg_jax.scoring.metrics import MeanAndSpread, PixelHistogram
 from compseg_jax.scoring.samples import SampleResult
@@ -7,6 +8,7 @@ from compseg_jax.scoring.threshold import PAPER_THRESHOLD, ThresholdChoice, choo
 
 __all__ = [
     "PAPER_THRESHOLD",
+    "AreaRule",
     "Evaluation",
     "MeanAndSpread",
     "PixelHistogram",

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.scoring.bootstrap import group_multiplicities, interval_95, weighted_auc, weighted_mean
 from compseg_jax.scoring.metrics import MeanAndSpread, PixelHistogram
 from compseg_jax.scoring.samples import AGREEMENT, SampleResult, SampleRow, check_results, sample_row
@@ -42,13 +43,19 @@ class Evaluation:
 
 
 def evaluate_samples(
-    results: Sequence[SampleResult], *, threshold: float, seed: int = 0, n_bootstrap: int = 1000
+    results: Sequence[SampleResult],
+    *,
+    threshold: float,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    area_rule: AreaRule | None = None,
 ) -> Evaluation:
     """Score every sample, and the set, at a threshold chosen beforehand.
 
     Intervals are 95 % percentile bootstrap intervals, stratified by label, that resample whole groups.
     `by_group` counts each (group, label) once, as the mean over its samples, since a patient may have
-    diseased and healthy samples; its `pxap` is the mean of the pooled PxAP inside each group.
+    diseased and healthy samples; its `pxap` is the mean of the pooled PxAP inside each group. With an
+    `area_rule`, every sample's diseased part has an interval, or a note says why there is none.
 
     Raises:
       ValueError: no samples, a duplicate id, or arrays that cannot be evaluated; names the sample.
@@ -58,7 +65,7 @@ def evaluate_samples(
         raise ValueError(
             f"threshold is {threshold}, required 0 <= threshold < 1, on the scale of the activation."
         )
-    rows = [sample_row(result, threshold) for result in results]
+    rows = [sample_row(result, threshold, area_rule) for result in results]
     any_reference = any(row["dice"] is not None for row in rows)
     pooled, pxap_of_groups = _pooled_precision(results)
 
@@ -76,8 +83,32 @@ def evaluate_samples(
     else:
         metrics["by_group"] = None
     metrics["n_bootstrap"], metrics["seed"] = n_bootstrap, seed
-    metrics["notes"] = notes(rows, metrics, n_groups=n_groups)
+    said = notes(rows, metrics, n_groups=n_groups)
+    told = _within_interval(results, rows)
+    metrics["area_interval_coverage"] = float(np.mean(told)) if told else None
+    if told:
+        where = f"in {sum(told)} of {len(told)} diseased samples"
+        said.append(f"The diseased part lies between area_low and area_high {where}.")
+    elif area_rule is not None and area_rule.replicates is None:
+        said.append(f"The diseased part of a sample has no interval: {area_rule.reason}.")
+    metrics["notes"] = said
     return Evaluation(metrics, rows, groups, _roc(rows))
+
+
+def _within_interval(results: Sequence[SampleResult], rows: Sequence[SampleRow]) -> list[bool]:
+    """Whether the reference's part of the tissue lies in the interval, of each diseased sample that has both."""
+    within = []
+    for result, row in zip(results, rows, strict=True):
+        low, high, reference = _number(row["area_low"]), _number(row["area_high"]), result.reference
+        if (
+            result.label == 1
+            and reference is not None
+            and reference.any()
+            and low is not None
+            and high is not None
+        ):
+            within.append(bool(low <= reference[result.tissue].mean() <= high))
+    return within
 
 
 def _truth(result: SampleResult) -> np.ndarray | None:

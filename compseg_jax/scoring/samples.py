@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from compseg_jax.scoring.area_interval import AreaRule
+
 SampleRow = dict[str, str | int | float | None]
 
 
@@ -98,22 +100,28 @@ def _check_arrays(result: SampleResult, where: str) -> None:
         )
 
 
-def sample_row(result: SampleResult, threshold: float) -> SampleRow:
+def sample_row(result: SampleResult, threshold: float, area_rule: AreaRule | None = None) -> SampleRow:
     """The row of samples.csv: scores always, agreement with the reference where it can be told (else None).
 
     `area_fraction` is the sample score of Schuhmacher et al. 2019: the part of the tissue whose
-    activation lies above the threshold. Agreement is told for diseased samples with a reference that
+    activation lies above the threshold. `area_low` and `area_high` are the interval of the part that is
+    diseased (`area_interval`), None without a rule for it. Agreement is told for diseased samples with a reference that
     marks something; precision is 0 where nothing was predicted. `pixel_ap` and `pixel_auc` rank the
     pixels of tissue and reference; they need pixels of both kinds.
     """
     mask = result.predicted_mask(threshold)
     tissue_pixels = int(result.tissue.sum())
+    activations = result.activation[result.tissue]
+    interval = None if area_rule is None else area_rule.interval(activations)
+    low, high = (None, None) if interval is None else interval
     row: SampleRow = {
         "id": result.id,
         "label": result.label,
         "group": result.group,
         "area_fraction": float(mask.sum() / tissue_pixels),
-        "mean_activation": float(result.activation[result.tissue].mean(dtype=np.float64)),
+        "area_low": low,
+        "area_high": high,
+        "mean_activation": float(activations.mean(dtype=np.float64)),
         "tissue_pixels": tissue_pixels,
         "reference_pixels": None if result.reference is None else int(result.reference.sum()),
     }

@@ -20,19 +20,22 @@ a part π is disease with tail T(t), the rest is like healthy tissue, so
 Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
 assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
 of healthy ones (another batch, reactive tissue), the difference counts as disease. A permutation test
-refuses where the labels explain no more than chance would.
+refuses where the labels explain no more than chance would. π is the least part that explains the tails: where
+disease nowhere lies above nearly all healthy tissue, it is too small, and so is its interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from compseg_jax.scoring.area_interval import area_replicates
 from compseg_jax.scoring.bootstrap import group_multiplicities, interval_95
+from compseg_jax.scoring.mixture import implied, tail_of
 
 PAPER_THRESHOLD = 0.35
 """'.35 · 255' of the 8-bit maps, found by eye on validation maps (Schuhmacher, Gerwert, Mosig 2019)."""
@@ -42,18 +45,8 @@ MIXTURE_RULE = (
     "greatest Dice implied by the labels of the validation samples (mixture of healthy and diseased tissue)"
 )
 
-LOGITS = np.linspace(-16, 16, 641)
-USUAL = np.abs(LOGITS) <= 2.95
-"""Thresholds from .05 to .95. The pooling neuron counts activations: below .05 a network is blurred by what
-lies around a lesion, which the mixture would take for disease."""
-LEAST_USUAL_SHARE = 0.5
-"""Thresholds outside the usual range are used only where less than this share of π lies within it."""
-LARGEST_HEALTHY_TAIL = 0.4
-PLATEAU_TOLERANCE = 0.01
 FEWEST_RELABELLINGS = 20
 LARGEST_P_VALUE = 0.1
-
-Tails = Float[np.ndarray, "n thresholds"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +62,12 @@ class ThresholdChoice:
     reason: str
     diseased_fraction: float | None = None
     """π, estimated part of the tissue of diseased validation samples that is disease."""
+    diseased_fraction_ci95: tuple[float, float] | None = None
+    """95 % bootstrap interval of π, as `interval`."""
     implied_dice: float | None = None
     """F at the threshold: an estimate from labels, not a measurement."""
+    replicates: Mapping[str, tuple[float, ...]] | None = None
+    """What each resample says for the diseased part of any other sample (`area_interval.area_replicates`)."""
 
 
 def choose_threshold(
@@ -113,72 +110,42 @@ def choose_threshold(
         return _unsupported(
             f"{n_healthy} healthy and {n_diseased} diseased validation samples are too few: 3 of each suffice"
         )
-    tails = np.stack([_tail(a, t, i) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))])
-    chosen, fraction, dice = _threshold_of(tails, (label == 1)[None], (label == 0)[None])
+    tails = np.stack([tail_of(a, t, i) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))])
+    chosen = implied(tails, (label == 1)[None], (label == 0)[None])
+    fraction = float(chosen.fraction[0])
 
     rng = np.random.default_rng(seed)
     shuffled = np.stack([_relabel(label, group, rng) for _ in range(n_bootstrap)])
-    by_chance = _threshold_of(tails, shuffled == 1, shuffled == 0)[1]
-    p_value = (1 + int((by_chance >= fraction[0] - 1e-12).sum())) / (1 + n_bootstrap)
-    if fraction[0] <= 0 or p_value > LARGEST_P_VALUE:
+    by_chance = implied(tails, shuffled == 1, shuffled == 0).fraction
+    p_value = (1 + int((by_chance >= fraction - 1e-12).sum())) / (1 + n_bootstrap)
+    if fraction <= 0 or p_value > LARGEST_P_VALUE:
         return _unsupported(
             "activations of diseased validation samples do not exceed those of healthy ones by more than"
             f" chance (permutation p = {p_value:.2f}, required at most {LARGEST_P_VALUE})"
         )
     weights = group_multiplicities(labels, group, n_bootstrap=n_bootstrap, seed=seed)
-    interval = interval_95(_threshold_of(tails, weights * (label == 1), weights * (label == 0))[0])
+    resampled = implied(tails, weights * (label == 1), weights * (label == 0))
     return ThresholdChoice(
-        threshold=float(chosen[0]),
+        threshold=float(chosen.threshold[0]),
         rule=MIXTURE_RULE,
-        interval=None if interval is None else (interval[0], interval[1]),
+        interval=_interval(resampled.threshold),
         supported=True,
         reason=f"{n_healthy} healthy and {n_diseased} diseased validation samples,"
         f" permutation p = {p_value:.2g}",
-        diseased_fraction=float(fraction[0]),
-        implied_dice=float(dice[0]),
+        diseased_fraction=fraction,
+        diseased_fraction_ci95=_interval(resampled.fraction),
+        implied_dice=float(chosen.dice[0]),
+        replicates=area_replicates(resampled, tails[label == 0], rng),
     )
+
+
+def _interval(replicates: Float[np.ndarray, " b"]) -> tuple[float, float] | None:
+    found = interval_95(replicates)
+    return None if found is None else (found[0], found[1])
 
 
 def _unsupported(reason: str) -> ThresholdChoice:
     return ThresholdChoice(PAPER_THRESHOLD, PAPER_RULE, None, supported=False, reason=reason)
-
-
-def _tail(activation: np.ndarray, tissue: np.ndarray, index: int) -> Float[np.ndarray, " thresholds"]:
-    """Part of the tissue whose activation exceeds each threshold."""
-    values = np.sort(activation[tissue].astype(np.float64))
-    if values.size == 0:
-        raise ValueError(f"choose_threshold: sample {index} has an empty tissue mask. Leave it out.")
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"choose_threshold: the activation of sample {index} holds NaN or Inf, required [0, 1]."
-        )
-    return 1 - np.searchsorted(values, _sigmoid(LOGITS), side="right") / values.size
-
-
-def _threshold_of(
-    tails: Tails, diseased: np.ndarray, healthy: np.ndarray
-) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-    """(threshold, π, F at it) for each of b weightings of the n samples, given as two (b, n) arrays."""
-    upper = diseased.astype(np.float64) @ tails / diseased.sum(axis=1, keepdims=True)
-    lower = healthy.astype(np.float64) @ tails / healthy.sum(axis=1, keepdims=True)
-    stable = lower <= LARGEST_HEALTHY_TAIL
-    bound = np.where(stable, (upper - lower) / np.where(stable, 1 - lower, 1), 0)
-    anywhere, usually = bound.max(axis=1), bound[:, USUAL].max(axis=1)
-    is_usual = usually >= LEAST_USUAL_SHARE * anywhere
-    fraction = np.where(is_usual, usually, anywhere)
-    pi = fraction[:, None]
-    true_positive = np.maximum(upper - (1 - pi) * lower, 0)
-    dice = 2 * true_positive / np.maximum(upper + pi, np.finfo(np.float64).tiny)
-    dice = np.where(USUAL | ~is_usual[:, None], dice, 0)
-    centres = np.array([_centre_of_widest_run(row >= (1 - PLATEAU_TOLERANCE) * row.max()) for row in dice])
-    return _sigmoid(LOGITS[centres]), fraction, dice[np.arange(len(dice)), centres]
-
-
-def _centre_of_widest_run(flat: np.ndarray) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False])).astype(np.int8)))
-    starts, stops = edges[::2], edges[1::2]
-    widest = int(np.argmax(stops - starts))
-    return int(starts[widest] + stops[widest] - 1) // 2
 
 
 def _relabel(
@@ -196,7 +163,3 @@ def _relabel(
         members = np.flatnonzero(group_of == mixed)
         relabelled[members] = rng.permutation(label[members])
     return relabelled
-
-
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logit))

@@ -1,0 +1,98 @@
+"""What maps and labels imply of healthy and diseased tissue: the mixture behind the threshold (`threshold`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+LOGITS = np.linspace(-16, 16, 641)
+USUAL = np.abs(LOGITS) <= 2.95
+"""Thresholds from .05 to .95. The pooling neuron counts activations: below .05 a network is blurred by what
+lies around a lesion, which the mixture would take for disease."""
+LEAST_USUAL_SHARE = 0.5
+"""Thresholds outside the usual range are used only where less than this share of π lies within it."""
+LARGEST_HEALTHY_TAIL = 0.4
+PLATEAU_TOLERANCE = 0.01
+
+Tails = Float[np.ndarray, "n thresholds"]
+
+
+def tail_of(activation: np.ndarray, tissue: np.ndarray, index: int) -> Float[np.ndarray, " thresholds"]:
+    """Part of the tissue whose activation exceeds each threshold of `sigmoid(LOGITS)`.
+
+    Raises:
+      ValueError: an empty tissue mask, NaN or Inf; names the sample by its index.
+    """
+    values = np.sort(activation[tissue].astype(np.float64))
+    if values.size == 0:
+        raise ValueError(f"choose_threshold: sample {index} has an empty tissue mask. Leave it out.")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"choose_threshold: the activation of sample {index} holds NaN or Inf, required [0, 1]."
+        )
+    return 1 - np.searchsorted(values, sigmoid(LOGITS), side="right") / values.size
+
+
+class Implied(NamedTuple):
+    """What b weightings of the samples imply; symbols as in `threshold`."""
+
+    place: Int[np.ndarray, " b"]
+    """Of the threshold in LOGITS."""
+    threshold: Float[np.ndarray, " b"]
+    fraction: Float[np.ndarray, " b"]
+    """π."""
+    dice: Float[np.ndarray, " b"]
+    """F at the threshold."""
+    diseased_tail: Float[np.ndarray, "b thresholds"]
+    """T at every threshold, (D − (1 − π)·H)/π, not above 1."""
+    healthy_tail: Float[np.ndarray, "b thresholds"]
+    """H at every threshold."""
+    dice_at: Float[np.ndarray, "b thresholds"]
+    """F at every threshold with this T."""
+
+
+def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray) -> Implied:
+    """Fraction, threshold and tails that tails and labels imply, in steps 1 to 3 of `threshold`.
+
+    Args:
+      tails: of n samples.
+      diseased: (b, n) weight of each sample among the diseased ones, in each of b weightings.
+      healthy: (b, n) the same among the healthy ones.
+    """
+    upper = diseased.astype(np.float64) @ tails / diseased.sum(axis=1, keepdims=True)
+    lower = healthy.astype(np.float64) @ tails / healthy.sum(axis=1, keepdims=True)
+    stable = lower <= LARGEST_HEALTHY_TAIL
+    bound = np.where(stable, (upper - lower) / np.where(stable, 1 - lower, 1), 0)
+    anywhere, usually = bound.max(axis=1), bound[:, USUAL].max(axis=1)
+    is_usual = usually >= LEAST_USUAL_SHARE * anywhere
+    fraction = np.where(is_usual, usually, anywhere)
+    pi = fraction[:, None]
+    true_positive = np.maximum(upper - (1 - pi) * lower, 0)
+    dice = 2 * true_positive / np.maximum(upper + pi, np.finfo(np.float64).tiny)
+    dice = np.where(USUAL | ~is_usual[:, None], dice, 0)
+    centres = np.array([_centre_of_widest_run(row >= (1 - PLATEAU_TOLERANCE) * row.max()) for row in dice])
+    tiny = np.finfo(np.float64).tiny
+    found = np.minimum(true_positive, pi)
+    return Implied(
+        place=centres,
+        threshold=sigmoid(LOGITS[centres]),
+        fraction=fraction,
+        dice=dice[np.arange(len(dice)), centres],
+        diseased_tail=found / np.maximum(pi, tiny),
+        healthy_tail=lower,
+        dice_at=2 * found / np.maximum(upper + pi, tiny),
+    )
+
+
+def _centre_of_widest_run(flat: np.ndarray) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [False])).astype(np.int8)))
+    starts, stops = edges[::2], edges[1::2]
+    widest = int(np.argmax(stops - starts))
+    return int(starts[widest] + stops[widest] - 1) // 2
+
+
+def sigmoid(logit: np.ndarray) -> np.ndarray:
+    """The activation of a logit."""
+    return 1 / (1 + np.exp(-logit))
