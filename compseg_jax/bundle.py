@@ -23,7 +23,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from compseg_jax.config import Network, from_json
-from compseg_jax.networks.build import Variables, apply_network, build_network
+from compseg_jax.networks.build import Variables, build_network
+from compseg_jax.objective.activation import activation_map
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.spectra.tissue import Background
@@ -156,8 +157,8 @@ def _activation(
     cube: Float[Array, "b y x c"],
     tissue: Bool[Array, "b y x"],
 ) -> Float[Array, "b y x"]:
-    logits = apply_network(network, variables, standardise(cube, tissue, mean, sd))
-    return jnp.where(tissue, jax.nn.sigmoid(logits[..., 0].astype(jnp.float32)), 0.0)
+    activation = activation_map(network, variables, standardise(cube, tissue, mean, sd), tissue)
+    return jnp.where(tissue, activation, 0.0)
 
 
 def weights_sha256(variables: Variables) -> str:

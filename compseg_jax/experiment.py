@@ -128,6 +128,7 @@ def _initial_state(
         objective=config.objective,
         optimiser=config.optimiser,
         n_steps=ordering.n_batches * config.epochs,
+        epoch_steps=ordering.n_batches,
         microbatch=rounded_microbatch(config, mesh),
         augmentation=config.augment,
         channel_multiple=_channel_multiple(config, mesh),

@@ -73,6 +73,12 @@ def build_network(config: Network, maps: int = 1) -> nn.Module:
         "dtype": jnp.dtype(config.compute_dtype).type,
         "remat": config.remat,
         "convolution": config.convolution,
+        "normalisation": config.normalisation,
+        "dropout": config.dropout,
+        "head_norm": config.head_norm,
+        "attention_features": config.attention_features,
+        "front": config.front,
+        "activation_map": config.activation_map,
     }
     declared = {field.name for field in dataclasses.fields(cls)}
     if config.activation not in ACTIVATIONS:

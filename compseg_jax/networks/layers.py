@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from compseg_jax.networks.convolution import Form, add_bias, convolution_3x3
+from compseg_jax.networks.normalisation import BATCH_MOMENTUM, EPSILON, Normalisation
 
 Activation = Callable[[Array], Array]
 
@@ -72,6 +73,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 INITIALISERS: dict[str, Callable[..., Array]] = {
     "glorot_uniform": nn.initializers.glorot_uniform(),
+    "glorot_normal": nn.initializers.glorot_normal(),
     "he_normal": nn.initializers.he_normal(),
     "lecun_normal": nn.initializers.lecun_normal(),
 }
@@ -79,7 +81,7 @@ INITIALISERS: dict[str, Callable[..., Array]] = {
 Spread = Callable[[int, int], np.float32]
 Draw = Callable[[PRNGKeyArray, int], Array]
 
-# The same three as (scale by fan-in and fan-out, draw of n numbers at scale 1). A normal distribution cut at
+# The same as (scale by fan-in and fan-out, draw of n numbers at scale 1). A normal distribution cut at
 # two standard deviations keeps .8796 of its own.
 _CUT_SD = 0.87962566103423978
 
@@ -94,6 +96,10 @@ def _cut_normal(key: PRNGKeyArray, n: int) -> Float[Array, n]:
 
 KERNEL_SPREADS: dict[str, tuple[Spread, Draw]] = {
     "glorot_uniform": (lambda fan_in, fan_out: np.float32(np.sqrt(6.0 / (fan_in + fan_out))), _uniform),
+    "glorot_normal": (
+        lambda fan_in, fan_out: np.float32(np.sqrt(2.0 / (fan_in + fan_out)) / _CUT_SD),
+        _cut_normal,
+    ),
     "he_normal": (lambda fan_in, fan_out: np.float32(np.sqrt(2.0 / fan_in) / _CUT_SD), _cut_normal),
     "lecun_normal": (lambda fan_in, fan_out: np.float32(np.sqrt(1.0 / fan_in) / _CUT_SD), _cut_normal),
 }
@@ -134,7 +140,7 @@ class Conv(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """``n_convolutions`` times 3×3 convolution, 'same' padding, activation."""
+    """``n_convolutions`` times 3×3 convolution, 'same' padding, dropout, normalisation, activation."""
 
     features: int
     n_convolutions: int = 2
@@ -143,15 +149,45 @@ class ConvBlock(nn.Module):
     dtype: Any = jnp.float32
     form: Form = "fast"
     channels: int | None = None
+    normalisation: str = "none"
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x features"]:
-        """Applies the block."""
+    def __call__(self, x: Float[Array, "b y x c"], train: bool = False) -> Float[Array, "b y x features"]:
+        """Applies the block; dropout and the statistics of the batch in training only."""
         for index in range(self.n_convolutions):
             channels = self.channels if index == 0 else None
             x = Conv(self.features, self.kernel_init, self.dtype, self.form, channels)(x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Normalisation(self.normalisation, self.dtype)(x, train)
             x = ACTIVATIONS[self.activation](x)
         return x
+
+
+# Recomputed in the backward pass; whether it trains (argument 2, self being 0) is no array.
+RematConvBlock = nn.remat(ConvBlock, static_argnums=(2,))
+
+
+class SpectralFront(nn.Module):
+    """1×1 convolution without bias, from all channels to ``features``.
+
+    A cube of 450 wavenumbers then costs 450·f + 9·f·k products a pixel instead of 9·450·k. Zeros stay zeros, so
+    it commutes with the padding of the first convolution, and both are one linear map (``fold_front``).
+    """
+
+    features: int
+    kernel_init: str = "glorot_uniform"
+    dtype: Any = jnp.float32
+    channels: int | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x features"]:
+        """Projects the spectra; channels of ``x`` beyond ``channels`` are padding, and zero."""
+        shape = (1, 1, self.channels or x.shape[-1], self.features)
+        kernel = self.param("kernel", INITIALISERS[self.kernel_init], shape, jnp.float32)
+        kernel = jnp.pad(kernel[0, 0], ((0, x.shape[-1] - shape[2]), (0, 0)))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], self.features)
 
 
 class UpConvolution(nn.Module):
@@ -184,18 +220,47 @@ class Head(nn.Module):
     """1×1 convolution to ``maps`` logits, always in float32.
 
     ``bias`` shifts the first map's starting activation; a second map, a⁻, starts at the opposite one.
+
+    Attributes:
+      maps: logits a pixel.
+      bias: starting bias of the first map.
+      kernel_init: initialiser of the kernels.
+      norm: normalise the logits over the batch, and shift them by ``bias`` after it.
+      attention_features: hidden features of a gated second map, wᵀ(tanh(Vh) ⊙ sigmoid(Uh)); 0 for a linear one.
+
+    Source: of the gate, Ilse, Tomczak and Welling (2018), equation 9, arXiv:1802.04712.
     """
 
     maps: int = 1
     bias: float = 0.0
     kernel_init: str = "glorot_uniform"
+    norm: bool = False
+    attention_features: int = 0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x maps"]:
+    def __call__(self, x: Float[Array, "b y x c"], train: bool = False) -> Float[Array, "b y x maps"]:
         """Logits of each pixel."""
 
         def start(_key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
             return jnp.full(shape, self.bias, dtype) * jnp.where(jnp.arange(shape[0]) == 0, 1.0, -1.0)
 
         x = x.astype(jnp.float32)
-        return nn.Conv(self.maps, (1, 1), kernel_init=INITIALISERS[self.kernel_init], bias_init=start)(x)
+        bias_init = nn.initializers.zeros_init() if self.norm else start
+        gated = self.attention_features > 0 and self.maps > 1
+        linear = self._pointwise(self.maps - 1 if gated else self.maps, "Conv_0", bias_init)
+        logits = linear(x)
+        if self.norm:
+            logits = nn.BatchNorm(not train, momentum=BATCH_MOMENTUM, epsilon=EPSILON, bias_init=start)(
+                logits
+            )
+        return jnp.concatenate([logits, self._attention(x)], axis=-1) if gated else logits
+
+    def _attention(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x 1"]:
+        zeros = nn.initializers.zeros_init()
+        content = jnp.tanh(self._pointwise(self.attention_features, "attention_content", zeros)(x))
+        gate = jax.nn.sigmoid(self._pointwise(self.attention_features, "attention_gate", zeros)(x))
+        return self._pointwise(1, "attention", zeros)(content * gate)
+
+    def _pointwise(self, features: int, name: str, bias_init: Callable[..., Array]) -> nn.Conv:
+        init = INITIALISERS[self.kernel_init]
+        return nn.Conv(features, (1, 1), kernel_init=init, bias_init=bias_init, name=name)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from compseg_jax.networks.convolution import Form
-from compseg_jax.networks.layers import ConvBlock, Head, crop_to
+from compseg_jax.networks.layers import ConvBlock, Head, RematConvBlock, SpectralFront, crop_to
 
 
 def max_pool_with_indices(
@@ -60,22 +60,33 @@ class SegNet(nn.Module):
     remat: bool = False
     convolution: Form = "fast"
     channels: int | None = None
+    normalisation: str = "none"
+    dropout: float = 0.0
+    head_norm: bool = False
+    attention_features: int = 0
+    front: int = 0
+    activation_map: str = "probability"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
-        """Logits of each pixel; ``train`` is part of the common signature and changes nothing here."""
-        block = nn.remat(ConvBlock) if self.remat else ConvBlock
+        """Logits of each pixel; ``train`` drops features and normalises by the batch where either is asked for."""
+        block = RematConvBlock if self.remat else ConvBlock
         shared = {
             "activation": self.activation,
             "kernel_init": self.kernel_init,
             "dtype": self.dtype,
             "form": self.convolution,
+            "normalisation": self.normalisation,
         }
+        channels = self.channels
+        if self.front:
+            x = SpectralFront(self.front, self.kernel_init, self.dtype, channels, name="front")(x)
+            channels = None
         places = []
         for level in range(self.depth):
-            first = self.channels if level == 0 else None
+            options = {**shared, "dropout": self.dropout} if level else {**shared, "channels": channels}
             n_convolutions = 2 if level < 2 else 3
-            x = block(self.base * 2**level, n_convolutions, name=f"down_{level}", channels=first, **shared)(x)
+            x = block(self.base * 2**level, n_convolutions, name=f"down_{level}", **options)(x, train)
             size = x.shape[1:3]
             x, indices = max_pool_with_indices(x)
             places.append((indices, size))
@@ -83,6 +94,9 @@ class SegNet(nn.Module):
             n_convolutions = 2 if level < 2 else 3
             x = unpool(x, indices, height, width)
             # All but the last convolution keep this level's width, the last one leads to the next level's.
-            x = block(self.base * 2**level, n_convolutions - 1, name=f"up_{level}", **shared)(x)
-            x = block(self.base * 2 ** max(level - 1, 0), 1, name=f"out_{level}", **shared)(x)
-        return Head(self.maps, self.head_bias, self.kernel_init, name="head")(x)
+            x = block(self.base * 2**level, n_convolutions - 1, name=f"up_{level}", **shared)(x, train)
+            x = block(self.base * 2 ** max(level - 1, 0), 1, name=f"out_{level}", **shared)(x, train)
+        head = Head(
+            self.maps, self.head_bias, self.kernel_init, self.head_norm, self.attention_features, name="head"
+        )
+        return head(x, train)

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from compseg_jax.networks.convolution import Form
-from compseg_jax.networks.layers import ConvBlock, Head, UpConvolution, crop_to, max_pool
+from compseg_jax.networks.layers import (
+    ConvBlock,
+    Head,
+    RematConvBlock,
+    SpectralFront,
+    UpConvolution,
+    crop_to,
+    max_pool,
+)
+from compseg_jax.networks.normalisation import Normalisation
 
 
 class UNet(nn.Module):
@@ -32,6 +41,12 @@ class UNet(nn.Module):
       convolution: 'fast', or 'plain' for ``lax.conv_general_dilated`` and its derivatives everywhere (also
         forward-mode ones).
       channels: channels of a cube; where it holds more, those beyond are zeros added for speed.
+      normalisation: 'none', 'batch', 'group' or 'layer' after every hidden convolution.
+      dropout: share of features dropped after the encoder's convolutions from the second level on, in training.
+      head_norm: normalise the logits over the batch.
+      attention_features: hidden features of a gated second map; 0 for a linear one.
+      front: features of a linear projection of each spectrum before the first level; 0 for none.
+      activation_map: how predictions read the logits ('probability', 'attention' or 'saliency'); changes no logit.
 
     Source: Ronneberger, Fischer and Brox (2015); [CompSegNet], section 3.1.
     """
@@ -46,28 +61,43 @@ class UNet(nn.Module):
     remat: bool = False
     convolution: Form = "fast"
     channels: int | None = None
+    normalisation: str = "none"
+    dropout: float = 0.0
+    head_norm: bool = False
+    attention_features: int = 0
+    front: int = 0
+    activation_map: str = "probability"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
-        """Logits of each pixel; ``train`` is part of the common signature and changes nothing here."""
-        block = nn.remat(ConvBlock) if self.remat else ConvBlock
+        """Logits of each pixel; ``train`` drops features and normalises by the batch where either is asked for."""
+        block = RematConvBlock if self.remat else ConvBlock
         shared = {
             "activation": self.activation,
             "kernel_init": self.kernel_init,
             "dtype": self.dtype,
             "form": self.convolution,
+            "normalisation": self.normalisation,
         }
+        channels = self.channels
+        if self.front:
+            x = SpectralFront(self.front, self.kernel_init, self.dtype, channels, name="front")(x)
+            channels = None
         skips = []
         for level in range(self.depth):
-            first = self.channels if level == 0 else None
-            x = block(self.base * 2**level, name=f"down_{level}", channels=first, **shared)(x)
+            options = {**shared, "dropout": self.dropout} if level else {**shared, "channels": channels}
+            x = block(self.base * 2**level, name=f"down_{level}", **options)(x, train)
             skips.append(x)
             x = max_pool(x)
-        first = self.channels if self.depth == 0 else None
-        x = block(self.base * 2**self.depth, name="bottleneck", channels=first, **shared)(x)
+        options = {**shared, "dropout": self.dropout} if self.depth else {**shared, "channels": channels}
+        x = block(self.base * 2**self.depth, name="bottleneck", **options)(x, train)
         for level, skip in reversed(list(enumerate(skips))):
             features = self.base * 2**level
             x = UpConvolution(features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}")(x)
+            x = Normalisation(self.normalisation, self.dtype, name=f"up_norm_{level}")(x, train)
             x = jnp.concatenate([skip, crop_to(x, *skip.shape[1:3])], axis=-1)
-            x = block(features, name=f"merge_{level}", **shared)(x)
-        return Head(self.maps, self.head_bias, self.kernel_init, name="head")(x)
+            x = block(features, name=f"merge_{level}", **shared)(x, train)
+        head = Head(
+            self.maps, self.head_bias, self.kernel_init, self.head_norm, self.attention_features, name="head"
+        )
+        return head(x, train)

@@ -17,13 +17,14 @@ from compseg_jax.batch import Augmentation, Batch, augment_batch, pad_batch, pad
 from compseg_jax.config import Objective, Optimiser
 from compseg_jax.networks.build import Variables, apply_network, apply_network_training, init_variables
 from compseg_jax.objective import comparative_error, pooled_activation, supervised_error
+from compseg_jax.objective.activation import activation_of_logits
 from compseg_jax.runtime import DATA_AXIS, data_mesh
+from compseg_jax.training.optimiser import make_optimiser
 
 Metrics = dict[str, Array]
 
 PAPER_OBJECTIVE = Objective()
 PAPER_OPTIMISER = Optimiser()
-WARM_UP_SHARE = 0.1  # of all steps, with the 'cosine' schedule
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Plan:
       objective: pooling, transfer function and loss.
       optimiser: RMSprop and its schedule.
       n_steps: steps of the whole training, for a schedule that falls to zero.
+      epoch_steps: steps of an epoch, for a schedule that counts epochs.
       microbatch: samples of a batch computed at once; 0 for all.
       augmentation: random mirroring of the samples.
       channel_multiple: cubes are padded with channels of zeros to a multiple of this, for matrix units.
@@ -47,6 +49,7 @@ class Plan:
     microbatch: int = 0
     augmentation: Augmentation = "none"
     channel_multiple: int = 1
+    epoch_steps: int = 0
 
 
 @jax.tree_util.register_dataclass
@@ -69,40 +72,6 @@ class TrainState:
     plan: Plan = field(metadata={"static": True})
 
 
-def _cosine_with_warm_up(peak: float, n_steps: int) -> optax.Schedule:
-    rise = max(1.0, WARM_UP_SHARE * n_steps)
-
-    def rate(step: Int[Array, ""]) -> Float[Array, ""]:
-        done = step.astype(jnp.float32)
-        fall = jnp.clip((done - rise) / max(n_steps - rise, 1.0), 0.0, 1.0)
-        return peak * jnp.minimum(done / rise, 0.5 * (1.0 + jnp.cos(jnp.pi * fall)))
-
-    return rate
-
-
-def make_optimiser(optimiser: Optimiser, n_steps: int) -> optax.GradientTransformation:
-    """RMSprop as a configuration spells it.
-
-    'keras' is tf.keras' RMSprop: decay .9, ε 1e-7 outside the root, accumulator from 0. optax's default has ε
-    inside the root, a floor of 3.2e-4 under which nearly every early gradient lies. 'tf1' is TensorFlow 1's:
-    ε 1e-10 inside the root, accumulator from 1.
-    """
-    rate: float | optax.Schedule = optimiser.learning_rate
-    if optimiser.schedule == "cosine":
-        rate = _cosine_with_warm_up(optimiser.learning_rate, n_steps)
-    keras = optimiser.rmsprop == "keras"
-    rmsprop = optax.rmsprop(
-        rate,
-        decay=optimiser.decay,
-        eps=1e-7 if keras else 1e-10,
-        eps_in_sqrt=not keras,
-        initial_scale=0.0 if keras else 1.0,
-    )
-    if optimiser.clip_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(optimiser.clip_norm), rmsprop)
-    return rmsprop
-
-
 def init_train_state(
     key: PRNGKeyArray,
     network: nn.Module,
@@ -114,6 +83,7 @@ def init_train_state(
     microbatch: int = 0,
     augmentation: Augmentation = "none",
     channel_multiple: int = 1,
+    epoch_steps: int = 0,
 ) -> TrainState:
     """A fresh training state with random parameters.
 
@@ -128,20 +98,27 @@ def init_train_state(
       augmentation: random mirroring of the samples.
       channel_multiple: pad cubes with channels of zeros to a multiple of this; needs a network with the field
         ``channels`` (U-Net and SegNet have it). Nothing but speed changes.
+      epoch_steps: steps of an epoch; needed by the 'step' schedule alone.
 
     Raises:
-      ValueError: when the schedule needs ``n_steps``, or the network breaks the signature.
+      ValueError: when the schedule needs ``n_steps`` or ``epoch_steps``, or the network breaks the signature.
     """
     if optimiser.schedule == "cosine" and n_steps < 1:
         raise ValueError(
             f"n_steps={n_steps}: the 'cosine' schedule needs the number of steps of the training."
         )
+    if optimiser.schedule == "step" and epoch_steps < 1:
+        raise ValueError(
+            f"epoch_steps={epoch_steps}: the 'step' schedule counts epochs and needs the number of steps of one."
+        )
     if channel_multiple > 1:
         network = network.clone(channels=channels)
-    plan = Plan(network, objective, optimiser, n_steps, microbatch, augmentation, channel_multiple)
+    plan = Plan(
+        network, objective, optimiser, n_steps, microbatch, augmentation, channel_multiple, epoch_steps
+    )
     start, seed = jax.random.split(key)
     variables = init_variables(network, start, channels, objective.n_maps)
-    moments = make_optimiser(optimiser, n_steps).init(variables["params"])
+    moments = make_optimiser(optimiser, n_steps, epoch_steps).init(variables["params"])
     return TrainState(
         jnp.zeros((), jnp.int32), jax.random.bits(seed, (), jnp.uint32), variables, moments, plan
     )
@@ -154,7 +131,7 @@ def sample_errors(logits: Float[Array, "b y x maps"], batch: Batch, objective: O
         if batch.reference is None:
             raise ValueError("target='reference' needs reference masks; this batch holds none.")
         return supervised_error(logits, batch.reference, mask)
-    return comparative_error(logits, batch.label, mask, objective)
+    return comparative_error(logits, batch.label, mask, objective, batch.image)
 
 
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -185,7 +162,8 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         total, others, gradient = _accumulate(value_and_grad, params, others, _split(batch, plan.microbatch))
     else:
         (total, others), gradient = value_and_grad(params, others, batch)
-    updates, moments = make_optimiser(plan.optimiser, plan.n_steps).update(gradient, state.moments, params)
+    rmsprop = make_optimiser(plan.optimiser, plan.n_steps, plan.epoch_steps)
+    updates, moments = rmsprop.update(gradient, state.moments, params)
     variables = {"params": optax.apply_updates(params, updates), **others}
     metrics = {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
     return replace(state, step=state.step + 1, variables=variables, moments=moments), metrics
@@ -221,7 +199,7 @@ def evaluate_step(state: TrainState, batch: Batch) -> Metrics:
     """Per-sample ``loss`` and mean activation ``pooled`` over the tissue (b,), without any update."""
     batch = pad_channels(batch, state.plan.channel_multiple)
     logits = apply_network(state.plan.network, state.variables, batch.cube)
-    activation = jax.nn.sigmoid(logits[..., 0].astype(jnp.float32))
+    activation = activation_of_logits(state.plan.network, logits, batch.tissue)
     return {
         "loss": sample_errors(logits, batch, state.plan.objective),
         "pooled": pooled_activation(activation, batch.tissue),

@@ -1,0 +1,25 @@
+"""What an experiment is: frozen dataclasses with a docstring, unit and default for every field.
+
+``RECIPES`` are values of these classes, so a recipe is a whole configuration that any field can override.
+Nothing here imports anything else of the package, nor anything but the standard library.
+"""
+
+from compseg_jax.config.network import Network
+from compseg_jax.config.objective import ALPHA, BETA, GAMMA, Objective
+from compseg_jax.config.recipes import RECIPES
+from compseg_jax.config.serialisation import from_json, to_json
+from compseg_jax.config.training import PAPER_THRESHOLD, Optimiser, Training
+
+__all__ = [
+    "ALPHA",
+    "BETA",
+    "GAMMA",
+    "PAPER_THRESHOLD",
+    "RECIPES",
+    "Network",
+    "Objective",
+    "Optimiser",
+    "Training",
+    "from_json",
+    "to_json",
+]

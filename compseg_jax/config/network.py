@@ -1,0 +1,53 @@
+"""The segmenting network and how its output is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Network:
+    """The segmenting network."""
+
+    network: str = "unet"
+    """'unet', 'segnet', or package.module:Class, a Flax linen module of your own. Of the fields below those
+    that your class has are passed on, and 'maps', the number of logits a pixel."""
+    base: int = 16
+    """Features of the first level; each deeper level doubles them (the paper: 64)."""
+    depth: int = 4
+    """Number of 2×2 poolings."""
+    activation: Literal["softplus", "relu", "gelu", "elu"] = "softplus"
+    """Activation of every hidden layer."""
+    kernel_init: Literal["glorot_uniform", "glorot_normal", "he_normal", "lecun_normal"] = "glorot_uniform"
+    """Initialiser of the kernels."""
+    normalisation: Literal["none", "batch", "group", "layer"] = "none"
+    """After every hidden convolution: over the batch, over groups of features of a sample, or over the features
+    of a pixel."""
+    dropout: float = 0.0
+    """Share of features dropped after the encoder's convolutions from the second level on."""
+    head_bias: float = 0.0
+    """Starting bias of the logits; −3 starts the activation map at 5 %, where labels carry information."""
+    head_norm: bool = False
+    """Normalise the logits over the batch, so that they start with standard deviation 1."""
+    attention_features: int = 0
+    """Hidden features of the gated attention that makes the second map (0: a linear second map)."""
+    front: int = 0
+    """Features that a linear projection of each spectrum makes before the network (0: none). Once trained it can be
+    folded into the first convolution."""
+    activation_map: Literal["probability", "attention", "saliency"] = "probability"
+    """What a prediction shows: the probability of each pixel, that times its attention (the second map), or the
+    gradient of the sample's score by the pixel's spectrum."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision inside the network; parameters, logits, pooling and loss are float32 either way."""
+    remat: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    convolution: Literal["fast", "plain"] = "fast"
+    """'fast': 3×3 convolutions written out for CPUs where a shape gains from it. 'plain': XLA's own everywhere."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: a share at or above 0 and below 1 is needed.")
+        for name in ("attention_features", "front"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0.")

@@ -1,0 +1,89 @@
+"""What the network is trained for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ALPHA = 0.1
+BETA = 5.0
+GAMMA = 0.001
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the network is trained for."""
+
+    target: Literal["label", "reference"] = "label"
+    """'label': sample labels through the pooling neuron. 'reference': reference masks, the supervised upper
+    bound, never used for a weak-label claim."""
+    alpha: float = ALPHA
+    """Least diseased fraction of the pooled area in a diseased sample (0 to 1); the bound of σ, the end of the
+    trapezoid's rise."""
+    beta: float = BETA
+    """Slope parameter of σ (its slope at zero is beta/2 + gamma); width of the trapezoid's plateau."""
+    gamma: float = GAMMA
+    """Asymptotic slope of σ, an incentive to mark more than alpha."""
+    error: Literal["absolute", "one_sided", "cross_entropy", "maxmin"] = "absolute"
+    """'absolute': the printed loss |o − αℓ|. 'one_sided': a diseased sample may exceed alpha unpunished.
+    'cross_entropy': of the label and o/alpha, which never lies flat. 'maxmin': of a region that decides and a
+    remainder that says nothing; it takes two maps and neither pooling function nor transfer function."""
+    pooling: Literal["image", "tissue"] = "image"
+    """Pool the activation map over the whole image (as printed) or over the tissue."""
+    pooling_function: Literal["mean", "mean_logit", "log_mean_exp", "attention"] = "mean"
+    """'mean': of the activation map (as printed). Of the logits: their mean ('mean_logit'), their soft maximum
+    ('log_mean_exp'), or their mean weighted by a second map ('attention'); these need transfer='logistic'."""
+    transfer: Literal["sigmoid", "trapezoid", "logistic"] = "sigmoid"
+    """From the pooled value to the output: σ (as printed), a trapezoid that falls again towards 1, or the logistic
+    function of a pooled logit."""
+    sharpness: float = 10.0
+    """Sharpness of 'log_mean_exp': towards 0 it is the mean, towards infinity the maximum."""
+    healthy_weight: float = 1.0
+    """Weight of a healthy sample's error of the pooled value."""
+    diseased_weight: float = 1.0
+    """Weight of a diseased sample's error of the pooled value."""
+    negatives_weight: float = 0.0
+    """Weight of −log(1 − p) of pixels known to be healthy: all of a healthy sample, those of a diseased one that
+    are not pooled over (0: left out)."""
+    background_weight: float = 1.0
+    """Weight of the undecided remainder with error='maxmin'."""
+    pair: bool = False
+    """Train the pair of maps a⁺ and a⁻ with pooling neurons p⁺ and p⁻ instead of a⁺ alone."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 1 or self.beta <= 0 or self.gamma < 0:
+            raise ValueError(
+                f"alpha={self.alpha}, beta={self.beta}, gamma={self.gamma}: alpha must lie in (0, 1], "
+                "beta above 0 and gamma at or above 0."
+            )
+        if self.transfer == "trapezoid" and self.alpha + self.beta >= 1:
+            raise ValueError(
+                f"alpha={self.alpha} and beta={self.beta}: with transfer='trapezoid' their sum must lie below 1, "
+                "since the plateau ends there; the published values are 0.05 and 0.8."
+            )
+        if (self.pooling_function == "mean") == (self.transfer == "logistic"):
+            raise ValueError(
+                f"pooling_function={self.pooling_function!r} with transfer={self.transfer!r}: a pooled logit needs "
+                "'logistic', the mean of the activation map 'sigmoid' or 'trapezoid'."
+            )
+        for name in ("healthy_weight", "diseased_weight", "negatives_weight", "background_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at or above 0.")
+        if self.sharpness <= 0:
+            raise ValueError(f"sharpness={self.sharpness}: must be above 0.")
+        if self.target == "reference" and self.pair:
+            raise ValueError("pair=True needs target='label': reference masks describe one map, a⁺.")
+        if self.pair and self._needs_two_maps:
+            raise ValueError(
+                f"pair=True: error={self.error!r} and pooling_function={self.pooling_function!r} need the second "
+                "map for themselves; choose one of the two."
+            )
+
+    @property
+    def _needs_two_maps(self) -> bool:
+        return self.error == "maxmin" or self.pooling_function == "attention"
+
+    @property
+    def n_maps(self) -> int:
+        """Activation maps the network has to put out."""
+        return 2 if self.pair or self._needs_two_maps else 1

@@ -1,0 +1,99 @@
+"""A training run: recipe, data, outputs and everything in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from compseg_jax.config.network import Network
+from compseg_jax.config.objective import Objective
+
+PAPER_THRESHOLD = 0.35
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """RMSprop and its schedule."""
+
+    learning_rate: float = 1e-3
+    """Step size of RMSprop."""
+    decay: float = 0.9
+    """Decay of the mean squared gradient (OpenVibSpec's code passes learning rate / epochs here, 1.67e-5)."""
+    rmsprop: Literal["keras", "tf1"] = "keras"
+    """'keras': ε 1e-7 outside the root, accumulator from 0. 'tf1': ε 1e-10 inside it, accumulator from 1."""
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    """'cosine': the learning rate rises over the first tenth of the steps and falls to zero by the last. 'step': it is
+    multiplied by step_factor every step_epochs epochs."""
+    step_factor: float = 0.9
+    """Factor of the 'step' schedule."""
+    step_epochs: int = 30
+    """Epochs between two steps of the 'step' schedule."""
+    clip_norm: float = 0.0
+    """Largest norm of the summed gradient (0: not clipped)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_factor <= 1 or self.step_epochs < 1:
+            raise ValueError(
+                f"step_factor={self.step_factor}, step_epochs={self.step_epochs}: the factor must lie in (0, 1], "
+                "the epochs must be at least 1."
+            )
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run: recipe, data, outputs and everything in between."""
+
+    data: Path = Path("data")
+    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    out: Path = Path("runs/train")
+    """Run directory: checkpoints/, log.jsonl, config.json and the extracted network in model/."""
+    recipe: str = "default"
+    """Whole configuration to start from; every field below can still be overridden."""
+    prepare: tuple[str, ...] = ()
+    """Preparation steps between store and scaling, such as: emsc vector (`--prepare help` explains them); stored
+    with the network, which repeats them. 'auto': where nothing has normalised the cubes yet, emsc for spectra and
+    zscore for ordinary images."""
+    objective: Objective = field(default_factory=Objective)
+    network: Network = field(default_factory=Network)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    epochs: int = 60
+    """Passes over the training samples."""
+    batch_size: int = 7
+    """Samples a step."""
+    microbatch: int = 0
+    """Samples of a batch that are computed at once, for cards that are too small (0: all). The loss is a
+    sum over samples, so the result is the same."""
+    seed: int = 0
+    """Seed of the starting parameters, the order of samples and the augmentation."""
+    augment: Literal["none", "flips", "dihedral"] = "none"
+    """Random mirroring ('flips'), with random quarter turns of square images ('dihedral')."""
+    balance: Literal["none", "weights", "sampling"] = "none"
+    """Make both labels count evenly, by weights in the loss or by drawing the rarer one more often."""
+    threshold: Literal["validation", "paper"] = "validation"
+    """'paper': .35. 'validation': chosen from the labels of the validation samples, stated in model.json."""
+    feed: Literal["auto", "resident", "stream"] = "auto"
+    """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
+    resident_limit_gib: float = 0.0
+    """Largest scaled data set that 'auto' keeps on the device, in GiB; 0: a third of an accelerator's memory, 4 on
+    CPUs."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints. Each holds the network of the best epoch too, and so does the end."""
+    resume: bool = False
+    """Go on with the run in `out`, exactly as if it had not stopped."""
+    init_from: Path | None = None
+    """Extracted network (RUN/model) to start from instead of random parameters."""
+    self_check: bool = True
+    """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
+    tensorboard: bool = False
+    """Write TensorBoard events into `out`/tensorboard too (needs the extra 'tensorboard')."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("microbatch", 0), ("checkpoint_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
+        if self.network.activation_map == "attention" and self.objective.pooling_function != "attention":
+            raise ValueError(
+                "activation_map='attention' shows the attention that pooling_function='attention' trains; this "
+                f"objective pools by {self.objective.pooling_function!r}. Set both, or neither."
+            )
