@@ -21,6 +21,7 @@ from compseg_jax import (
     pooled_activation,
 )
 from compseg_jax.objective import comparative_error, cross_entropy, supervised_error
+from compseg_jax.objective.pooling import top_share_mean
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 finite32 = st.floats(-FLOAT32_MAX, FLOAT32_MAX, width=32)
@@ -235,3 +236,33 @@ def test_nonsense_parameters_are_refused():
             Objective(**values)
     with pytest.raises(ValueError, match="pair=True"):
         Objective(target="reference", pair=True)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.55, 1.0])
+def test_top_share_is_the_mean_of_the_highest_logits(share):
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 2, (3, 5, 7)).astype(np.float32)
+    mask = rng.uniform(size=logits.shape) < 0.7
+    found = np.asarray(top_share_mean(jnp.asarray(logits), jnp.asarray(mask), share))
+    for one, own, pooled in zip(logits, mask, found, strict=True):
+        highest = np.sort(one[own].astype(np.float64))[::-1]
+        wanted = max(share * highest.size, 1.0)
+        whole = int(wanted)
+        expected = highest[:whole].sum()
+        if wanted > whole:
+            expected += (wanted - whole) * highest[whole]
+        np.testing.assert_allclose(pooled, expected / wanted, rtol=1e-5)
+
+
+def test_top_share_lies_between_mean_and_maximum_and_needs_no_pixel():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 6)), jnp.float32)
+    np.testing.assert_allclose(
+        top_share_mean(logits, None, 1.0), jnp.mean(logits, axis=(1, 2)), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(top_share_mean(logits, None, 1e-6), jnp.max(logits, axis=(1, 2)))
+    assert not top_share_mean(logits, jnp.zeros(logits.shape, bool), 0.1).any()
+    gradient = jax.grad(lambda x: jnp.sum(top_share_mean(x, jnp.zeros(x.shape, bool), 0.1)))(logits)
+    assert np.isfinite(np.asarray(gradient)).all()
+    pushed = jax.grad(lambda x: jnp.sum(top_share_mean(x, None, 0.25)))(logits)
+    np.testing.assert_allclose(jnp.sum(pushed, axis=(1, 2)), 1.0, rtol=1e-5)
+    assert int(jnp.sum(pushed[0] > 0)) == 6

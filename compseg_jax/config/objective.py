@@ -30,9 +30,10 @@ class Objective:
     remainder that says nothing; it takes two maps and neither pooling function nor transfer function."""
     pooling: Literal["image", "tissue"] = "image"
     """Pool the activation map over the whole image (as printed) or over the tissue."""
-    pooling_function: Literal["mean", "mean_logit", "log_mean_exp", "attention"] = "mean"
+    pooling_function: Literal["mean", "mean_logit", "log_mean_exp", "top_share", "attention"] = "mean"
     """'mean': of the activation map (as printed). Of the logits: their mean ('mean_logit'), their soft maximum
-    ('log_mean_exp'), or their mean weighted by a second map ('attention'); these need transfer='logistic'."""
+    ('log_mean_exp'), the mean of the share alpha of highest ones ('top_share'), or their mean weighted by a second
+    map ('attention'); these need transfer='logistic'."""
     transfer: Literal["sigmoid", "trapezoid", "logistic"] = "sigmoid"
     """From the pooled value to the output: σ (as printed), a trapezoid that falls again towards 1, or the logistic
     function of a pooled logit."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from compseg_jax.config import Objective
+from compseg_jax.config import ALPHA, Objective
 from compseg_jax.objective.transfer import at_least_float32
 
 Mask = Shaped[Array, "*b y x"]
@@ -80,6 +80,35 @@ def log_mean_exp(
     return jnp.where(area > 0, pooled, 0.0)
 
 
+def top_share_mean(
+    logits: Float[Array, "*b y x"], mask: Mask | None = None, share: float = ALPHA
+) -> Float[Array, "*b"]:
+    r"""The mean of the highest logits of a sample, as many as make up ``share`` of its pixels.
+
+    A diseased sample has to mark at least that share, whatever the rest of it looks like, and a healthy one
+    must not mark even its most suspicious share: what [CompSegNet] asks of α, without a transfer function that
+    saturates. The last pixel counts in part, so the pooled value is continuous in the share; at least one pixel
+    counts. Pixels of equal logit are interchangeable.
+
+    Args:
+      logits: logits of the pixels.
+      mask: pixels that count; all of them when None. A sample without any pools to 0.
+      share: α, above 0 and at most 1, where it is the mean.
+
+    Source: this project. Between the maximum (α → 0) and the mean; of the family of Durand, Mordan, Thome and Cord,
+    WILDCAT (2017), section 3.3.
+    """
+    dtype = at_least_float32(logits.dtype)
+    counts = (_weights(mask, logits, dtype) > 0).reshape(*logits.shape[:-2], -1)
+    flat = logits.astype(dtype).reshape(counts.shape)
+    falling = -jnp.sort(jnp.where(counts, -flat, jnp.inf), axis=-1)
+    wanted = jnp.maximum(jnp.asarray(share, dtype) * jnp.sum(counts, axis=-1).astype(dtype), 1.0)
+    rank = jnp.arange(flat.shape[-1], dtype=dtype)
+    weights = jnp.clip(wanted[..., None] - rank.reshape((1,) * (flat.ndim - 1) + (-1,)), 0.0, 1.0)
+    kept = jnp.where((weights > 0) & jnp.isfinite(falling), falling, 0.0)
+    return jnp.sum(weights * kept, axis=-1) / wanted
+
+
 def attention_weights(attention: Float[Array, "*b y x"], mask: Mask | None = None) -> Float[Array, "*b y x"]:
     r"""Softmax of the attention logits over the pixels that count; they sum to 1, or are 0 where none counts.
 
@@ -126,5 +155,6 @@ POOLINGS: dict[str, PoolingFunction] = {
     "mean": lambda logits, mask, of: pooled_activation(jax.nn.sigmoid(logits[..., 0]), mask),
     "mean_logit": lambda logits, mask, of: mean_over_pixels(logits[..., 0], mask),
     "log_mean_exp": lambda logits, mask, of: log_mean_exp(logits[..., 0], mask, of.sharpness),
+    "top_share": lambda logits, mask, of: top_share_mean(logits[..., 0], mask, of.alpha),
     "attention": lambda logits, mask, of: attention_pooled(logits[..., 0], logits[..., 1], mask),
 }
