@@ -79,7 +79,7 @@ def test_more_activation_never_means_less_disease(pixels, index, rise):
 def test_intervals_hold_the_truth(between):
     part, width = covered(range(6), between=between)
     assert part >= 0.9
-    assert width <= 0.3
+    assert width <= 0.4
 
 
 def test_the_chosen_threshold_alone_would_promise_too_much(monkeypatch):
@@ -97,7 +97,7 @@ def test_the_fraction_of_all_diseased_samples_has_an_interval():
     assert low < np.mean([part for part, label in zip(parts, labels, strict=True) if label]) < high
     assert high - low > 0.1  # eight samples from 5 to 80 %
     story = threshold_story({"threshold": choice}, choice["threshold"])
-    assert f"(95 % {100 * low:.1f} % to {100 * high:.1f} %)" in story
+    assert f"(95 % interval {100 * low:.1f} % to {100 * high:.1f} %)" in story
 
 
 def test_a_rule_survives_json():
@@ -167,3 +167,16 @@ def test_how_often_it_holds_the_reference_is_measured():
     assert any("in 1 of 2 diseased samples" in note for note in evaluation.metrics["notes"])
     without = evaluate_samples(results, threshold=0.3, n_bootstrap=10)
     assert without.metrics["area_interval_coverage"] is None
+
+
+def test_resamples_stay_in_the_range_of_thresholds_that_was_taken():
+    """Faint activation all over diseased samples would draw those resamples down that hold small tumours."""
+    rng = np.random.default_rng(0)
+    maps, labels = [], [0] * 6 + [1] * 6
+    for rows in [0] * 6 + [20, 20, 10, 10, 8, 5]:
+        logit = rng.normal(-7 if rows and len(maps) > 6 else -11, 0.5, SHAPE)
+        logit[:rows] = 4
+        maps.append((1 / (1 + np.exp(-logit))).astype(np.float32))
+    choice = choose_threshold(maps, [TISSUE] * 12, labels, n_bootstrap=100)
+    assert choice.threshold > 0.05
+    assert choice.interval[0] > 0.05

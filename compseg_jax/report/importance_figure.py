@@ -42,7 +42,7 @@ def importance_figure(importance: BandImportance) -> str:
         for axes in (middle, bottom):
             axes.axhline(0, color=NEUTRAL, linewidth=1)
         for axes in (top, middle):
-            axes.legend(loc="best", fontsize=9)
+            axes.legend(loc="best", fontsize=9, frameon=True, edgecolor="none", framealpha=0.85)
         _mark((top, middle, bottom), importance)
         top.set_ylabel("value" if importance.wavenumbers_cm1 is None else "absorbance")
         middle.set_ylabel("part of the\nmean logit")

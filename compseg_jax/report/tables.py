@@ -79,7 +79,7 @@ def threshold_story(model: Mapping[str, object], threshold: float) -> str:
     if own.get("diseased_fraction") is not None:
         story += f". By its mixture, {percent(own['diseased_fraction'])} of the tissue of diseased validation samples"
         ci = own.get("diseased_fraction_ci95")
-        story += " is diseased" + (f" (95 % {percent(ci[0])} to {percent(ci[1])})" if ci else "")
+        story += " is diseased" + (f" (95 % interval {percent(ci[0])} to {percent(ci[1])})" if ci else "")
     if own.get("supported") is False:
         story += f". Not chosen from data: {own.get('reason', 'no reason recorded')}"
     return story
@@ -154,7 +154,7 @@ def measures_table(metrics: Mapping[str, object]) -> str:
 
 COLUMNS = {
     "id": "sample", "group": "group", "label": "label", "n_samples": "samples", "area_fraction": "area",
-    "area_low": "diseased, from", "area_high": "to",
+    "area_low": "diseased, from", "area_high": "diseased, to",
     "mean_activation": "mean activation", "dice": "Dice", "iou": "IoU", "precision": "precision",
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
 }  # fmt: skip

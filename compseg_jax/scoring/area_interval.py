@@ -8,7 +8,7 @@ it is missed. With h, the part of healthy tissue above t, and T, that of disease
 (Rogan and Gladen, Am. J. Epidemiol. 107:71 (1978), doi 10.1093/oxfordjournals.aje.a112510). None of t, h and T is
 known; the validation samples say what they may be (`threshold`), so each of their bootstrap resamples gives
 
-- t: not the chosen threshold alone but all around it whose implied Dice is within 5 % of the chosen one's. Labels
+- t: not the chosen threshold alone but all around it whose implied Dice is within 10 % of the chosen one's. Labels
   cannot tell which of them is right for one sample; where its map is blurred, its area depends on t;
 - h and T at these t. T, from the mixture, is too high where no threshold separates the two tissues.
 
@@ -33,9 +33,8 @@ from jaxtyping import Bool, Float
 
 from compseg_jax.scoring.mixture import LOGITS, Implied, Tails, sigmoid
 
-EQUALLY_GOOD = 0.05
-"""Part of the implied Dice that labels are taken not to resolve: wide enough for most samples, narrow enough to say
-something. The figures for 0, .03 and .1 stand in docs/report.md."""
+EQUALLY_GOOD = 0.1
+"""Part of the implied Dice that labels are taken not to resolve; what smaller ones miss stands in docs/report.md."""
 SMALLEST_DIFFERENCE = 0.05
 """T − h below which the upper end is 1: a quotient of two small numbers says nothing."""
 REPLICATES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 LOGITS = np.linspace(-16, 16, 641)
 USUAL = np.abs(LOGITS) <= 2.95
@@ -38,6 +38,8 @@ def tail_of(activation: np.ndarray, tissue: np.ndarray, index: int) -> Float[np.
 class Implied(NamedTuple):
     """What b weightings of the samples imply; symbols as in `threshold`."""
 
+    usual: Bool[np.ndarray, " b"]
+    """Whether the threshold was sought in `USUAL` alone."""
     place: Int[np.ndarray, " b"]
     """Of the threshold in LOGITS."""
     threshold: Float[np.ndarray, " b"]
@@ -53,20 +55,21 @@ class Implied(NamedTuple):
     """F at every threshold with this T."""
 
 
-def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray) -> Implied:
+def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray, *, usual: bool | None = None) -> Implied:
     """Fraction, threshold and tails that tails and labels imply, in steps 1 to 3 of `threshold`.
 
     Args:
       tails: of n samples.
       diseased: (b, n) weight of each sample among the diseased ones, in each of b weightings.
       healthy: (b, n) the same among the healthy ones.
+      usual: whether thresholds are taken from `USUAL` alone; decided for each weighting when None.
     """
     upper = diseased.astype(np.float64) @ tails / diseased.sum(axis=1, keepdims=True)
     lower = healthy.astype(np.float64) @ tails / healthy.sum(axis=1, keepdims=True)
     stable = lower <= LARGEST_HEALTHY_TAIL
     bound = np.where(stable, (upper - lower) / np.where(stable, 1 - lower, 1), 0)
     anywhere, usually = bound.max(axis=1), bound[:, USUAL].max(axis=1)
-    is_usual = usually >= LEAST_USUAL_SHARE * anywhere
+    is_usual = usually >= LEAST_USUAL_SHARE * anywhere if usual is None else np.full(len(bound), usual)
     fraction = np.where(is_usual, usually, anywhere)
     pi = fraction[:, None]
     true_positive = np.maximum(upper - (1 - pi) * lower, 0)
@@ -76,6 +79,7 @@ def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray) -> Implied:
     tiny = np.finfo(np.float64).tiny
     found = np.minimum(true_positive, pi)
     return Implied(
+        usual=is_usual,
         place=centres,
         threshold=sigmoid(LOGITS[centres]),
         fraction=fraction,

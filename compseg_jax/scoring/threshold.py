@@ -124,7 +124,9 @@ def choose_threshold(
             f" chance (permutation p = {p_value:.2f}, required at most {LARGEST_P_VALUE})"
         )
     weights = group_multiplicities(labels, group, n_bootstrap=n_bootstrap, seed=seed)
-    resampled = implied(tails, weights * (label == 1), weights * (label == 0))
+    # A resample that changes over to thresholds outside the usual range answers another question.
+    usual = bool(chosen.usual[0])
+    resampled = implied(tails, weights * (label == 1), weights * (label == 0), usual=usual)
     return ThresholdChoice(
         threshold=float(chosen.threshold[0]),
         rule=MIXTURE_RULE,
