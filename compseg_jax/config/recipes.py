@@ -29,10 +29,18 @@ _RELATIVE = Training(
 _CAM = Objective(error="cross_entropy", pooling="tissue", pooling_function="mean_logit", transfer="logistic")
 
 RECIPES: dict[str, Training] = {
+    # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
     "default": Training(
         recipe="default",
-        objective=Objective(alpha=0.2, error="cross_entropy", pooling="tissue"),
-        network=Network(base=16, depth=1, head_bias=-3.0),
+        prepare=("auto",),
+        objective=Objective(
+            alpha=0.1,
+            error="cross_entropy",
+            pooling="tissue",
+            pooling_function="top_share",
+            transfer="logistic",
+        ),
+        network=Network(base=16, depth=1),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
         augment="dihedral",
