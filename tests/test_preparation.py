@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,12 @@ def test_help_explains_every_step_and_setting():
         assert f"  {name}" in text
         documented = parsing.field_docs(step)
         assert set(documented) == {each.name for each in fields(step)}, name
+
+
+def test_the_page_for_spectroscopists_names_every_step():
+    page = (Path(__file__).parents[1] / "docs" / "spectra.md").read_text(encoding="utf-8")
+    for name in STEPS:
+        assert f"`{name}`" in page, name
 
 
 def test_what_is_learnt_comes_from_the_training_samples_behind_the_steps_before():
