@@ -171,8 +171,9 @@ def trapezoid(
 def _log_trapezoid(
     z: Float[Array, "*b"], objective: Objective
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
-    share = jnp.clip(trapezoid(z, objective.alpha, objective.beta), LEAST_SHARE, 1.0 - LEAST_SHARE)
-    return jnp.log(share), jnp.log1p(-share)
+    # Cutting 1 − T, not T at 1 − 1e-6: the difference of two float32 values near 1 would be off by a twentieth.
+    share = trapezoid(z, objective.alpha, objective.beta)
+    return jnp.log(jnp.maximum(share, LEAST_SHARE)), jnp.log(jnp.maximum(1.0 - share, LEAST_SHARE))
 
 
 Pooled = Float[Array, "*b"]
