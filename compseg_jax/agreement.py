@@ -40,10 +40,12 @@ class Agreement:
         return cls(float(np.std(areas)), float(np.mean((areas > area_cut) == called)))
 
 
-def with_agreement(evaluation: Evaluation, ensemble: Ensemble, agreements: Sequence[Agreement]) -> Evaluation:
+def with_agreement(
+    evaluation: Evaluation, ensemble: Ensemble, agreements: Sequence[Agreement], *, split: str = "test"
+) -> Evaluation:
     """The evaluation with the columns ``area_spread`` and ``label_agreement``, and what ensemble.json tells.
 
-    ``agreements`` are those of ``evaluation.samples``, in their order.
+    ``agreements`` are those of ``evaluation.samples``, in their order; ``split`` is the one that was evaluated.
     """
     rows = [
         {**row, "area_spread": each.area_spread, "label_agreement": each.label_agreement}

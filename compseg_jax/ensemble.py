@@ -23,6 +23,7 @@ from compseg_jax.report.tables import samples_csv
 from compseg_jax.runtime import data_mesh
 from compseg_jax.store import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.interrupt import stop_requests
 from compseg_jax.training.loop import Interrupted, TrainingError, train_epochs, write_config
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 from compseg_jax.uncertainty import FILE, FORMAT, MEMBERS, VERSION, predict_members
@@ -171,12 +172,15 @@ def _train_all(config: Training, store: Store, fold_of: dict[str, int], members:
         member.name: _likeness(holding_out(store, fold_of, member.fold), config) for member in members
     }
     latest: list[Setup] = []
-    while waiting:
-        if len(waiting) < len(members):
-            print(f"{len(members) - len(waiting)} of {len(members)} networks are trained", flush=True)
-        alike = [member for member in waiting if likeness[member.name] == likeness[waiting[0].name]]
-        trained, latest = _train_some(alike, config.ensemble.side_by_side, latest)
-        waiting = [member for member in waiting if member not in trained]
+    with stop_requests() as stop:
+        while waiting:
+            if stop.requested:
+                raise Interrupted("stopped between two networks")
+            if len(waiting) < len(members):
+                print(f"{len(members) - len(waiting)} of {len(members)} networks are trained", flush=True)
+            alike = [member for member in waiting if likeness[member.name] == likeness[waiting[0].name]]
+            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest)
+            waiting = [member for member in waiting if member not in trained]
 
 
 def _likeness(store: Store, config: Training) -> tuple[object, ...]:

@@ -253,7 +253,7 @@ def load_ensemble(folder: Path | str) -> Ensemble:
 def _read_ensemble(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(
-            f"{path.parent}: no {FILE} found. Give the folder of a finished run of `compseg train --folds K --seeds N`. "
+            f"{path.parent}: no {FILE} found. Give the folder of a finished `compseg train --folds K --seeds N`. "
             "An unfinished one goes on by --resume; a single network is RUN/model."
         )
     try:
