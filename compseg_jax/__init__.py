@@ -30,9 +30,12 @@ if TYPE_CHECKING:
         make_train_step,
         train_step,
     )
+    from compseg_jax.uncertainty import Ensemble, EnsembleMap, load_ensemble
 
 _HOMES = {
     "Batch": "batch",
+    "Ensemble": "uncertainty",
+    "EnsembleMap": "uncertainty",
     "Objective": "config",
     "Optimiser": "config",
     "SegNet": "networks.segnet",
@@ -42,6 +45,7 @@ _HOMES = {
     "absolute_error": "objective",
     "crossing_point": "objective",
     "init_train_state": "training.step",
+    "load_ensemble": "uncertainty",
     "load_model": "bundle",
     "make_train_step": "training.step",
     "modified_sigmoid": "objective",
@@ -53,6 +57,8 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "Batch",
+    "Ensemble",
+    "EnsembleMap",
     "Objective",
     "Optimiser",
     "SegNet",
@@ -62,6 +68,7 @@ __all__ = [
     "absolute_error",
     "crossing_point",
     "init_train_state",
+    "load_ensemble",
     "load_model",
     "make_train_step",
     "modified_sigmoid",

@@ -71,12 +71,17 @@ def train_command(arguments: list[str]) -> None:
     resuming = "--resume" in arguments
     default = _configuration_of_run(arguments) if resuming else RECIPES[name]
     config = _parse(Training, arguments, "compseg train", default=default)
-    from compseg_jax.experiment import train
     from compseg_jax.runtime import cache_compilations
 
     cache_compilations()
-    model = train(config)
-    print(f"extracted network: {model}")
+    if config.ensemble.n_members > 1:
+        from compseg_jax.ensemble import train_ensemble
+
+        print(f"ensemble: {train_ensemble(config)}")
+    else:
+        from compseg_jax.experiment import train
+
+        print(f"extracted network: {train(config)}")
 
 
 def evaluate_command(arguments: list[str]) -> None:

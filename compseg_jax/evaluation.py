@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from compseg_jax.agreement import Agreement, with_agreement
 from compseg_jax.bundle import SegmentingModel, load_model
 from compseg_jax.dataset import prepared
 from compseg_jax.importance import BandImportance, band_importance, importance_flops
@@ -20,6 +21,7 @@ from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.scoring.evaluation import evaluate_samples
 from compseg_jax.scoring.samples import SampleResult
 from compseg_jax.store import Store, StoreError
+from compseg_jax.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
 
 AMIDE_I_CM1 = 1655.0  # the strongest protein band (Baker et al. 2014), which shows the tissue best
 PREVIEW_PERCENTILES = (1, 99)
@@ -45,7 +47,7 @@ class EvaluateOptions:
     """What to evaluate, on what, and where to."""
 
     model: Path = Path("runs/train/model")
-    """Extracted network: the model folder of a training run."""
+    """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""
     data: Path = Path("data")
     """Store directory, as made by `compseg ingest` or `compseg phantom`."""
     out: Path = Path("runs/report")
@@ -72,7 +74,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
     check_report_folder(options.out)
-    model = load_model(options.model)
+    model = load_ensemble(options.model) if is_ensemble(options.model) else load_model(options.model)
     store = Store.open(options.data)
     samples = store.split(options.split)
     if not samples:
@@ -82,8 +84,17 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
             "Choose one with --split."
         )
     threshold = model.threshold if options.threshold is None else options.threshold
-    predictions = predict_samples(model, store, samples)
-    results = [_result(store, prediction, threshold) for prediction in predictions]
+    agreement: list[Agreement] = []
+    if isinstance(model, Ensemble):
+        results = []
+        # The cut-off of the area belongs to the threshold it was chosen at.
+        cut = model.area_cut if threshold == model.threshold else None
+        for each in predict_members(model.members, store, samples):
+            results.append(_result(store, each.mean, threshold, spread=each.spread))
+            agreement.append(Agreement.of(each, threshold, cut))
+    else:
+        predictions = predict_samples(model, store, samples)
+        results = [_result(store, prediction, threshold) for prediction in predictions]
     evaluation = evaluate_samples(
         results,
         threshold=threshold,
@@ -91,6 +102,8 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         n_bootstrap=options.bootstrap,
         area_rule=AreaRule.of_choice(_choice(model), threshold=threshold),
     )
+    if isinstance(model, Ensemble):
+        evaluation = with_agreement(evaluation, model, agreement, split=options.split)
     page = write_report(
         options.out,
         results,
@@ -104,7 +117,9 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     return page, headline(evaluation.metrics)
 
 
-def _result(store: Store, prediction: Prediction, threshold: float) -> SampleResult:
+def _result(
+    store: Store, prediction: Prediction, threshold: float, spread: np.ndarray | None = None
+) -> SampleResult:
     sample = prediction.sample
     segmented = prediction.tissue & (prediction.activation > threshold)
     return SampleResult(
@@ -117,11 +132,12 @@ def _result(store: Store, prediction: Prediction, threshold: float) -> SampleRes
         preview=preview(prediction.stored, prediction.tissue, store.wavenumbers_cm1),
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
+        spread=spread,
     )
 
 
 def _importance(
-    model: SegmentingModel,
+    model: SegmentingModel | Ensemble,
     store: Store,
     results: Sequence[SampleResult],
     *,
@@ -132,6 +148,8 @@ def _importance(
     few = store.wavenumbers_cm1 is None and store.channels < FEWEST_CHANNELS_EXPLAINED
     if asked == "no" or (asked == "auto" and few):
         return None
+    if isinstance(model, Ensemble):
+        return "Not computed for ensembles: evaluate one of its networks, in the folder members."
     segmented = [r for r in results if r.label == 1 and r.predicted_mask(threshold).any()]
     if not segmented:
         return "Not computed: no diseased sample has segmented tissue."
@@ -194,7 +212,7 @@ def preview(
     return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
 
 
-def _settings(model: SegmentingModel, options: EvaluateOptions) -> dict[str, object]:
+def _settings(model: SegmentingModel | Ensemble, options: EvaluateOptions) -> dict[str, object]:
     settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
     return {
         "threshold": _choice(model),
@@ -205,6 +223,6 @@ def _settings(model: SegmentingModel, options: EvaluateOptions) -> dict[str, obj
     }
 
 
-def _choice(model: SegmentingModel) -> dict[str, object]:
+def _choice(model: SegmentingModel | Ensemble) -> dict[str, object]:
     """How the model's threshold was chosen, and the threshold itself."""
     return {"threshold": model.threshold, **model.description.get("threshold_choice", {})}

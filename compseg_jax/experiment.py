@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.dataset import Ordering, Samples, fit_input_preparation, fit_scaling
 from compseg_jax.doctor import refuse_wrong_results
+from compseg_jax.folds import as_configured
 from compseg_jax.networks.build import NETWORKS, build_network, count_parameters
 from compseg_jax.predict import predict_samples
 from compseg_jax.runtime import data_mesh
 from compseg_jax.scoring.threshold import PAPER_RULE, choose_threshold
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.store import Store
-from compseg_jax.training.checkpoint import Checkpoints
+from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.loop import (
     Interrupted,
     Progress,
@@ -35,12 +36,89 @@ from compseg_jax.training.loop import (
     write_config,
 )
 from compseg_jax.training.step import TrainState, init_train_state
+from compseg_jax.uncertainty import is_ensemble
 
 CHANNEL_MULTIPLE = 16
 
 
 class RunError(ValueError):
     """A run cannot be started as asked; the message says what stands in the way."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run starts from.
+
+    Attributes:
+      config: the run.
+      store: its samples, split as the run needs them.
+      training: its training samples, prepared and scaled.
+      state: the state before the first step.
+      run: data on the devices and compiled steps.
+    """
+
+    config: Training
+    store: Store
+    training: Samples
+    state: TrainState
+    run: Run
+
+    def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+        """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
+        if not self.config.resume:
+            return self.state, Progress(history=[])
+        state, best, saved = checkpoints.restore(self.state)
+        return state, Progress(**saved, best=best)
+
+
+def set_up(config: Training, shared: Setup | None = None) -> Setup:
+    """Checks a run, reads its data and builds its network; ``config.json`` is written when all is well.
+
+    Args:
+      config: the run, of one network.
+      shared: a run on the same samples that differs in its seed alone, whose data is used again.
+
+    Raises:
+      RunError, StoreError, ModelError, SplitError: when run, store or starting network do not fit.
+    """
+    if config.ensemble.n_members > 1:
+        raise RunError(
+            f"{config.ensemble.n_members} networks are asked for; train them with compseg_jax.ensemble.train_ensemble."
+        )
+    store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
+    refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
+    _check_folder(config)
+    start = None if config.init_from is None else load_model(config.init_from)
+    preparation = _preparation(config, store, start) if shared is None else shared.training.preparation
+    axis = _axis(store, preparation)
+    channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
+    if start is not None:
+        start.check_channels((1, 1, channels), axis)
+    if config.self_check:
+        refuse_wrong_results()
+    mesh = data_mesh()
+    state = _initial_state(config, store, start, mesh, channels)
+    print(_summary(config, store, state, mesh))
+    if shared is not None:
+        run = replace(shared.run, config=config, ordering=_ordering(config, store))
+        training = shared.training
+    else:
+        training, run = _data(config, store, preparation, start, mesh)
+    write_config(config.out, config)
+    return Setup(config, store, training, state, run)
+
+
+def _data(
+    config: Training, store: Store, preparation: Preparation | None, start: SegmentingModel | None, mesh: Mesh
+) -> tuple[Samples, Run]:
+    """The training samples, and both splits made ready on the devices."""
+    # A network that goes on from another one expects the scaling it was trained with.
+    scaling = fit_scaling(store, store.split("train"), preparation) if start is None else start.scaling
+    supervised = config.objective.target == "reference"
+    train, val = (
+        Samples(store, store.split(name), scaling, supervised, preparation) for name in ("train", "val")
+    )
+    return train, Run.prepare(config, train, val, mesh)
 
 
 def train(config: Training) -> Path:
@@ -51,43 +129,17 @@ def train(config: Training) -> Path:
       TrainingError: when the loss is no longer finite; the network of the best epoch before is in ``out``/model.
       Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
     """
-    store = Store.open(config.data)
-    refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
-    _check_folder(config)
-    start = None if config.init_from is None else load_model(config.init_from)
-    preparation = _preparation(config, store, start)
-    axis = _axis(store, preparation)
-    channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
-    if start is not None:
-        start.check_channels((1, 1, channels), axis)
-    if config.self_check:
-        refuse_wrong_results()
-    mesh = data_mesh()
-    state = _initial_state(config, store, start, mesh, channels)
-    print(_summary(config, store, state, mesh))
-    # A network that goes on from another one expects the scaling it was trained with.
-    train_samples = store.split("train")
-    scaling = fit_scaling(store, train_samples, preparation) if start is None else start.scaling
-    write_config(config.out, config)
-
-    supervised = config.objective.target == "reference"
-    samples = {
-        name: Samples(store, store.split(name), scaling, supervised, preparation) for name in ("train", "val")
-    }
-    run = Run.prepare(config, samples["train"], samples["val"], mesh)
-    progress = Progress(history=[])
+    setup = set_up(config)
     with Checkpoints(config.out / "checkpoints") as checkpoints:
-        if config.resume:
-            state, best, saved = checkpoints.restore(state)
-            progress = Progress(**saved, best=best)
+        state, progress = setup.restored(checkpoints)
         try:
-            progress = train_epochs(run, state, progress, checkpoints, config.out)
+            progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
         except (Interrupted, TrainingError):
             # What was learnt must not be lost with the run, whatever stopped it.
             if progress.best_epoch:
-                _extract(config, store, samples["train"], progress)
+                extract(setup, progress)
             raise
-        return _extract(config, store, samples["train"], progress)
+        return extract(setup, progress)
 
 
 def _preparation(config: Training, store: Store, start: SegmentingModel | None) -> Preparation | None:
@@ -105,7 +157,11 @@ def _axis(store: Store, preparation: Preparation | None) -> np.ndarray | None:
 
 
 def _check_folder(config: Training) -> None:
-    has_run = (config.out / "checkpoints").is_dir()
+    if is_ensemble(config.out):
+        raise RunError(
+            f"{config.out} holds an ensemble. Give its --folds and --seeds, or choose another --out."
+        )
+    has_run = has_checkpoint(config.out / "checkpoints")
     if config.resume and not has_run:
         raise RunError(
             f"{config.out} holds no run to resume. Leave out --resume, or name its folder with --out."
@@ -119,16 +175,14 @@ def _check_folder(config: Training) -> None:
 def _initial_state(
     config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh, channels: int
 ) -> TrainState:
-    labels = tuple(sample.label for sample in store.split("train"))
-    ordering = Ordering(labels, config.batch_size, config.seed, config.balance)
     state = init_train_state(
         jax.random.key(config.seed),
         build_network(config.network, config.objective.n_maps),
         channels,
         objective=config.objective,
         optimiser=config.optimiser,
-        n_steps=ordering.n_batches * config.epochs,
-        epoch_steps=ordering.n_batches,
+        n_steps=_ordering(config, store).n_batches * config.epochs,
+        epoch_steps=_ordering(config, store).n_batches,
         microbatch=rounded_microbatch(config, mesh),
         augmentation=config.augment,
         channel_multiple=_channel_multiple(config, mesh),
@@ -143,6 +197,11 @@ def _initial_state(
             "--base, --depth and --pair as it was trained with."
         )
     return replace(state, variables=start.variables)
+
+
+def _ordering(config: Training, store: Store) -> Ordering:
+    labels = tuple(sample.label for sample in store.split("train"))
+    return Ordering(labels, config.batch_size, config.seed, config.balance)
 
 
 def _channel_multiple(config: Training, mesh: Mesh) -> int:
@@ -161,8 +220,9 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
     )
 
 
-def _extract(config: Training, store: Store, training: Samples, progress: Progress) -> Path:
-    """Writes the network of the best validation epoch with all that is needed to use it."""
+def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
+    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder."""
+    config, store, training = setup.config, setup.store, setup.training
     record = progress.history[progress.best_epoch - 1]
     own = training.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
@@ -187,6 +247,8 @@ def _extract(config: Training, store: Store, training: Samples, progress: Progre
         },
     )
     threshold, description = _threshold(config, model, store)
+    if not description["supported"] and not quiet:
+        print(f"threshold: {description['rule']}, because {description['reason']}")
     model = replace(
         model, threshold=threshold, description={**model.description, "threshold_choice": description}
     )
@@ -210,8 +272,6 @@ def _threshold(config: Training, model: SegmentingModel, store: Store) -> tuple[
         groups=[p.sample.group for p in predictions],
         seed=config.seed,
     )
-    if not choice.supported:
-        print(f"threshold: {choice.rule}, because {choice.reason}")
     return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
 
 

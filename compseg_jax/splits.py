@@ -1,4 +1,4 @@
-"""Training, validation and test: group-wise, stratified by label, with a seed."""
+"""Training, validation and test, and folds: group-wise, stratified by label, with a seed."""
 
 from __future__ import annotations
 
@@ -45,30 +45,80 @@ def make_splits(
             f"the share for validation is {val_fraction:g} and for the test {test_fraction:g}; both must be above "
             "0 and leave something for training. Change --val-fraction or --test-fraction."
         )
+    samples, member = _samples_by_group(labels, groups)
+    deal = _most_even_deal(samples, shares, seed)
+    names = ("train", "val", "test")
+    _refuse_missing_labels(
+        samples,
+        deal,
+        [f"{name} split" for name in names],
+        "each split needs one. Add samples, or a 'split' column.",
+    )
+    return [names[deal[group]] for group in member]
+
+
+def make_folds(
+    labels: Sequence[int], groups: Sequence[str], *, folds: int, seed: int = 0
+) -> Int[np.ndarray, " n"]:
+    """Deals samples into folds of equal shares of either label, as :func:`make_splits` does; 0 … folds − 1 each.
+
+    No group ends up in two folds. It depends on the groups and the seed, not on the order of the samples.
+
+    Args:
+      labels: 1 diseased, 0 healthy, of each sample.
+      groups: name of each sample's group.
+      folds: number of folds, at least 2.
+      seed: of the random orders.
+
+    Raises:
+      SplitError: when there are fewer than 2 folds, or a fold would lack a label.
+    """
+    if folds < 2:
+        raise SplitError(f"{folds} fold(s) asked for; cross-validation needs at least 2. Change --folds.")
+    samples, member = _samples_by_group(labels, groups)
+    deal = _most_even_deal(samples, np.full(folds, 1.0 / folds), seed)
+    names = [f"fold {number}" for number in range(folds)]
+    _refuse_missing_labels(samples, deal, names, "each fold needs one. Choose fewer --folds.")
+    return deal[member]
+
+
+def _samples_by_group(
+    labels: Sequence[int], groups: Sequence[str]
+) -> tuple[Float[np.ndarray, "g 2"], Int[np.ndarray, " n"]]:
+    """Samples of either label in each group, and the group of each sample."""
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     samples = np.zeros((len(names), 2))
     np.add.at(samples, (member, np.asarray(labels, np.int64)), 1.0)
+    return samples, member
+
+
+def _most_even_deal(
+    samples: Float[np.ndarray, "g 2"], shares: Float[np.ndarray, " parts"], seed: int
+) -> Int[np.ndarray, " g"]:
     wanted = shares[:, None] * np.maximum(samples.sum(axis=0), 1.0)
     rng = np.random.default_rng(seed)
-    deals = [_deal(samples, wanted, rng.permutation(len(names))) for _ in range(TRIALS)]
-    best = min(deals, key=lambda deal: _unevenness(samples, wanted, deal))
-    held = _held(samples, best)
-    for split, name in enumerate(("train", "val", "test")):
+    deals = [_deal(samples, wanted, rng.permutation(len(samples))) for _ in range(TRIALS)]
+    return min(deals, key=lambda deal: _unevenness(samples, wanted, deal))
+
+
+def _refuse_missing_labels(
+    samples: Float[np.ndarray, "g 2"], deal: Int[np.ndarray, " g"], parts: Sequence[str], what_to_do: str
+) -> None:
+    held = _held(samples, deal, len(parts))
+    for part, name in enumerate(parts):
         for label, word in ((0, "healthy"), (1, "diseased")):
-            if not held[split, label]:
+            if not held[part, label]:
                 n_groups = int(np.count_nonzero(samples[:, label]))
                 raise SplitError(
-                    f"no {word} sample (label {label}) is left for the {name} split: there are "
-                    f"{int(samples[:, label].sum())} of them in {n_groups} group(s), and each split needs one. "
-                    "Add samples, or a 'split' column."
+                    f"no {word} sample (label {label}) is left for the {name}: there are "
+                    f"{int(samples[:, label].sum())} of them in {n_groups} group(s), and {what_to_do}"
                 )
-    return [("train", "val", "test")[best[group]] for group in member]
 
 
 def _deal(
-    samples: Float[np.ndarray, "g 2"], wanted: Float[np.ndarray, "3 2"], order: Int[np.ndarray, " g"]
+    samples: Float[np.ndarray, "g 2"], wanted: Float[np.ndarray, "parts 2"], order: Int[np.ndarray, " g"]
 ) -> Int[np.ndarray, " g"]:
-    """Split of each group: 0, 1 or 2."""
+    """Part of each group, from 0 on."""
     split = np.zeros(len(samples), np.int64)
     held = np.zeros_like(wanted)
     for group in order:
@@ -81,14 +131,16 @@ def _deal(
     return split
 
 
-def _held(samples: Float[np.ndarray, "g 2"], split: Int[np.ndarray, " g"]) -> Float[np.ndarray, "3 2"]:
-    return np.stack([samples[split == which].sum(axis=0) for which in range(3)])
+def _held(
+    samples: Float[np.ndarray, "g 2"], split: Int[np.ndarray, " g"], n_parts: int
+) -> Float[np.ndarray, "parts 2"]:
+    return np.stack([samples[split == which].sum(axis=0) for which in range(n_parts)])
 
 
 def _unevenness(
-    samples: Float[np.ndarray, "g 2"], wanted: Float[np.ndarray, "3 2"], split: Int[np.ndarray, " g"]
+    samples: Float[np.ndarray, "g 2"], wanted: Float[np.ndarray, "parts 2"], split: Int[np.ndarray, " g"]
 ) -> tuple[int, float]:
-    held = _held(samples, split)
+    held = _held(samples, split, len(wanted))
     return int(np.count_nonzero(held == 0)), float(((held - wanted) ** 2 / wanted).sum())
 
 

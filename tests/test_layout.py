@@ -16,12 +16,12 @@ from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merge
 
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
-    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "ome", "store_writer",
+    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_writer",
     "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
     "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
-    "report",
+    "uncertainty", "agreement", "cross_validation", "report",
     "inspection", "core_search", "ingest",
-    "experiment", "evaluation", "cli",
+    "experiment", "ensemble", "evaluation", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax.splits import SplitError, leaking_groups, make_splits
+from compseg_jax.splits import SplitError, leaking_groups, make_folds, make_splits
 
 SHARES = {"train": 0.65, "val": 0.15, "test": 0.2}
 
@@ -108,3 +108,33 @@ def test_impossible_shares_are_refused(val: float, test: float) -> None:
 
 def test_leaking_groups_are_found() -> None:
     assert leaking_groups(["a", "b", "a", "c"], ["train", "val", "test", "val"]) == {"a": {"train", "test"}}
+
+
+@given(table=tables(), seed=st.integers(0, 2**32), folds=st.integers(2, 3))
+def test_folds_keep_groups_whole_and_hold_both_labels(
+    table: tuple[list[int], list[str]], seed: int, folds: int
+) -> None:
+    labels, groups = table
+    dealt = make_folds(labels, groups, folds=folds, seed=seed)
+    assert not leaking_groups(groups, [str(fold) for fold in dealt])
+    assert {(fold, label) for fold, label in zip(dealt.tolist(), labels, strict=True)} == {
+        (fold, label) for fold in range(folds) for label in (0, 1)
+    }
+    backwards = make_folds(labels[::-1], groups[::-1], folds=folds, seed=seed)
+    np.testing.assert_array_equal(backwards[::-1], dealt)
+
+
+@pytest.mark.parametrize(("n_groups", "folds"), [(30, 5), (31, 5), (9, 3)])
+def test_folds_of_single_samples_are_even_for_each_label(n_groups: int, folds: int) -> None:
+    labels = [number % 3 == 0 for number in range(n_groups)]
+    dealt = make_folds(labels, [str(n) for n in range(n_groups)], folds=folds, seed=3)
+    for label in (0, 1):
+        counts = np.bincount(dealt[np.asarray(labels) == label], minlength=folds)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_folds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SplitError, match=r"no diseased .* fold \d.* Choose fewer --folds"):
+        make_folds([0, 0, 0, 1, 1], list("abcde"), folds=3)
+    with pytest.raises(SplitError, match="at least 2"):
+        make_folds([0, 1], list("ab"), folds=1)

@@ -205,13 +205,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path)
 
 
 def test_what_was_learnt_before_a_loss_that_is_not_finite_is_kept(store, tmp_path, monkeypatch):
-    finish = loop._finish_epoch
+    finish = loop.finish_epoch
 
     def finish_badly(*arguments):
         record = finish(*arguments)
         return {**record, "val_loss": float("nan")} if record["epoch"] == 3 else record
 
-    monkeypatch.setattr(loop, "_finish_epoch", finish_badly)
+    monkeypatch.setattr(loop, "finish_epoch", finish_badly)
     with pytest.raises(TrainingError, match="validation loss of epoch 3 is not finite"):
         train(small(store, tmp_path / "run", epochs=4, checkpoint_every=20))
     assert load_model(tmp_path / "run" / "model").description["best_epoch"]["epoch"] in (1, 2, 3)

@@ -8,7 +8,7 @@ from compseg_jax.config.network import Network
 from compseg_jax.config.objective import ALPHA, BETA, GAMMA, Objective
 from compseg_jax.config.recipes import RECIPES
 from compseg_jax.config.serialisation import from_json, to_json
-from compseg_jax.config.training import PAPER_THRESHOLD, Optimiser, Training
+from compseg_jax.config.training import PAPER_THRESHOLD, Ensemble, Optimiser, Training
 
 __all__ = [
     "ALPHA",
@@ -16,6 +16,7 @@ __all__ = [
     "GAMMA",
     "PAPER_THRESHOLD",
     "RECIPES",
+    "Ensemble",
     "Network",
     "Objective",
     "Optimiser",

@@ -41,6 +41,42 @@ class Optimiser:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """Several networks instead of one, whose spread tells how sure they are."""
+
+    folds: int = 1
+    """Parts that training and validation samples are dealt into, whole groups each; every part in turn chooses epoch
+    and threshold of networks trained on the others (1: the store's own split). The test split is left alone."""
+    seeds: int = 1
+    """Networks a fold, of the seeds from --seed on; more than one network in all makes an ensemble."""
+    fold: int | None = None
+    """Train this fold (from 0) alone, an ordinary run; 'None': all of them, an ensemble."""
+    fold_seed: int = 0
+    """Seed of dealing the folds."""
+    side_by_side: Literal["auto"] | int = "auto"
+    """Networks of an ensemble trained at once. 'auto': on accelerators as many as fit; on CPUs one after the other,
+    which is faster there."""
+
+    def __post_init__(self) -> None:
+        for name in ("folds", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1.")
+        if self.fold is not None and not 0 <= self.fold < self.folds:
+            raise ValueError(
+                f"fold={self.fold}: with folds={self.folds} it must lie in 0 … {self.folds - 1}."
+            )
+        if self.fold is not None and self.seeds > 1:
+            raise ValueError(f"fold={self.fold} trains one network; set seeds={self.seeds} back to 1.")
+        if self.side_by_side != "auto" and self.side_by_side < 1:
+            raise ValueError(f"side_by_side={self.side_by_side}: must be 'auto' or at least 1.")
+
+    @property
+    def n_members(self) -> int:
+        """Networks to train."""
+        return 1 if self.fold is not None else self.folds * self.seeds
+
+
+@dataclass(frozen=True)
 class Training:
     """A training run: recipe, data, outputs and everything in between."""
 
@@ -57,6 +93,7 @@ class Training:
     objective: Objective = field(default_factory=Objective)
     network: Network = field(default_factory=Network)
     optimiser: Optimiser = field(default_factory=Optimiser)
+    ensemble: Ensemble = field(default_factory=Ensemble)
     epochs: int = 60
     """Passes over the training samples."""
     batch_size: int = 7

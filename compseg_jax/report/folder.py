@@ -15,13 +15,14 @@ from compseg_jax.importance import BandImportance
 from compseg_jax.report.document import GENERATOR
 from compseg_jax.report.importance_figure import importance_csv
 from compseg_jax.report.page import PageContent, report_page
-from compseg_jax.report.pictures import activation_png, mask_png
+from compseg_jax.report.pictures import activation_png, mask_png, spread_png
 from compseg_jax.report.tables import samples_csv
 from compseg_jax.scoring.evaluation import Evaluation
 from compseg_jax.scoring.samples import SampleResult
 
 FILES = ("metrics.json", "samples.csv", "report.html", "importance.csv")
 FOLDERS = ("activation", "mask")
+SPREAD_FOLDER = "spread"
 
 
 def check_report_folder(out: Path) -> None:
@@ -37,8 +38,10 @@ def check_report_folder(out: Path) -> None:
     found = list(out.iterdir())
     if not found:
         return
-    foreign = [path for path in found if path.name not in (*FILES, *FOLDERS)]
-    foreign += [path for name in FOLDERS for path in out.glob(f"{name}/*") if path.suffix != ".png"]
+    foreign = [path for path in found if path.name not in (*FILES, *FOLDERS, SPREAD_FOLDER)]
+    foreign += [
+        path for name in (*FOLDERS, SPREAD_FOLDER) for path in out.glob(f"{name}/*") if path.suffix != ".png"
+    ]
     page = out / "report.html"
     if page.is_file() and not foreign:
         with page.open(encoding="utf-8", errors="replace") as stream:
@@ -64,8 +67,9 @@ def write_report(
 ) -> Path:
     """Write the report of an evaluation and return the path of its report.html.
 
-    Writes metrics.json, samples.csv, activation/<id>.png (8-bit value·255), mask/<id>.png (0 or 255) and
-    report.html; importance.csv where importance is given. A report of an earlier run at `out` is replaced.
+    Writes metrics.json, samples.csv, activation/<id>.png (8-bit value·255), mask/<id>.png (0 or 255), of ensembles
+    spread/<id>.png (8-bit, 255 is a standard deviation of .5), and report.html; importance.csv where importance is
+    given. A report of an earlier run at `out` is replaced.
 
     Args:
       out: folder of the report.
@@ -115,6 +119,9 @@ def _fill(
         name = picture_name(result.id)
         (folder / "activation" / name).write_bytes(activation_png(result))
         (folder / "mask" / name).write_bytes(mask_png(result, threshold))
+        if result.spread is not None:
+            (folder / SPREAD_FOLDER).mkdir(exist_ok=True)
+            (folder / SPREAD_FOLDER / name).write_bytes(spread_png(result.spread))
     (folder / "report.html").write_text(report_page(results, evaluation, content), encoding="utf-8")
 
 

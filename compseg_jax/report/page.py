@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from compseg_jax.importance import BandImportance
-from compseg_jax.report import figures, importance_figure, tables
+from compseg_jax.report import ensemble, figures, importance_figure, tables
 from compseg_jax.report.document import card, document, section, svg_image
 from compseg_jax.report.pictures import LARGEST_OPACITY, SEGMENTATION, Tile, activation_colour, contact_sheet
 from compseg_jax.scoring.evaluation import Evaluation
@@ -43,6 +43,7 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
         section("measures", "All measures", _measures_text(metrics), tables.measures_table(metrics)),
         section("pictures", "Every sample", "", _sheet(results, evaluation, threshold, anchors)),
     ]
+    sections += ensemble.sections(metrics)
     if evaluation.groups:
         text = "Means over the samples of a group, diseased and healthy apart. Click a heading to sort."
         sections.append(section("groups", "By group", text, tables.rows_table(evaluation.groups)))
@@ -58,6 +59,7 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
     text = "What is needed to repeat this evaluation."
     sections.append(section("settings", "Model and settings", text, tables.settings_table(content.model)))
     links = [("figures", "Curves and spectra"), ("measures", "All measures"), ("pictures", "Every sample")]
+    links += ensemble.links(metrics)
     links += [("groups", "By group")] if evaluation.groups else []
     links += [("samples", "Table of samples"), ("settings", "Model and settings")]
     return document(content.title, _subtitle(metrics), links, sections)
@@ -170,7 +172,8 @@ def _sheet(
     tiles = contact_sheet(results, threshold)
     entries = sorted(zip(evaluation.samples, tiles, strict=True), key=lambda entry: _rank(entry[0]))
     body = "".join(_tile(row, tile, anchors[str(row["id"])]) for row, tile in entries)
-    return f'{_controls(threshold)}<div class="sheet">{body}</div>'
+    with_spread = any(tile.spread for tile in tiles)
+    return f'{_controls(threshold, with_spread=with_spread)}<div class="sheet">{body}</div>'
 
 
 def _rank(row: SampleRow) -> tuple[float, float, float]:
@@ -179,7 +182,7 @@ def _rank(row: SampleRow) -> tuple[float, float, float]:
     return -label, -area, -mean
 
 
-def _controls(threshold: float) -> str:
+def _controls(threshold: float, *, with_spread: bool) -> str:
     """The switch between views, which is also the legend."""
     stops = []
     for step in range(9):
@@ -192,6 +195,7 @@ def _controls(threshold: float) -> str:
         '<label><input type="radio" name="view" id="view-activation" checked> activation map</label>'
         '<label><input type="radio" name="view" id="view-segmentation"> segmentation'
         f'<span class="swatch" style="{fill}"></span></label>'
+        f"{ensemble.SPREAD_CONTROL if with_spread else ''}"
         '<label><input type="radio" name="view" id="view-input"> sample only</label></fieldset>'
         '<label><input type="checkbox" id="show-reference" checked> reference outline'
         '<span class="line"></span></label>'
@@ -206,11 +210,13 @@ def _tile(row: SampleRow, tile: Tile, anchor: str) -> str:
     numbers = [("area", tables.percent(row["area_fraction"]))]
     if row["dice"] is not None:
         numbers.append(("Dice", tables.number(row["dice"], 2)))
+    numbers += ensemble.tile_numbers(row)
     alt = f"Sample {name}, {label}: " + ", ".join(f"{key} {value}" for key, value in numbers)
     layers = f'<img src="{tile.preview}" alt="{alt}">'
     layers += (
         f'<img class="act" src="{tile.activation}" alt=""><img class="seg" src="{tile.segmentation}" alt="">'
     )
+    layers += f'<img class="spr" src="{tile.spread}" alt="">' if tile.spread else ""
     layers += f'<img class="ref" src="{tile.outline}" alt="">' if tile.outline else ""
     group = f'<span class="group">{escape(str(row["group"]))}</span>' if row["group"] != row["id"] else ""
     listed = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in numbers)

@@ -18,6 +18,9 @@ ACTIVATION_LOW, ACTIVATION_HIGH = (
     (200, 30, 10),
 )  # amber to red, light to dark for the colour-blind
 SEGMENTATION = (232, 89, 12)
+SPREAD_COLOUR = (122, 79, 163)
+FULL_SPREAD = 0.25  # drawn at full strength: half of the largest possible standard deviation
+LARGEST_SPREAD = 0.5
 OUTLINE = (0, 213, 255)  # cyan: opposite of amber and red for every kind of colour vision
 OUTLINE_EDGE = (10, 30, 40)
 ACTIVATION_LEVELS = 16
@@ -37,6 +40,8 @@ class Tile:
     """The outline of the reference; None where there is none to draw."""
     aspect: float
     """Width over height."""
+    spread: str | None = None
+    """Disagreement of the networks; None where there was one."""
 
 
 def activation_png(result: SampleResult) -> bytes:
@@ -49,6 +54,11 @@ def mask_png(result: SampleResult, threshold: float) -> bytes:
     return _png(Image.fromarray(result.predicted_mask(threshold).astype(np.uint8) * 255))
 
 
+def spread_png(spread: np.ndarray) -> bytes:
+    """8-bit grey PNG of a standard deviation of activations: 255 is .5, the largest possible."""
+    return _png(Image.fromarray(np.rint(np.clip(spread / LARGEST_SPREAD, 0, 1) * 255).astype(np.uint8)))
+
+
 def contact_sheet(
     results: Sequence[SampleResult], threshold: float, *, max_bytes: int = SHEET_BYTES
 ) -> list[Tile]:
@@ -57,7 +67,7 @@ def contact_sheet(
     while True:
         tiles = [_tile(result, threshold, side) for result in results]
         size = sum(len(tile.preview) + len(tile.activation) + len(tile.segmentation) for tile in tiles)
-        size += sum(len(tile.outline or "") for tile in tiles)
+        size += sum(len(tile.outline or "") + len(tile.spread or "") for tile in tiles)
         if size <= max_bytes or side <= 16:
             return tiles
         side = max(16, min(side - 8, int(side * math.sqrt(max_bytes / size) * 0.95)))
@@ -84,7 +94,19 @@ def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
         segmentation=data_uri(palette_png(mask.astype(np.uint8), {1: (*SEGMENTATION, 150)})),
         outline=outline,
         aspect=x / y,
+        spread=None if result.spread is None else data_uri(_spread_layer(result.spread, size)),
     )
+
+
+def _spread_layer(spread: np.ndarray, size: tuple[int, int]) -> bytes:
+    values = np.asarray(Image.fromarray(spread.astype(np.float32)).resize(size, Image.Resampling.BOX))
+    last = ACTIVATION_LEVELS - 1
+    levels = np.rint(np.clip(values / FULL_SPREAD, 0, 1) * last).astype(np.uint8)
+    palette = {
+        level: (*SPREAD_COLOUR, round(255 * LARGEST_OPACITY * level / last))
+        for level in range(ACTIVATION_LEVELS)
+    }
+    return palette_png(levels, palette)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -83,8 +83,10 @@ th[aria-sort=descending] button::after { content:" ↓"; }
   font-variant-numeric:tabular-nums; }
 .tile dt { color:var(--soft); } .tile dd { margin:0; text-align:right; white-space:nowrap; }
 .tile .group { display:block; color:var(--soft); overflow-wrap:anywhere; }
-.seg { display:none; }
-body:has(#view-segmentation:checked) .act, body:has(#view-input:checked) .act { display:none; }
+.seg, .spr { display:none; }
+body:has(#view-segmentation:checked) .act, body:has(#view-input:checked) .act,
+  body:has(#view-spread:checked) .act { display:none; }
+body:has(#view-spread:checked) .spr { display:block; }
 body:has(#view-segmentation:checked) .seg { display:block; }
 body:has(#show-reference:not(:checked)) .ref { display:none; }
 footer { color:var(--soft); font-size:.85rem; padding:10px 0 40px; }

@@ -120,8 +120,21 @@ def headline(metrics: Mapping[str, object]) -> str:
     lines.append(
         ("false-positive area", f"{percent(metrics['false_positive_area_healthy'])} of healthy tissue")
     )
+    lines += _out_of_fold(metrics.get("cross_validation"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def _out_of_fold(scores: object) -> list[tuple[str, str]]:
+    """What an ensemble scores on samples of its training, each predicted by networks that did not see it."""
+    if not isinstance(scores, Mapping):
+        return []
+    known = [("AUC (area)", "auc_area", "auc_area_ci95"), ("Dice", "dice_mean", "dice_mean_ci95")]
+    return [
+        (f"out of fold: {title}", f"{mean_sd(scores, key)}  (95 % {interval(scores.get(ci))})")
+        for title, key, ci in known
+        if scores.get(key) is not None
+    ]
 
 
 def samples_csv(rows: Sequence[SampleRow]) -> str:
@@ -157,7 +170,9 @@ COLUMNS = {
     "area_low": "diseased, from", "area_high": "diseased, to",
     "mean_activation": "mean activation", "dice": "Dice", "iou": "IoU", "precision": "precision",
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
+    "area_spread": "± area", "label_agreement": "networks agree",
 }  # fmt: skip
+PERCENTAGES = frozenset({"area_fraction", "area_low", "area_high", "area_spread", "label_agreement"})
 ANCHORS = Mapping[str, str]
 
 
@@ -188,7 +203,7 @@ def _cell(row: SampleRow, name: str, anchors: ANCHORS) -> str:
         shown = escape(str(value))
         link = anchors.get(str(value)) if name == "id" else None
         return f'<td><a href="#{link}">{shown}</a></td>' if link else f"<td>{shown}</td>"
-    shown = percent(value) if name in ("area_fraction", "area_low", "area_high") else number(value)
+    shown = percent(value) if name in PERCENTAGES else number(value)
     return f'<td class="n" data-v="{"" if value is None else value}">{shown}</td>'
 
 

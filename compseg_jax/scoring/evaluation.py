@@ -67,9 +67,9 @@ def evaluate_samples(
         )
     rows = [sample_row(result, threshold, area_rule) for result in results]
     any_reference = any(row["dice"] is not None for row in rows)
-    pooled, pxap_of_groups = _pooled_precision(results)
+    pooled, pxap_of_groups = pooled_precision(results)
 
-    metrics = {"threshold": float(threshold), **_summary(rows, seed=seed, n_bootstrap=n_bootstrap)}
+    metrics = {"threshold": float(threshold), **summarise_rows(rows, seed=seed, n_bootstrap=n_bootstrap)}
     metrics["pxap"] = pooled if any_reference else None
     n_groups = len({result.group for result in results})
     groups: list[SampleRow] = []
@@ -77,7 +77,7 @@ def evaluate_samples(
         groups = _group_rows(rows)
         metrics["by_group"] = {
             "n_groups": n_groups,
-            **_summary(groups, seed=seed, n_bootstrap=n_bootstrap),
+            **summarise_rows(groups, seed=seed, n_bootstrap=n_bootstrap),
             "pxap": MeanAndSpread.from_values(pxap_of_groups).compute()[0] if any_reference else None,
         }
     else:
@@ -118,7 +118,7 @@ def _truth(result: SampleResult) -> np.ndarray | None:
     return result.reference
 
 
-def _pooled_precision(results: Sequence[SampleResult]) -> tuple[float | None, list[float | None]]:
+def pooled_precision(results: Sequence[SampleResult]) -> tuple[float | None, list[float | None]]:
     """PxAP of all samples whose truth is known, and of each group; two states are alive at a time."""
     groups: dict[str, list[SampleResult]] = {}
     for result in results:
@@ -136,8 +136,8 @@ def _pooled_precision(results: Sequence[SampleResult]) -> tuple[float | None, li
     return pooled.compute(), of_groups
 
 
-def _summary(rows: Sequence[SampleRow], *, seed: int, n_bootstrap: int) -> Metrics:
-    """Measures over rows, each row counted once."""
+def summarise_rows(rows: Sequence[SampleRow], *, seed: int, n_bootstrap: int) -> Metrics:
+    """Measures over rows, each row counted once, with 95 % bootstrap intervals that resample whole groups."""
     labels = np.array([row["label"] for row in rows], np.int64)
     weights = group_multiplicities(
         labels.tolist(), [str(row["group"]) for row in rows], n_bootstrap=n_bootstrap, seed=seed

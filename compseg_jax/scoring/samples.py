@@ -38,6 +38,8 @@ class SampleResult:
     """(c,) mean absorbance of the tissue above the threshold; None where no pixel is."""
     spectrum_outside: np.ndarray | None = None
     """(c,) mean absorbance of the tissue below it; None where no pixel is."""
+    spread: np.ndarray | None = None
+    """(y, x) standard deviation of the activation over the networks of an ensemble; None for a single one."""
 
     def predicted_activation(self) -> np.ndarray:
         """(y, x) float32 activation, 0 outside the tissue."""

@@ -92,6 +92,11 @@ class Checkpoints:
         return replace(like, **state), best, saved["progress"]
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder of checkpoints holds one; a run killed before its first epoch ended leaves none."""
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+
+
 def _arrays(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in ("step", "seed", "variables", "moments")}
 

@@ -18,12 +18,20 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request that the loop obeys after the step in hand."""
+    """Turns SIGINT and SIGTERM into a request that the loop obeys after the step in hand.
+
+    Within another such block it is the same request, so that none is lost between the networks of an ensemble.
+    """
+    outer = getattr(signal.getsignal(signal.SIGINT), "request", None)
+    if isinstance(outer, StopRequest):
+        yield outer
+        return
     request = StopRequest()
 
     def ask(_signal: int, _frame: Any) -> None:
         request.requested = True
 
+    ask.request = request  # type: ignore[attr-defined]
     try:
         previous = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:

@@ -66,7 +66,7 @@ class Progress:
         return {name: value for name, value in vars(self).items() if name != "best"}
 
 
-_copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def train_epochs(
       Interrupted: when the run was asked to stop; it is saved before.
     """
     config = run.config
-    progress.best = progress.best or _copied(state.variables)
+    progress.best = progress.best or copied(state.variables)
     clock = compile_clock()
     reporter = RunReporter(folder, config.epochs, progress.history, tensorboard=config.tensorboard)
     with reporter, stop_requests() as stop:
@@ -158,13 +158,12 @@ def train_epochs(
             started, compiled_s = time.perf_counter(), clock.seconds
             done_before = len(progress.steps)
             state = _train_epoch(run, state, progress, epoch, stop, reporter)
-            _check_finite(progress.steps, state, checkpoints)
+            check_finite(progress.steps, state, checkpoints)
             if stop.requested and len(progress.steps) < run.ordering.n_batches:
                 checkpoints.save(state, progress.best, progress.numbers())
-                raise Interrupted(_how_to_resume(config, epoch))
-            record = _finish_epoch(run, state, progress, epoch, started, done_before)
-            if not np.isfinite(record["val_loss"]):
-                raise TrainingError(_not_finite(f"the validation loss of epoch {epoch}", checkpoints))
+                raise Interrupted(how_to_resume(config, epoch))
+            record = finish_epoch(run, state, progress, epoch, started, done_before)
+            check_finite_validation(record, checkpoints)
             record["compile_s"] = round(clock.seconds - compiled_s, 3)
             save = epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested
             if save:
@@ -173,7 +172,7 @@ def train_epochs(
                 reporter.say(f"compiled in {record['compile_s']:.1f} s")
             reporter.epoch(record)
             if stop.requested and epoch < config.epochs:
-                raise Interrupted(_how_to_resume(config, epoch))
+                raise Interrupted(how_to_resume(config, epoch))
     return progress
 
 
@@ -221,9 +220,10 @@ def _numbers(metrics: dict[str, Any], steps: slice | None) -> list[list[float]]:
     return chosen.T.tolist()
 
 
-def _finish_epoch(
+def finish_epoch(
     run: Run, state: TrainState, progress: Progress, epoch: int, started: float, skipped: int
 ) -> dict[str, Any]:
+    """Validates, and closes the epoch in ``progress``; ``skipped`` of its steps were taken before ``started``."""
     n_train = len(run.ordering.labels)
     losses, norms = np.asarray(progress.steps).T
     trained = time.perf_counter()
@@ -245,7 +245,7 @@ def _finish_epoch(
     progress.steps = []
     if is_best:
         progress.best_epoch, progress.best_loss = epoch, val_loss
-        progress.best = _copied(state.variables)
+        progress.best = copied(state.variables)
     return record
 
 
@@ -258,12 +258,19 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def _check_finite(steps: list[list[float]], state: TrainState, checkpoints: Checkpoints) -> None:
+def check_finite(steps: list[list[float]], state: TrainState, checkpoints: Checkpoints) -> None:
+    """Raises TrainingError at the first of an epoch's steps whose loss or gradient is not finite."""
     for index, (loss, norm) in enumerate(steps):
         if not (np.isfinite(loss) and np.isfinite(norm)):
             quantity = "the gradient" if np.isfinite(loss) else "the loss"
             step = int(state.step) - len(steps) + index + 1
             raise TrainingError(_not_finite(f"{quantity} at step {step}", checkpoints))
+
+
+def check_finite_validation(record: dict[str, Any], checkpoints: Checkpoints) -> None:
+    """Raises TrainingError where the validation loss of an epoch is not finite."""
+    if not np.isfinite(record["val_loss"]):
+        raise TrainingError(_not_finite(f"the validation loss of epoch {record['epoch']}", checkpoints))
 
 
 def _not_finite(quantity: str, checkpoints: Checkpoints) -> str:
@@ -276,7 +283,8 @@ def _not_finite(quantity: str, checkpoints: Checkpoints) -> str:
     return f"{quantity} is not finite. {where} Lower --learning-rate, or set --clip-norm 1, and train again."
 
 
-def _how_to_resume(config: Training, epoch: int) -> str:
+def how_to_resume(config: Training, epoch: int) -> str:
+    """What to say when a run was stopped."""
     return (
         f"stopped in epoch {epoch} of {config.epochs}; everything is saved. Go on with: "
         f"train.py --resume --out {config.out}"

@@ -19,13 +19,19 @@ class RunReporter:
     """Progress of a run, one record an epoch; use as a context manager.
 
     In a terminal a bar shows the epoch, loss, validation loss, samples a second and the time left; elsewhere
-    some twenty lines are printed. ``log.jsonl`` is always written.
+    some twenty lines are printed; nothing where it is ``quiet``. ``log.jsonl`` is always written.
     """
 
     def __init__(
-        self, folder: Path, n_epochs: int, history: list[dict[str, Any]], *, tensorboard: bool
+        self,
+        folder: Path,
+        n_epochs: int,
+        history: list[dict[str, Any]],
+        *,
+        tensorboard: bool,
+        quiet: bool = False,
     ) -> None:
-        self._console = Console()
+        self._console = Console(quiet=quiet)
         self._n_epochs = n_epochs
         self._log = folder / "log.jsonl"
         # A resumed run continues its log exactly where the checkpoint stands.
@@ -37,7 +43,7 @@ class RunReporter:
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=n_epochs, completed=len(history), numbers="")
         self._events = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
