@@ -1,8 +1,8 @@
-# make demo | test | test-all | lint | bench    (each sets up .venv by itself, once)
+# make demo | test | test-all | lint | bench | quality    (each sets up .venv by itself, once)
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 
-.PHONY: setup demo test test-all lint format bench clean-demo
+.PHONY: setup demo test test-all lint format bench quality
 
 setup: .venv/.ready
 
@@ -29,3 +29,6 @@ format: .venv/.ready
 
 bench: .venv/.ready
 	@peer=$$(sh tools/bench_setup.sh) && $(PYTHON) -m benchmarks --peer-python "$$peer" $(BENCH)
+
+quality: .venv/.ready
+	@$(PYTHON) -m benchmarks.quality $(QUALITY)
