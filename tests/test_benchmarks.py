@@ -47,6 +47,7 @@ def test_collectives_are_counted_with_their_bytes():
     assert found == {"all-reduce": {"count": 1, "bytes": 52}, "all-gather": {"count": 1, "bytes": 24}}
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_small_on_a_cpu(tmp_path):
     command = ["sh", str(ROOT / "benchmarks" / "gpu.sh"), "--small", "--no-peer", "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHON": sys.executable}

@@ -112,6 +112,7 @@ def test_networks_side_by_side_are_those_trained_alone(trained, store, tmp_path)
         assert a.threshold == pytest.approx(b.threshold, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_side_by_side_in_one_dispatch_is_the_same(store, tmp_path):
     config = small(store, tmp_path, epochs=1, microbatch=2)
     setups = [set_up(member.config) for member in member_runs(config)[1:3]]

@@ -113,7 +113,16 @@ def test_up_convolution_is_the_transposed_convolution():
     assert error < 1e-5
 
 
-@pytest.mark.parametrize("kernel_init", ["glorot_uniform", "glorot_normal", "he_normal", "lecun_normal"])
+@pytest.mark.parametrize(
+    "kernel_init",
+    [
+        "glorot_uniform",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("glorot_normal", "he_normal", "lecun_normal")
+        ),
+    ],
+)
 def test_random_start_has_the_distributions_of_flax(kernel_init):
     network = UNet(base=8, depth=1, head_bias=-3.0, kernel_init=kernel_init)
     ours = init_variables(network, jax.random.key(0), 20)
