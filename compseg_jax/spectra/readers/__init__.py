@@ -81,6 +81,8 @@ def recognise(path: str | os.PathLike[str]) -> Format:
       CubeError: if no format fits.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file. Correct the path.")
     if path.is_dir():
         if any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
             return _ZARR
