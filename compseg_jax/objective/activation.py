@@ -69,13 +69,14 @@ def saliency_map(
 ) -> Float[Array, "b y x"]:
     r"""How much each pixel's spectrum moves the score of its sample, in [0, 1].
 
-    .. math:: a = 1 - e^{-g}, \qquad
+    .. math:: a = \frac{g}{1 + g}, \qquad
               g_{ij} = \Big(K * n \max_c \Big|\frac{\partial s}{\partial x_{ijc}}\Big|\Big)_{ij}
 
     s is the mean logit over the n pixels of tissue, K a 3×3 binomial filter that sees tissue only. Bands are
     standardised by the training tissue, so g is the change of the summed logit by one standard deviation of a
-    band: a constant of the training data scales it, and values of different samples can be compared. Nothing
-    in it tells evidence for disease from evidence against it.
+    band: a constant of the training data scales it, and values of different samples can be compared. a is the
+    logistic function of log g, which still tells apart gradients ten times larger than 1. Nothing in it tells
+    evidence for disease from evidence against it.
 
     Args:
       network: a classifier by the mean of its logits.
@@ -97,7 +98,7 @@ def saliency_map(
     area = jnp.sum(tissue, axis=PIXELS, keepdims=True).astype(jnp.float32)
     weights = tissue.astype(jnp.float32)
     smooth = _binomial_3x3(largest * area * weights) / jnp.maximum(_binomial_3x3(weights), 1e-6)
-    return -jnp.expm1(-smooth)
+    return smooth / (1.0 + smooth)
 
 
 def _binomial_3x3(image: Float[Array, "b y x"]) -> Float[Array, "b y x"]:
