@@ -1,6 +1,6 @@
 """Named configurations: the default, the paper, its relatives, and the supervised upper bound.
 
-The relatives share backbone, data, scaling, augmentation and the choice of the threshold with `default`; what is
+The relatives share backbone, data, preparation, scaling, augmentation and choice of threshold with `default`; what is
 theirs is the objective, and the activation, normalisation and head that it needs to learn. Each is as its authors
 describe it where this package has the part, and says where it has not.
 """
@@ -18,6 +18,7 @@ from compseg_jax.config.training import Optimiser, Training
 _CLASSIFIER = Network(base=16, depth=1, activation="relu", kernel_init="he_normal", normalisation="batch")
 # Warm-up and cosine as in `default` instead of stochastic gradient descent with momentum or Adam.
 _RELATIVE = Training(
+    prepare=("auto",),
     network=_CLASSIFIER,
     optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
     epochs=60,
@@ -71,6 +72,7 @@ RECIPES: dict[str, Training] = {
     # decoder too, where the code leaves Keras' uniform one of the same variance.
     "openvibspec2022": Training(
         recipe="openvibspec2022",
+        prepare=("auto",),
         objective=Objective(
             alpha=0.05,
             beta=0.8,
