@@ -161,6 +161,13 @@ def _image(store: Store, absorbance: np.ndarray, tissue: np.ndarray) -> Image:
     return Image.of(absorbance, axis_of_steps(store.wavenumbers_cm1, store.channels), tissue)
 
 
+def axis_behind(store: Store, preparation: Preparation | None) -> np.ndarray | None:
+    """The axis of a store's cubes behind a preparation (k,); None for ordinary images."""
+    if store.wavenumbers_cm1 is None or preparation is None:
+        return store.wavenumbers_cm1
+    return preparation.wavenumbers_cm1
+
+
 NORMALISING = frozenset({"mie", "rmies", "emsc", "vector", "snv", "amide1", "area", "zscore"})
 LEAST_CHANNELS_FOR_EMSC = 16
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax import __version__
 from compseg_jax.bundle import SegmentingModel, load_model, save_model
 from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.dataset import Ordering, Samples, fit_input_preparation, fit_scaling
+from compseg_jax.dataset import Ordering, Samples, axis_behind, fit_input_preparation, fit_scaling
 from compseg_jax.doctor import refuse_wrong_results
 from compseg_jax.folds import as_configured
 from compseg_jax.networks.build import NETWORKS, build_network, count_parameters
@@ -90,7 +89,7 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     _check_folder(config)
     start = None if config.init_from is None else load_model(config.init_from)
     preparation = _preparation(config, store, start) if shared is None else shared.training.preparation
-    axis = _axis(store, preparation)
+    axis = axis_behind(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
     if start is not None:
         start.check_channels((1, 1, channels), axis)
@@ -147,13 +146,6 @@ def _preparation(config: Training, store: Store, start: SegmentingModel | None) 
     if start is not None:
         return start.preparation_behind(store)
     return fit_input_preparation(store, store.split("train"), config.prepare)
-
-
-def _axis(store: Store, preparation: Preparation | None) -> np.ndarray | None:
-    """The axis that the network sees; None for ordinary images."""
-    if store.wavenumbers_cm1 is None or preparation is None:
-        return store.wavenumbers_cm1
-    return preparation.wavenumbers_cm1
 
 
 def _check_folder(config: Training) -> None:
@@ -230,7 +222,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         network=build_network(config.network, config.objective.n_maps),
         variables=jax.device_put(progress.best, jax.devices()[0]),
         scaling=training.scaling,
-        wavenumbers_cm1=_axis(store, own),
+        wavenumbers_cm1=axis_behind(store, own),
         threshold=PAPER_THRESHOLD,
         background=store.background,
         description={

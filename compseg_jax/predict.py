@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from compseg_jax.bundle import ModelError, SegmentingModel
-from compseg_jax.dataset import prepared
+from compseg_jax.dataset import axis_behind, prepared
 from compseg_jax.spectra.cube import Cube
-from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
+from compseg_jax.spectra.preparation import Image, axis_of_steps
 from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store import Sample, Store
 
@@ -47,14 +47,8 @@ def predict_samples(model: SegmentingModel, store: Store, samples: Iterable[Samp
         stored = reads.pop().result()
         reads += [store.read_later(following.id) for following in chosen[index + 1 : index + 2]]
         absorbance, tissue = prepared(store, stored, sample.id, preparation)
-        activation = model(absorbance, tissue=tissue, wavenumbers_cm1=_axis(store, preparation))
+        activation = model(absorbance, tissue=tissue, wavenumbers_cm1=axis_behind(store, preparation))
         yield Prediction(sample, stored, absorbance, tissue, np.asarray(activation))
-
-
-def _axis(store: Store, preparation: Preparation | None) -> np.ndarray | None:
-    if store.wavenumbers_cm1 is None or preparation is None:
-        return store.wavenumbers_cm1
-    return preparation.wavenumbers_cm1
 
 
 @dataclass(frozen=True, eq=False)
