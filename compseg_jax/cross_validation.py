@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from compseg_jax.config import PAPER_THRESHOLD
 from compseg_jax.predict import Prediction
 from compseg_jax.scoring.evaluation import pooled_precision, summarise_rows
 from compseg_jax.scoring.samples import SampleResult, SampleRow, sample_row
-from compseg_jax.scoring.threshold import PAPER_RULE, ThresholdChoice, choose_threshold
+from compseg_jax.scoring.threshold import ThresholdChoice
+from compseg_jax.scoring.threshold_rules import threshold_by_rule
 from compseg_jax.store import Store
 
 NESTED_NOTE = (
@@ -50,22 +50,28 @@ class HeldOut:
     @classmethod
     def of(cls, fold: int, prediction: Prediction, store: Store) -> HeldOut:
         """What is needed of a prediction."""
-        sample = prediction.sample
-        reference = store.reference(sample.id) if sample.has_reference else None
-        result = SampleResult(
-            id=sample.id,
-            label=sample.label,
-            group=sample.group,
-            activation=prediction.activation,
-            tissue=prediction.tissue,
-            reference=reference,
-            preview=prediction.tissue,
-        )
-        return cls(fold, result)
+        return cls(fold, result_of(prediction, store))
+
+
+def result_of(prediction: Prediction, store: Store) -> SampleResult:
+    """What can be scored of a prediction, with the store's reference mask where it holds one."""
+    sample = prediction.sample
+    return SampleResult(
+        id=sample.id,
+        label=sample.label,
+        group=sample.group,
+        activation=prediction.activation,
+        tissue=prediction.tissue,
+        reference=store.reference(sample.id) if sample.has_reference else None,
+        preview=prediction.tissue,
+    )
 
 
 def cross_validate(
-    held_out: Sequence[HeldOut], *, rule: Literal["validation", "paper"] = "validation", seed: int = 0
+    held_out: Sequence[HeldOut],
+    *,
+    rule: Literal["validation", "paper", "reference"] = "validation",
+    seed: int = 0,
 ) -> CrossValidation:
     """Chooses threshold and cut-off of the area from out-of-fold maps, and scores them.
 
@@ -103,16 +109,7 @@ def cross_validate(
 
 
 def _choice(held_out: Iterable[HeldOut], rule: str, seed: int) -> ThresholdChoice:
-    if rule == "paper":
-        return ThresholdChoice(PAPER_THRESHOLD, PAPER_RULE, None, supported=True, reason="as asked for")
-    results = [each.result for each in held_out]
-    return choose_threshold(
-        [result.activation for result in results],
-        [result.tissue for result in results],
-        [result.label for result in results],
-        groups=[result.group for result in results],
-        seed=seed,
-    )
+    return threshold_by_rule(rule, [each.result for each in held_out], seed=seed)
 
 
 def _area(result: SampleResult, threshold: float) -> float:

@@ -205,6 +205,20 @@ def _normalising_step(store: Store) -> list[str]:
     return ["emsc"] if store.channels >= LEAST_CHANNELS_FOR_EMSC else []
 
 
+SPECTRA_A_SAMPLE = 256
+
+
+def drawn_spectra(samples: Samples, seed: int) -> np.ndarray:
+    """Scaled spectra of tissue, up to 256 of each sample (n, c), float32."""
+    rng = np.random.default_rng([seed, SPECTRA_A_SAMPLE])
+    drawn = []
+    for sample in samples.samples:
+        cube, tissue = prepared(samples.store, samples.store.read(sample.id), sample.id, samples.preparation)
+        own = cube[tissue]
+        drawn.append(own[rng.permutation(len(own))[:SPECTRA_A_SAMPLE]])
+    return (np.concatenate(drawn) - samples.scaling.mean) / samples.scaling.sd
+
+
 def fit_scaling(store: Store, samples: Iterable[Sample], preparation: Preparation | None = None) -> Scaling:
     """Standardisation over the tissue of ``samples`` behind a preparation, several read at a time.
 

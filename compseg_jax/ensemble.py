@@ -24,7 +24,8 @@ from compseg_jax.runtime import data_mesh
 from compseg_jax.store import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.interrupt import stop_requests
-from compseg_jax.training.loop import Interrupted, TrainingError, train_epochs, write_config
+from compseg_jax.training.loop import train_epochs, write_config
+from compseg_jax.training.progress import Interrupted, TrainingError
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 from compseg_jax.uncertainty import FILE, FORMAT, MEMBERS, VERSION, predict_members
 
@@ -224,12 +225,13 @@ def _standing(setup: Setup, stack: ExitStack) -> Member:
 
 
 def _to_the_end(members: Sequence[Member]) -> None:
-    """Trains networks side by side that stand at the same step; a run that was killed may have left them apart."""
-    by_step: dict[tuple[int, int], list[Member]] = {}
-    for member in members:
-        step = len(member.progress.history), len(member.progress.steps)
-        by_step.setdefault(step, []).append(member)
-    for group in by_step.values():
+    """Trains networks side by side that stand at the same step; killed runs and failed starts leave them apart."""
+    while waiting := [m for m in members if len(m.progress.history) < m.run.config.epochs]:
+        by_step: dict[tuple[int, int], list[Member]] = {}
+        for member in waiting:
+            step = len(member.progress.history), len(member.progress.steps)
+            by_step.setdefault(step, []).append(member)
+        group = next(iter(by_step.values()))
         names = ", ".join(member.folder.name for member in group)
         try:
             if len(group) == 1:

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from compseg_jax import __version__
 from compseg_jax.bundle import SegmentingModel, load_model, save_model
 from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.dataset import Ordering, Samples, axis_behind, fit_input_preparation, fit_scaling
+from compseg_jax.cross_validation import result_of
+from compseg_jax.dataset import (
+    Ordering,
+    Samples,
+    axis_behind,
+    drawn_spectra,
+    fit_input_preparation,
+    fit_scaling,
+)
 from compseg_jax.doctor import refuse_wrong_results
 from compseg_jax.folds import as_configured
 from compseg_jax.networks.build import NETWORKS, build_network, count_parameters
-from compseg_jax.predict import predict_samples
+from compseg_jax.networks.front import front_from_principal_components
+from compseg_jax.predict import Prediction, predict_samples
 from compseg_jax.runtime import data_mesh
-from compseg_jax.scoring.threshold import PAPER_RULE, choose_threshold
+from compseg_jax.scoring.threshold_rules import threshold_by_rule
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.store import Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
-from compseg_jax.training.loop import (
-    Interrupted,
-    Progress,
-    Run,
-    TrainingError,
-    rounded_microbatch,
-    train_epochs,
-    write_config,
-)
+from compseg_jax.training.loop import Run, rounded_microbatch, train_epochs, write_config
+from compseg_jax.training.progress import Interrupted, Progress, TrainingError
 from compseg_jax.training.step import TrainState, init_train_state
 from compseg_jax.uncertainty import is_ensemble
 
@@ -103,6 +108,11 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
         training = shared.training
     else:
         training, run = _data(config, store, preparation, start, mesh)
+    spectra = None
+    if config.network.front_start == "principal_components" and start is None:
+        spectra = jnp.asarray(drawn_spectra(training, config.seed))
+        state = replace(state, variables=front_from_principal_components(state.variables, spectra))
+    run = replace(run, fresh_state=partial(_random_state, config, store, mesh, channels, spectra))
     write_config(config.out, config)
     return Setup(config, store, training, state, run)
 
@@ -164,11 +174,18 @@ def _check_folder(config: Training) -> None:
         )
 
 
-def _initial_state(
-    config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh, channels: int
+def _random_state(
+    config: Training,
+    store: Store,
+    mesh: Mesh,
+    channels: int,
+    spectra: jax.Array | None = None,
+    number: int = 0,
 ) -> TrainState:
+    """A random start by its number; its front projects onto principal components where ``spectra`` are given."""
+    key = jax.random.key(config.seed)
     state = init_train_state(
-        jax.random.key(config.seed),
+        key if number == 0 else jax.random.fold_in(key, number),
         build_network(config.network, config.objective.n_maps),
         channels,
         objective=config.objective,
@@ -179,6 +196,16 @@ def _initial_state(
         augmentation=config.augment,
         channel_multiple=_channel_multiple(config, mesh),
     )
+    if spectra is None:
+        return state
+    return replace(state, variables=front_from_principal_components(state.variables, spectra))
+
+
+def _initial_state(
+    config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh, channels: int
+) -> TrainState:
+    """The first random start, or the network to go on from."""
+    state = _random_state(config, store, mesh, channels)
     if start is None:
         return state
     own = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state.variables)
@@ -230,6 +257,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "config": to_json(config),
             "best_epoch": record,
             "epochs_trained": len(progress.history),
+            "starts_given_up": progress.start,
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
@@ -249,22 +277,17 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
 
 
 def _threshold(config: Training, model: SegmentingModel, store: Store) -> tuple[float, dict[str, Any]]:
-    if config.threshold == "paper":
-        return PAPER_THRESHOLD, {
-            "rule": PAPER_RULE,
-            "supported": True,
-            "interval": None,
-            "reason": "as asked for",
-        }
-    predictions = list(predict_samples(model, store, store.split("val")))
-    choice = choose_threshold(
-        [p.activation for p in predictions],
-        [p.tissue for p in predictions],
-        [p.sample.label for p in predictions],
-        groups=[p.sample.group for p in predictions],
+    choice = threshold_by_rule(
+        config.threshold,
+        [result_of(found, store) for found in _validation(config, model, store)],
         seed=config.seed,
     )
     return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
+
+
+def _validation(config: Training, model: SegmentingModel, store: Store) -> Iterator[Prediction]:
+    """Maps of the validation samples, where the rule looks at them."""
+    return predict_samples(model, store, store.split("val") if config.threshold != "paper" else ())
 
 
 def versions() -> dict[str, str]:

@@ -39,12 +39,20 @@ def test_table_has_means_spreads_and_the_row_to_beat():
 def test_all_recipes_are_compared_at_one_size_with_one_preparation():
     options = argparse.Namespace(epochs=3, out=Path("out"))
     for name in RECIPES:
-        config = quality.configuration(name, 5, 1e-3, options)
+        config = quality.configuration(name, "lgg_mri", 5, 3e-4, options)
         assert (config.network.base, config.network.depth) == (8, 1)
-        assert (config.epochs, config.seed, config.prepare, config.threshold) == (
-            3,
-            5,
-            ("auto",),
-            "validation",
-        )
+        assert (config.epochs, config.seed, config.prepare) == (3, 5, ("auto",))
+        assert config.threshold == ("reference" if name == "supervised" else "validation")
+        assert config.optimiser.learning_rate == 3e-4
         assert config.objective == RECIPES[name].objective
+    assert quality.configuration("paper2019", "phantom_hard", 0, None, options).prepare == ()
+    assert quality.configuration("default", "phantom_hard", 0, None, options).optimiser.learning_rate == 1e-3
+
+
+def test_learning_rates_are_searched_once_and_never_for_default():
+    rows = [row("cam", 0, 0.5) | {"learning_rate": 3e-3}]
+    assert quality.rates_to_try("cam", "phantom_easy", rows) == (3e-3,)
+    assert quality.rates_to_try("cam", "lgg_mri", rows) == quality.LEARNING_RATES
+    assert quality.rates_to_try("default", "phantom_easy", rows) == (None,)
+    never_trained = [row("cam", 0, None, failed=True)]
+    assert quality.rates_to_try("cam", "phantom_easy", never_trained) == quality.LEARNING_RATES

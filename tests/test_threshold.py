@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compseg_jax.scoring import PAPER_THRESHOLD, choose_threshold
+from compseg_jax.scoring import PAPER_THRESHOLD, SampleResult, choose_threshold
+from compseg_jax.scoring.threshold_rules import threshold_by_rule
 
 SHAPE = (25, 20)
 
@@ -157,3 +158,38 @@ def test_bad_input_is_refused():
         choose([np.full(SHAPE, np.nan), *logits[1:]], labels)
     with pytest.raises(ValueError, match="sample 0 has an empty tissue mask"):
         choose_threshold([sigmoid(x) for x in logits], [np.zeros(SHAPE, np.bool_)] * 8, labels)
+
+
+def test_a_small_fraction_is_not_lost_in_what_samples_differ_by():
+    """4 % disease, clearly apart, in tissue whose bulk differs from sample to sample."""
+    rng = np.random.default_rng(3)
+    logits, labels = [], [0] * 10 + [1] * 10
+    for label in labels:
+        truth = rng.random(SHAPE) < 0.04 * label
+        logits.append(np.where(truth, rng.normal(1, 0.5, SHAPE), rng.normal(-5 + rng.normal(), 1, SHAPE)))
+    choice = choose(logits, labels, n_bootstrap=100)
+    assert choice.supported
+    assert choice.diseased_fraction == pytest.approx(0.04, abs=0.015)
+
+
+def test_the_rule_with_masks_finds_the_best_dice_and_needs_a_mask():
+    diseased, healthy, spread = MIXTURES["overlapping"]
+    logits, labels, truths = mixture(0, (4, 4), diseased, healthy, spread)
+
+    def results(references):
+        return [
+            SampleResult(str(i), label, str(i), sigmoid(x), np.ones(SHAPE, np.bool_), reference, x)
+            for i, (x, label, reference) in enumerate(zip(logits, labels, references, strict=True))
+        ]
+
+    choice = threshold_by_rule("reference", results(truths))
+
+    def mean_dice(threshold):
+        pairs = [(sigmoid(x) > threshold, t) for x, t in zip(logits, truths, strict=True) if t.any()]
+        return np.mean([2 * (m & t).sum() / (m.sum() + t.sum()) for m, t in pairs])
+
+    best = max(mean_dice(t) for t in np.linspace(0.01, 0.99, 99))
+    assert mean_dice(choice.threshold) == pytest.approx(best, abs=0.005)
+    assert threshold_by_rule("paper", []).threshold == PAPER_THRESHOLD
+    with pytest.raises(ValueError, match="no validation sample has a reference mask"):
+        threshold_by_rule("reference", results([None] * 8))

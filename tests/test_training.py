@@ -29,7 +29,7 @@ from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.store import Store
 from compseg_jax.training import loop
 from compseg_jax.training.checkpoint import CheckpointError
-from compseg_jax.training.loop import TrainingError
+from compseg_jax.training.progress import TrainingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +46,11 @@ def small(store: Path, out: Path, **changes) -> Training:
     config = RECIPES["default"]
     network = Network(base=2, depth=1, head_bias=-3.0)
     return dataclasses.replace(
-        config, data=store, out=out, network=network, **{"epochs": 2, "self_check": False, **changes}
+        config,
+        data=store,
+        out=out,
+        network=network,
+        **{"epochs": 2, "starts": 1, "self_check": False, **changes},
     )
 
 

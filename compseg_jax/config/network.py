@@ -35,6 +35,9 @@ class Network:
     front: int = 0
     """Features that a linear projection of each spectrum makes before the network (0: none). Once trained it can be
     folded into the first convolution."""
+    front_start: Literal["random", "principal_components"] = "random"
+    """Where that projection starts: at random, or at the leading principal components of the training tissue's spectra,
+    each to variance 1."""
     activation_map: Literal["probability", "attention", "saliency"] = "probability"
     """What a prediction shows: the probability of each pixel, that times its attention (the second map), or the
     gradient of the sample's score by the pixel's spectrum."""
@@ -51,3 +54,7 @@ class Network:
         for name in ("attention_features", "front"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 0.")
+        if self.front_start != "random" and not self.front:
+            raise ValueError(
+                f"front_start={self.front_start!r} needs a front: set its features, front=16 say."
+            )

@@ -85,6 +85,12 @@ class Objective:
         return self.error == "maxmin" or self.pooling_function == "attention"
 
     @property
+    def has_a_guess(self) -> bool:
+        """Whether the loss is that of a classifier alone, so that a constant output has a known loss."""
+        classifies = self.error == "cross_entropy" and self.transfer == "logistic" and self.target == "label"
+        return classifies and self.negatives_weight == 0 and not self.pair
+
+    @property
     def n_maps(self) -> int:
         """Activation maps the network has to put out."""
         return 2 if self.pair or self._needs_two_maps else 1

@@ -16,18 +16,20 @@ from compseg_jax.config.training import Optimiser, Training
 # ReLU with He's start and batch normalisation, as in the residual networks that the classifiers' authors used.
 # Depth 1, like `default`: a view that covers the sample learns to recognise it and paints all of its tissue.
 _CLASSIFIER = Network(base=16, depth=1, activation="relu", kernel_init="he_normal", normalisation="batch")
-# Warm-up and cosine as in `default` instead of stochastic gradient descent with momentum or Adam.
-_RELATIVE = Training(
-    prepare=("auto",),
-    network=_CLASSIFIER,
-    optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
-    epochs=60,
-    augment="dihedral",
-)
 # Class activation maps: the mean of the logits, which is global average pooling before a linear classifier. Zhou
 # et al. (2016), arXiv:1512.04150. Their maps are scaled to [0, 1] within an image; here a pixel keeps its
 # probability, since maps of healthy samples must be comparable.
 _CAM = Objective(error="cross_entropy", pooling="tissue", pooling_function="mean_logit", transfer="logistic")
+# Warm-up and cosine as in `default` instead of stochastic gradient descent with momentum or Adam.
+_RELATIVE = Training(
+    objective=_CAM,
+    prepare=("auto",),
+    network=_CLASSIFIER,
+    optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
+    epochs=60,
+    starts=6,
+    augment="dihedral",
+)
 
 RECIPES: dict[str, Training] = {
     # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
@@ -44,6 +46,7 @@ RECIPES: dict[str, Training] = {
         network=Network(base=16, depth=1),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
+        starts=6,
         augment="dihedral",
     ),
     "paper2019": Training(
@@ -57,6 +60,8 @@ RECIPES: dict[str, Training] = {
     ),
     "supervised": Training(
         recipe="supervised",
+        prepare=("auto",),
+        threshold="reference",
         objective=Objective(target="reference", pooling="tissue"),
         network=Network(base=16, depth=2, activation="relu", kernel_init="he_normal", head_bias=-3.0),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
@@ -97,12 +102,11 @@ RECIPES: dict[str, Training] = {
         batch_size=20,
         checkpoint_every=20,
     ),
-    "cam": replace(_RELATIVE, recipe="cam", objective=_CAM),
+    "cam": replace(_RELATIVE, recipe="cam"),
     # The same network, read by the gradient of its score. Simonyan et al. (2013), arXiv:1312.6034.
     "saliency": replace(
         _RELATIVE,
         recipe="saliency",
-        objective=_CAM,
         network=replace(_CLASSIFIER, activation_map="saliency"),
     ),
     # Pinheiro and Collobert (2015), arXiv:1411.6228; r = 10 is the default of the code of Rony et al.'s survey
@@ -122,5 +126,7 @@ RECIPES: dict[str, Training] = {
     ),
     # After Belharbi et al. (2022), arXiv:2011.07221: without its second network and with a barrier of one sharpness
     # (compseg_jax/objective/maxmin.py).
-    "maxmin": replace(_RELATIVE, recipe="maxmin", objective=Objective(error="maxmin", pooling="tissue")),
+    "maxmin": replace(
+        _RELATIVE, recipe="maxmin", starts=1, objective=Objective(error="maxmin", pooling="tissue")
+    ),
 }

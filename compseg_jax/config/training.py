@@ -96,6 +96,11 @@ class Training:
     ensemble: Ensemble = field(default_factory=Ensemble)
     epochs: int = 60
     """Passes over the training samples."""
+    starts: int = 1
+    """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
+    the next, with all its epochs before it; the last one goes on. Needs cross-entropy of a pooled logit."""
+    start_share: float = 0.4
+    """Share of the epochs after which a start is judged."""
     batch_size: int = 7
     """Samples a step."""
     microbatch: int = 0
@@ -107,8 +112,9 @@ class Training:
     """Random mirroring ('flips'), with random quarter turns of square images ('dihedral')."""
     balance: Literal["none", "weights", "sampling"] = "none"
     """Make both labels count evenly, by weights in the loss or by drawing the rarer one more often."""
-    threshold: Literal["validation", "paper"] = "validation"
-    """'paper': .35. 'validation': chosen from the labels of the validation samples, stated in model.json."""
+    threshold: Literal["validation", "paper", "reference"] = "validation"
+    """'paper': .35. 'validation': chosen from the labels of the validation samples, stated in model.json. 'reference':
+    the best Dice with their reference masks, for the supervised upper bound alone."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
     resident_limit_gib: float = 0.0
@@ -126,9 +132,26 @@ class Training:
     """Write TensorBoard events into `out`/tensorboard too (needs the extra 'tensorboard')."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("microbatch", 0), ("checkpoint_every", 1)):
+        for name, least in (
+            ("epochs", 1),
+            ("starts", 1),
+            ("batch_size", 1),
+            ("microbatch", 0),
+            ("checkpoint_every", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
+        if self.threshold == "reference" and self.objective.target != "reference":
+            raise ValueError(
+                "threshold='reference' looks at reference masks, and target='label' must not: choose 'validation'."
+            )
+        if not 0 < self.start_share <= 1:
+            raise ValueError(f"start_share={self.start_share}: must lie above 0 and at or below 1.")
+        if self.starts > 1 and not self.objective.has_a_guess:
+            raise ValueError(
+                f"starts={self.starts}: what a guess would lose is known for error='cross_entropy' with "
+                "transfer='logistic' and negatives_weight=0 alone. Choose those, or starts=1."
+            )
         if self.network.activation_map == "attention" and self.objective.pooling_function != "attention":
             raise ValueError(
                 "activation_map='attention' shows the attention that pooling_function='attention' trains; this "

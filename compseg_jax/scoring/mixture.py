@@ -14,6 +14,10 @@ lies around a lesion, which the mixture would take for disease."""
 LEAST_USUAL_SHARE = 0.5
 """Thresholds outside the usual range are used only where less than this share of π lies within it."""
 LARGEST_HEALTHY_TAIL = 0.4
+STANDARD_ERRORS = 2.0
+"""How many standard errors π must exceed 0 by where it is read off: samples differ in their bulk, which the greatest
+of many bounds would take for disease."""
+LEAST_ERROR = 1e-4
 PLATEAU_TOLERANCE = 0.01
 
 Tails = Float[np.ndarray, "n thresholds"]
@@ -45,6 +49,8 @@ class Implied(NamedTuple):
     threshold: Float[np.ndarray, " b"]
     fraction: Float[np.ndarray, " b"]
     """π."""
+    evidence: Float[np.ndarray, " b"]
+    """The greatest number of standard errors by which a bound on π exceeds 0, over the thresholds considered."""
     dice: Float[np.ndarray, " b"]
     """F at the threshold."""
     diseased_tail: Float[np.ndarray, "b thresholds"]
@@ -64,13 +70,25 @@ def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray, *, usual: b
       healthy: (b, n) the same among the healthy ones.
       usual: whether thresholds are taken from `USUAL` alone; decided for each weighting when None.
     """
-    upper = diseased.astype(np.float64) @ tails / diseased.sum(axis=1, keepdims=True)
-    lower = healthy.astype(np.float64) @ tails / healthy.sum(axis=1, keepdims=True)
+    upper, upper_variance = _mean_and_its_variance(tails, diseased)
+    lower, lower_variance = _mean_and_its_variance(tails, healthy)
     stable = lower <= LARGEST_HEALTHY_TAIL
-    bound = np.where(stable, (upper - lower) / np.where(stable, 1 - lower, 1), 0)
-    anywhere, usually = bound.max(axis=1), bound[:, USUAL].max(axis=1)
-    is_usual = usually >= LEAST_USUAL_SHARE * anywhere if usual is None else np.full(len(bound), usual)
-    fraction = np.where(is_usual, usually, anywhere)
+    rest = np.where(stable, 1 - lower, 1)
+    bound = np.where(stable, (upper - lower) / rest, 0)
+    # Of B = 1 − (1 − D)/(1 − H), to first order.
+    error = np.sqrt(upper_variance + (1 - bound) ** 2 * lower_variance) / rest
+    least = np.where(stable, bound - STANDARD_ERRORS * error, -np.inf)
+    rows = np.arange(len(bound))
+    anywhere, usually = least.argmax(axis=1), np.where(USUAL, least, -np.inf).argmax(axis=1)
+    is_usual = (
+        bound[rows, usually] >= LEAST_USUAL_SHARE * bound[rows, anywhere]
+        if usual is None
+        else np.full(len(bound), usual)
+    )
+    read_at = np.where(is_usual, usually, anywhere)
+    fraction = np.maximum(bound[rows, read_at], 0)
+    considered = stable & (USUAL | ~is_usual[:, None])
+    evidence = np.where(considered, bound / np.maximum(error, LEAST_ERROR), 0).max(axis=1)
     pi = fraction[:, None]
     true_positive = np.maximum(upper - (1 - pi) * lower, 0)
     dice = 2 * true_positive / np.maximum(upper + pi, np.finfo(np.float64).tiny)
@@ -83,11 +101,22 @@ def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray, *, usual: b
         place=centres,
         threshold=sigmoid(LOGITS[centres]),
         fraction=fraction,
+        evidence=evidence,
         dice=dice[np.arange(len(dice)), centres],
         diseased_tail=found / np.maximum(pi, tiny),
         healthy_tail=lower,
         dice_at=2 * found / np.maximum(upper + pi, tiny),
     )
+
+
+def _mean_and_its_variance(
+    tails: Tails, weights: np.ndarray
+) -> tuple[Float[np.ndarray, "b thresholds"], Float[np.ndarray, "b thresholds"]]:
+    """Weighted mean over the samples, and the variance of that mean."""
+    weight = weights.astype(np.float64)
+    total = weight.sum(axis=1, keepdims=True)
+    mean = weight @ tails / total
+    return mean, np.maximum(weight @ tails**2 / total - mean**2, 0) / total
 
 
 def _centre_of_widest_run(flat: np.ndarray) -> int:

@@ -22,9 +22,10 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """The latest checkpoint of a run, saved in the background, atomically.
 
-    A checkpoint is named after the number of steps done and holds three items: ``state``, the arrays of the
-    training state; ``best``, the network's variables at the least validation loss so far, which can be restored
-    alone; and ``progress`` (JSON). Use as a context manager: leaving it waits for what is still being written.
+    A checkpoint is named after the number of steps done, in all starts of the run, and holds three items:
+    ``state``, the arrays of the training state; ``best``, the network's variables at the least validation loss so
+    far, which can be restored alone; and ``progress`` (JSON). Use as a context manager: leaving it waits for what
+    is still being written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,10 +46,12 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def save(self, state: TrainState, best: Variables, progress: dict[str, Any]) -> None:
-        """Saves a state and the best variables so far in the background."""
+    def save(
+        self, state: TrainState, best: Variables, progress: dict[str, Any], *, number: int | None = None
+    ) -> None:
+        """Saves a state and the best variables so far in the background, as ``number`` (its steps when None)."""
         self._manager.save(
-            int(state.step),
+            int(state.step) if number is None else number,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(_arrays(state)),
                 best=ocp.args.StandardSave(best),

@@ -5,25 +5,33 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import Training, to_json
 from compseg_jax.dataset import Draw, Ordering, Samples, draws_of, pad_draws
 from compseg_jax.feed import Feed, ResidentFeed, make_feed
-from compseg_jax.networks.build import Variables, input_dtype
+from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.interrupt import StopRequest, stop_requests
+from compseg_jax.training.progress import (
+    Interrupted,
+    Progress,
+    check_finite,
+    check_finite_validation,
+    copied,
+    how_to_resume,
+)
 from compseg_jax.training.report import RunReporter
+from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_step, make_train_step
 
 STEPS_IN_FLIGHT = 2
@@ -33,40 +41,6 @@ COMPILATION_WORTH_SAYING_S = 0.5
 
 # Steps taken, the state after them, and a function that waits for their losses and gradient norms.
 Dispatch = tuple[int, TrainState, Callable[[], list[list[float]]]]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and from where it can be continued."""
-
-
-class Interrupted(RuntimeError):
-    """The run was asked to stop (Ctrl-C, SIGTERM); it was saved and can be resumed."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands, beside its state; saved with every checkpoint.
-
-    Attributes:
-      history: one record an epoch.
-      best_epoch: epoch of the least validation loss so far, 0 before the first.
-      best_loss: that loss.
-      steps: loss and gradient norm of each step of the unfinished epoch.
-      best: the network's variables at the end of that epoch, on the devices; before the first, those of the start.
-    """
-
-    history: list[dict[str, Any]]
-    best_epoch: int = 0
-    best_loss: float = float("inf")
-    steps: list[list[float]] = field(default_factory=list)
-    best: Variables = field(default_factory=dict)
-
-    def numbers(self) -> dict[str, Any]:
-        """All but the variables, as JSON values."""
-        return {name: value for name, value in vars(self).items() if name != "best"}
-
-
-copied = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 @dataclass(frozen=True)
@@ -82,6 +56,8 @@ class Run:
     evaluate_step: ShardedStep
     multiple: int
     device_loop: DeviceLoop | None
+    fresh_state: Callable[..., TrainState] | None = None
+    """The state before the first step of another random start, by its ``number``."""
 
     @classmethod
     def prepare(
@@ -152,28 +128,53 @@ def train_epochs(
     config = run.config
     progress.best = progress.best or copied(state.variables)
     clock = compile_clock()
-    reporter = RunReporter(folder, config.epochs, progress.history, tensorboard=config.tensorboard)
+    reporter = RunReporter(folder, config.epochs, recorded(progress), tensorboard=config.tensorboard)
+    reporter.begin(len(progress.history))
     with reporter, stop_requests() as stop:
-        for epoch in range(len(progress.history) + 1, config.epochs + 1):
+        while (epoch := len(progress.history) + 1) <= config.epochs:
             started, compiled_s = time.perf_counter(), clock.seconds
             done_before = len(progress.steps)
             state = _train_epoch(run, state, progress, epoch, stop, reporter)
             check_finite(progress.steps, state, checkpoints)
             if stop.requested and len(progress.steps) < run.ordering.n_batches:
-                checkpoints.save(state, progress.best, progress.numbers())
+                save(checkpoints, state, progress)
                 raise Interrupted(how_to_resume(config, epoch))
             record = finish_epoch(run, state, progress, epoch, started, done_before)
             check_finite_validation(record, checkpoints)
             record["compile_s"] = round(clock.seconds - compiled_s, 3)
-            save = epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested
-            if save:
-                checkpoints.save(state, progress.best, progress.numbers())
+            failed = has_failed(config, run.ordering, progress)
+            verdict = given_up(config, run.ordering, progress) if failed else ""
+            if failed:
+                state = begin_again(run, state, progress)
+            if epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested or failed:
+                save(checkpoints, state, progress)
             if record["compile_s"] >= COMPILATION_WORTH_SAYING_S:
                 reporter.say(f"compiled in {record['compile_s']:.1f} s")
             reporter.epoch(record)
+            if failed:
+                reporter.say(verdict)
+                reporter.begin(0)
             if stop.requested and epoch < config.epochs:
                 raise Interrupted(how_to_resume(config, epoch))
     return progress
+
+
+def save(checkpoints: Checkpoints, state: TrainState, progress: Progress) -> None:
+    """Saves where a run stands; checkpoints are numbered by the steps of all its starts."""
+    number = progress.steps_given_up + int(state.step)
+    checkpoints.save(state, progress.best, progress.numbers(), number=number)
+
+
+def begin_again(run: Run, state: TrainState, progress: Progress) -> TrainState:
+    """Gives a start up for the next: ``progress`` stands before its first epoch, the state of that is returned."""
+    assert run.fresh_state is not None
+    progress.start += 1
+    progress.steps_given_up += int(state.step)
+    progress.given_up += progress.history
+    progress.history, progress.best_epoch, progress.best_loss = [], 0, float("inf")
+    fresh = run.fresh_state(number=progress.start)
+    progress.best = copied(fresh.variables)
+    return fresh
 
 
 def _train_epoch(
@@ -231,6 +232,7 @@ def finish_epoch(
     val_loss = float(np.mean(validation["loss"]))
     is_best = val_loss < progress.best_loss
     record = {
+        "start": progress.start,
         "epoch": epoch,
         "step": int(state.step),
         "loss": float(np.sum(losses)) / n_train,
@@ -256,39 +258,6 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
         return None
     difference = values[truth][:, None] - values[~truth][None, :]
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
-
-
-def check_finite(steps: list[list[float]], state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises TrainingError at the first of an epoch's steps whose loss or gradient is not finite."""
-    for index, (loss, norm) in enumerate(steps):
-        if not (np.isfinite(loss) and np.isfinite(norm)):
-            quantity = "the gradient" if np.isfinite(loss) else "the loss"
-            step = int(state.step) - len(steps) + index + 1
-            raise TrainingError(_not_finite(f"{quantity} at step {step}", checkpoints))
-
-
-def check_finite_validation(record: dict[str, Any], checkpoints: Checkpoints) -> None:
-    """Raises TrainingError where the validation loss of an epoch is not finite."""
-    if not np.isfinite(record["val_loss"]):
-        raise TrainingError(_not_finite(f"the validation loss of epoch {record['epoch']}", checkpoints))
-
-
-def _not_finite(quantity: str, checkpoints: Checkpoints) -> str:
-    latest = checkpoints.latest_step
-    where = (
-        "No checkpoint was written before."
-        if latest is None
-        else f"The last good checkpoint is that of step {latest} in {checkpoints.folder}."
-    )
-    return f"{quantity} is not finite. {where} Lower --learning-rate, or set --clip-norm 1, and train again."
-
-
-def how_to_resume(config: Training, epoch: int) -> str:
-    """What to say when a run was stopped."""
-    return (
-        f"stopped in epoch {epoch} of {config.epochs}; everything is saved. Go on with: "
-        f"train.py --resume --out {config.out}"
-    )
 
 
 def write_config(folder: Path, config: Training) -> None:

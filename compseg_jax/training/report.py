@@ -45,7 +45,8 @@ class RunReporter:
             console=self._console,
             disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=n_epochs, completed=len(history), numbers="")
+        self._task = self._bar.add_task("training", total=n_epochs, numbers="")
+        self._n_recorded = len(history)
         self._events = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
 
     def __enter__(self) -> RunReporter:
@@ -59,6 +60,10 @@ class RunReporter:
         if self._events is not None:
             self._events.close()
 
+    def begin(self, epochs_done: int) -> None:
+        """Moves the bar to where a start of the run stands."""
+        self._bar.update(self._task, completed=epochs_done)
+
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
         self._console.print(text, highlight=False, markup=False)
@@ -69,6 +74,7 @@ class RunReporter:
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Records an epoch: its number, losses, rate and whether it is the best so far."""
+        self._n_recorded += 1
         with self._log.open("a") as file:
             file.write(json.dumps(record) + "\n")
         best = " *" if record["is_best"] else ""
@@ -82,7 +88,7 @@ class RunReporter:
             self.say(f"epoch {record['epoch']:>4}/{self._n_epochs}  {numbers}")
         if self._events is not None:
             for name in ("loss", "val_loss", "gradient_norm", "samples_per_s"):
-                self._events.add_scalar(name, record[name], record["epoch"])
+                self._events.add_scalar(name, record[name], self._n_recorded)
 
 
 def _tensorboard_writer(folder: Path) -> Any:

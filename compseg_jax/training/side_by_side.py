@@ -28,19 +28,17 @@ from compseg_jax.feed import ResidentFeed, gathered
 from compseg_jax.runtime import DATA_AXIS, compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.interrupt import StopRequest, stop_requests
-from compseg_jax.training.loop import (
-    STEPS_A_DISPATCH,
-    STEPS_IN_FLIGHT,
+from compseg_jax.training.loop import STEPS_A_DISPATCH, STEPS_IN_FLIGHT, Run, begin_again, finish_epoch, save
+from compseg_jax.training.progress import (
     Interrupted,
     Progress,
-    Run,
     check_finite,
     check_finite_validation,
     copied,
-    finish_epoch,
     how_to_resume,
 )
 from compseg_jax.training.report import LINES_WITHOUT_A_TERMINAL, RunReporter
+from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import Metrics, TrainState, train_step
 
 SHARE_OF_MEMORY = 0.8
@@ -182,7 +180,8 @@ def _numbers(metrics: Metrics, steps: slice | None) -> np.ndarray:
 def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
     """Trains members that stand at the same step to the last epoch, saving on the way; ``progress`` tells how.
 
-    Plans, steps an epoch and sizes of images must be equal, seeds and samples may differ.
+    Plans, steps an epoch and sizes of images must be equal, seeds and samples may differ. A member whose random start
+    has learnt nothing leaves the others, and stands before the first epoch of its next one when this returns.
 
     Raises:
       TrainingError: when a loss or gradient of one of them is not finite.
@@ -194,8 +193,8 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
     clock = compile_clock()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
-        reporters = [stack.enter_context(_reporter(member)) for member in members]
-        for epoch in range(len(members[0].progress.history) + 1, config.epochs + 1):
+        reporters = {member.folder: stack.enter_context(_reporter(member)) for member in members}
+        while members and (epoch := len(members[0].progress.history) + 1) <= config.epochs:
             started, compiled_s = time.perf_counter(), clock.seconds
             done_before = len(members[0].progress.steps)
             _train_epoch(engine, epoch, stop)
@@ -204,14 +203,21 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
             if stop.requested and len(members[0].progress.steps) < members[0].run.ordering.n_batches:
                 _save(members)
                 raise Interrupted(how_to_resume(config, epoch))
-            for member, reporter in zip(members, reporters, strict=True):
+            for member in members:
                 record = finish_epoch(member.run, member.state, member.progress, epoch, started, done_before)
                 check_finite_validation(record, member.checkpoints)
                 record["compile_s"] = round(clock.seconds - compiled_s, 3)
-                reporter.epoch(record)
+                reporters[member.folder].epoch(record)
             _tell(members, epoch, config.epochs)
-            if epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested:
+            failed = [m for m in members if has_failed(config, m.run.ordering, m.progress)]
+            for member in failed:
+                print(f"{member.folder.name}: {given_up(config, member.run.ordering, member.progress)}")
+                member.state = begin_again(member.run, member.state, member.progress)
+            if epoch % config.checkpoint_every == 0 or epoch == config.epochs or stop.requested or failed:
                 _save(members)
+            members = [member for member in members if member not in failed]
+            if failed and members:
+                engine = SideBySide(members, mesh)
             if stop.requested and epoch < config.epochs:
                 raise Interrupted(how_to_resume(config, epoch))
 
@@ -241,12 +247,12 @@ def _note(members: Sequence[Member], numbers: np.ndarray) -> None:
 
 def _save(members: Sequence[Member]) -> None:
     for member in members:
-        member.checkpoints.save(member.state, member.progress.best, member.progress.numbers())
+        save(member.checkpoints, member.state, member.progress)
 
 
 def _reporter(member: Member) -> RunReporter:
     config = member.run.config
-    history = member.progress.history
+    history = recorded(member.progress)
     return RunReporter(member.folder, config.epochs, history, tensorboard=config.tensorboard, quiet=True)
 
 

@@ -1,0 +1,156 @@
+"""Random starts: those that learn nothing are given up, the run goes on exactly as if the next had been the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compseg_jax.config import RECIPES, Network, Objective, Training
+from compseg_jax.dataset import Ordering, drawn_spectra
+from compseg_jax.experiment import set_up, train
+from compseg_jax.simulate import PhantomOptions, write_phantom
+from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.training import starts
+from compseg_jax.training.progress import Interrupted, Progress
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("phantom") / "data"
+    write_phantom(
+        PhantomOptions(out=path, train=6, val=4, test=4, phantom=PhantomConfig(size=16, channels=4))
+    )
+    return path
+
+
+def run(store: Path, out: Path, **changes) -> Training:
+    return dataclasses.replace(
+        RECIPES["default"], data=store, out=out, network=Network(base=2, depth=1), self_check=False,
+        **{"epochs": 4, "starts": 3, "start_share": 0.5, "prepare": (), **changes},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def never_learns(monkeypatch):
+    monkeypatch.setattr(starts, "LEAST_STEPS", 1)
+    monkeypatch.setattr(starts, "LEARNT_BELOW", 0.0)
+
+
+def described(out: Path) -> dict:
+    return json.loads((out / "model" / "model.json").read_text())
+
+
+@pytest.mark.parametrize("labels", [(0, 1) * 5, (0,) * 9 + (1,)])
+@pytest.mark.parametrize("balance", ["none", "weights"])
+def test_a_guess_is_the_best_constant_output(labels, balance):
+    config = dataclasses.replace(
+        RECIPES["default"],
+        objective=dataclasses.replace(RECIPES["default"].objective, diseased_weight=0.3),
+    )
+    ordering = Ordering(labels, 4, 0, balance)
+    truth, outputs = np.array(labels), np.linspace(0.001, 0.999, 999)[:, None]
+    losses = np.where(truth == 1, -0.3 * np.log(outputs), -np.log(1 - outputs))
+    if balance == "weights":
+        losses *= (len(labels) / (2 * np.bincount(truth)))[truth]
+    assert starts.guess_loss(config, ordering) == pytest.approx(losses.mean(axis=1).min(), rel=1e-3)
+
+
+def test_a_start_is_judged_once_and_not_too_early():
+    ordering = Ordering((0, 1) * 30, 6, 0)
+    config = dataclasses.replace(RECIPES["default"], epochs=20, starts=2)
+    guess = [{"loss": math.log(2)}]
+
+    def failed(epochs: int, start: int = 0, config: Training = config) -> bool:
+        return starts.has_failed(config, ordering, Progress(history=guess * epochs, start=start))
+
+    assert [epochs for epochs in range(21) if failed(epochs)] == [8]
+    assert not failed(8, start=1), "the last start goes on"
+    learnt = Progress(history=[*guess * 7, {"loss": 0.6}])
+    assert not starts.has_failed(config, ordering, learnt)
+    short = dataclasses.replace(config, epochs=4)
+    assert not any(failed(epochs, config=short) for epochs in range(5)), "40 steps tell nothing"
+    assert not failed(8, config=dataclasses.replace(config, init_from=Path("model")))
+
+
+def test_a_failed_start_is_followed_by_another_and_everything_is_told(store, tmp_path, capsys, never_learns):
+    train(run(store, tmp_path / "run"))
+    said = capsys.readouterr().out
+    assert "start 1 of 3 has learnt nothing in 2 epochs" in said
+    assert "start 2 of 3 has learnt nothing in 2 epochs" in said
+    description = described(tmp_path / "run")
+    assert description["starts_given_up"] == 2
+    assert description["epochs_trained"] == 4
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [record["start"] for record in log] == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert [record["epoch"] for record in log] == [1, 2, 1, 2, 1, 2, 3, 4]
+    assert len({record["loss"] for record in log}) == 8, "every start is another one"
+
+
+def test_a_run_that_is_stopped_in_a_later_start_goes_on_exactly(store, tmp_path, monkeypatch, never_learns):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(run(store, whole))
+    setup = set_up(run(store, stopped))
+    from compseg_jax.training import loop
+    from compseg_jax.training.checkpoint import Checkpoints
+
+    class StopsInTheSecondStart:
+        requested = False
+
+    def finish(own_run, state, progress, *rest):
+        StopsInTheSecondStart.requested = progress.start == 1
+        return finish_epoch(own_run, state, progress, *rest)
+
+    finish_epoch = loop.finish_epoch
+    with monkeypatch.context() as patched, Checkpoints(stopped / "checkpoints") as checkpoints:
+        patched.setattr(loop, "finish_epoch", finish)
+        patched.setattr(loop, "stop_requests", _Stop(StopsInTheSecondStart))
+        with pytest.raises(Interrupted, match="everything is saved"):
+            loop.train_epochs(setup.run, setup.state, Progress(history=[]), checkpoints, stopped)
+    train(run(store, stopped, resume=True))
+    for name in ("weights_sha256", "starts_given_up"):
+        assert described(stopped)[name] == described(whole)[name]
+
+
+class _Stop:
+    """A context manager of requests that the test itself makes."""
+
+    def __init__(self, request):
+        self._request = request
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        return self._request
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tmp_path):
+    network = Network(base=2, depth=1, front=2, front_start="principal_components")
+    config = dataclasses.replace(run(store, tmp_path / "run"), network=network)
+    setup = set_up(config)
+    spectra = drawn_spectra(setup.training, 0)
+    for state in (setup.state, setup.run.fresh_state(number=1)):
+        features = spectra @ np.asarray(state.variables["params"]["front"]["kernel"])[0, 0]
+        np.testing.assert_allclose(np.cov(features.T), np.eye(2), atol=0.02)
+    first, second = setup.state, setup.run.fresh_state(number=1)
+    assert not np.array_equal(
+        first.variables["params"]["head"]["Conv_0"]["kernel"],
+        second.variables["params"]["head"]["Conv_0"]["kernel"],
+    )
+    with pytest.raises(ValueError, match="needs a front"):
+        Network(front_start="principal_components")
+
+
+def test_starts_without_a_known_guess_are_refused():
+    with pytest.raises(ValueError, match=r"starts=2.*or starts=1"):
+        Training(objective=Objective(), starts=2)
+    with pytest.raises(ValueError, match="start_share=0"):
+        Training(start_share=0.0)
