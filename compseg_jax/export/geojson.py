@@ -77,7 +77,9 @@ def segmentation_features(
             f"the activation has the shape {tuple(activation.shape)}, the mask {mask.shape}; give two of one image."
         )
     if pixel_size_um is not None and not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
-        raise ValueError(f"pixel_size_um is {pixel_size_um}, required a number above 0, or None where unknown.")
+        raise ValueError(
+            f"pixel_size_um is {pixel_size_um}, required a number above 0, or None where unknown."
+        )
     if not all(0 <= part <= 255 for part in annotation.colour):
         raise ValueError(f"the colour is {annotation.colour}, required red, green, blue from 0 to 255.")
     return _features(mask, activation, pixel_size_um, annotation)
@@ -201,7 +203,10 @@ def geojson_to_mask(
     mask = np.zeros(shape, np.bool_)
     for number, feature in enumerate(_features_of(geojson)):
         properties = feature.get("properties") or {}
-        if classification is not None and (properties.get("classification") or {}).get("name") != classification:
+        if (
+            classification is not None
+            and (properties.get("classification") or {}).get("name") != classification
+        ):
             continue
         geometry = feature.get("geometry") or {}
         kind, coordinates = geometry.get("type"), geometry.get("coordinates")
@@ -221,7 +226,9 @@ def _features_of(geojson: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return list(geojson["features"])
     if kind == "Feature":
         return [geojson]
-    raise ValueError(f"found a GeoJSON of type {kind}, required FeatureCollection or Feature; export as those.")
+    raise ValueError(
+        f"found a GeoJSON of type {kind}, required FeatureCollection or Feature; export as those."
+    )
 
 
 def _ring(ring: Any, number: int) -> np.ndarray:
@@ -255,7 +262,9 @@ def _fill(mask: np.ndarray, rings: list[np.ndarray]) -> None:
     column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
     first_row, first_column = row.min(), column.min()
     extent = (row.max() - first_row + 1, column.max() - first_column + 1)
-    edges = np.bincount((row - first_row) * extent[1] + column - first_column, minlength=extent[0] * extent[1])
+    edges = np.bincount(
+        (row - first_row) * extent[1] + column - first_column, minlength=extent[0] * extent[1]
+    )
     inside = np.logical_xor.accumulate((edges & 1).astype(np.bool_).reshape(extent), axis=1)[:, :-1]
     area = mask[first_row : first_row + extent[0], first_column : first_column + extent[1] - 1]
     area |= inside
