@@ -63,9 +63,7 @@ def test_pieces_in_any_order_make_the_whole(tmp_path_factory, tiling):
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
 def test_halves_are_of_the_pixels_that_are_there(height, width, seed):
     values, mask, _ = example((height, width), seed)
-    quads = [
-        [(slice(y, y + 2), slice(x, x + 2)) for x in range(0, width, 2)] for y in range(0, height, 2)
-    ]
+    quads = [[(slice(y, y + 2), slice(x, x + 2)) for x in range(0, width, 2)] for y in range(0, height, 2)]
     np.testing.assert_allclose(
         halved_mean(values), [[values[quad].mean() for quad in row] for row in quads], rtol=1e-6
     )

@@ -102,7 +102,9 @@ def test_measurements_are_those_of_the_pixels(mask, seed):
 def test_small_regions_can_be_left_out():
     mask = picture("##.#", "##..", "...#", "...#")
     kept = [
-        geojson_to_mask(segmentation_to_geojson(mask, annotation=Annotation(minimum_area_px=n)), mask.shape).sum()
+        geojson_to_mask(
+            segmentation_to_geojson(mask, annotation=Annotation(minimum_area_px=n)), mask.shape
+        ).sum()
         for n in (0, 1, 2, 3, 5)
     ]
     assert kept == [7, 7, 6, 4, 0]
@@ -170,7 +172,10 @@ def test_annotations_are_united_and_chosen_by_class():
             "properties": {"classification": {"name": name}} if name else {},
         }
 
-    drawn = {"type": "FeatureCollection", "features": [square(0, "Tumor"), square(1, "Stroma"), square(9, None)]}
+    drawn = {
+        "type": "FeatureCollection",
+        "features": [square(0, "Tumor"), square(1, "Stroma"), square(9, None)],
+    }
     assert geojson_to_mask(drawn, (2, 8)).tolist() == [[True] * 3 + [False] + [True] * 3 + [False]] * 2
     chosen = geojson_to_mask(drawn, (2, 8), classification="Stroma")
     assert np.flatnonzero(chosen[0]).tolist() == [1, 2, 5, 6]
@@ -181,7 +186,10 @@ def test_annotations_are_united_and_chosen_by_class():
     [
         ({"type": "Topology"}, "type Topology, required FeatureCollection or Feature"),
         ([], "type list"),
-        ({"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}}, "feature 0 .* is a Point"),
+        (
+            {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}},
+            "feature 0 .* is a Point",
+        ),
         ({"type": "Feature", "geometry": None}, "is a None"),
         (
             {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1]]]}},
