@@ -116,6 +116,25 @@ def test_other_readers_see_the_same(tmp_path):
     assert about["multiscales"][0]["datasets"] == datasets
 
 
+def test_the_reader_of_ome_zarr_finds_image_and_labels(tmp_path):
+    """ome-zarr is no requirement of the tests, for what it pulls in; run where it is installed."""
+    reader = pytest.importorskip("ome_zarr.reader")
+    from ome_zarr.io import parse_url
+
+    maps = written(tmp_path / "activation.ome.zarr", (600, 30), pixel_size_um=5.5)
+    nodes = {node.zarr.basename(): node for node in reader.Reader(parse_url(str(maps.path)))()}
+    for name, levels in (
+        ("activation.ome.zarr", maps.activation),
+        ("segmentation", maps.segmentation),
+        ("tissue", maps.tissue),
+    ):
+        assert len(nodes[name].data) == len(levels) == 2
+        for found, level in zip(nodes[name].data, levels, strict=True):
+            np.testing.assert_array_equal(np.asarray(found), level[:])
+    assert nodes["activation.ome.zarr"].metadata["contrast_limits"] == [[0.0, 1.0]]
+    assert list(nodes["segmentation"].metadata["color"]) == [1]
+
+
 @pytest.mark.parametrize("size", [None, 1.0, 0.25])
 def test_the_pixel_size_comes_back(tmp_path, size):
     assert written(tmp_path / "a.ome.zarr", pixel_size_um=size).pixel_size_um == size

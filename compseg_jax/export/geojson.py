@@ -21,6 +21,7 @@ from compseg_jax.export.files import Picture, strips, whole_or_absent
 from compseg_jax.export.outlines import Outlines, trace
 
 _HEAD = '{"type":"FeatureCollection","features":['
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def write_geojson(
         file.write(_HEAD)
         for feature in features:
             file.write(",\n" if written else "\n")
-            file.write(json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+            file.write(_ENCODER.encode(feature))
             written += 1
         file.write("\n]}\n")
     return written
