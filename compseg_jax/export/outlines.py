@@ -135,10 +135,10 @@ def _walk(around: np.ndarray, joined_vertically: np.ndarray) -> tuple[np.ndarray
                     place[point] = len(ring)
                     ring.append(corner)
                 else:
+                    # What a ring touches itself across lies outside of the region, always on the same side of the
+                    # ring, so loops nest and never interleave: no other point of this one is met again.
                     loop = ring[place[point] :]
                     del ring[place[point] + 1 :]
-                    for passed in loop[1:]:
-                        place.pop(touch_of[passed], None)
                     order.extend(loop)
                     lengths.append(len(loop))
             turn = joined[turn ^ 1]
