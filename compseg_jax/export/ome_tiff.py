@@ -52,8 +52,8 @@ def write_activation_tiff(
     Raises:
       ValueError: if a level is not half as large as the one before.
     """
-    metadata = {"Name": name, "Channel": {"Name": "activation"}}
-    _write(Path(path), levels, np.dtype(np.float32), _as_float32, pixel_size_um, metadata)
+    metadata = _metadata(name, "activation", pixel_size_um)
+    _write(Path(path), levels, np.dtype(np.float32), _as_float32, metadata)
 
 
 def write_mask_tiff(
@@ -64,8 +64,8 @@ def write_mask_tiff(
     name: str = "segmentation",
 ) -> None:
     """Writes a mask as uint8, 255 where it is not 0, so that every viewer shows it; see `write_activation_tiff`."""
-    metadata = {"Name": name, "Channel": {"Name": "segmentation"}}
-    _write(Path(path), levels, np.dtype(np.uint8), mask_255, pixel_size_um, metadata)
+    metadata = _metadata(name, "segmentation", pixel_size_um)
+    _write(Path(path), levels, np.dtype(np.uint8), mask_255, metadata)
 
 
 def _halves(full: np.ndarray, halved: Conversion) -> list[np.ndarray]:
@@ -73,6 +73,15 @@ def _halves(full: np.ndarray, halved: Conversion) -> list[np.ndarray]:
     for _ in steps((full.shape[0], full.shape[1]))[1:]:
         levels.append(halved(levels[-1]))
     return levels
+
+
+def _metadata(name: str, channel: str, pixel_size_um: float | None) -> dict[str, Any]:
+    """Of the image, in the names of OME-XML."""
+    metadata: dict[str, Any] = {"axes": "YX", "Name": name, "Channel": {"Name": channel}}
+    if pixel_size_um is not None:
+        for axis in "XY":
+            metadata |= {f"PhysicalSize{axis}": pixel_size_um, f"PhysicalSize{axis}Unit": "µm"}
+    return metadata
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:
@@ -84,7 +93,6 @@ def _write(
     levels: Sequence[Picture],
     data_type: np.dtype,
     converted: Conversion,
-    pixel_size_um: float | None,
     metadata: dict[str, Any],
 ) -> None:
     import tifffile
@@ -92,9 +100,7 @@ def _write(
     shapes = [tuple(level.shape) for level in levels]
     if not shapes or any(b != tuple(-(-size // 2) for size in a) for a, b in itertools.pairwise(shapes)):
         raise ValueError(f"{path}: levels have the shapes {shapes}, required each half of the one before.")
-    if pixel_size_um is not None:
-        for axis in "XY":
-            metadata |= {f"PhysicalSize{axis}": pixel_size_um, f"PhysicalSize{axis}Unit": "µm"}
+    pixel_size_um = metadata.get("PhysicalSizeX")
     raw_bytes = sum(math.prod(shape) for shape in shapes) * data_type.itemsize
     with (
         whole_or_absent(path) as partial,
@@ -114,7 +120,7 @@ def _write(
                 resolutionunit=None if pixel_size_um is None else "CENTIMETER",
                 subifds=len(levels) - 1 if is_full else None,
                 subfiletype=0 if is_full else 1,
-                metadata={"axes": "YX", **metadata} if is_full else None,
+                metadata=metadata if is_full else None,
             )
 
 
