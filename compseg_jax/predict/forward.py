@@ -58,16 +58,21 @@ class Forward:
         self,
         scaled: Float[np.ndarray, "b y x c"],
         tissue: Bool[np.ndarray, "b y x"],
-        views: Sequence[View],
-    ) -> Float[np.ndarray, "b v u"]:
-        """Mean activation over the views of the cores of scaled tiles; b is the number of devices."""
-        total: np.ndarray | None = None
-        for view in views:
-            found = self._on_devices(_shown(scaled, view), _shown(tissue, view))
-            back = np.stack([view.turn.undo(each)[view.inner_y, view.inner_x] for each in found])
-            total = back if total is None else total + back
-        assert total is not None, "a plan has at least one turn"
-        return total / np.float32(len(views))
+        views: Sequence[Sequence[View]],
+    ) -> list[Float[np.ndarray, "v u"]]:
+        """Mean activation, over its views, of the core of each tile.
+
+        Args:
+          scaled: tiles, as many as the mesh has devices.
+          tissue: their tissue.
+          views: of each tile that counts; they show the same parts of all tiles, where cores may lie differently.
+        """
+        totals = [np.zeros((), np.float32)] * len(views)
+        for turned in zip(*views, strict=True):
+            found = self._on_devices(_shown(scaled, turned[0]), _shown(tissue, turned[0]))
+            for at, view in enumerate(turned):
+                totals[at] = totals[at] + view.turn.undo(found[at])[view.inner_y, view.inner_x]
+        return [total / np.float32(len(views[0])) for total in totals]
 
     def _on_devices(self, scaled: np.ndarray, tissue: np.ndarray) -> np.ndarray:
         if self.mesh.size == 1:

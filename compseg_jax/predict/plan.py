@@ -17,7 +17,7 @@ MOST_TILES_A_SIDE = 4096
 FINER = 1.12
 """From one number of tiles along an axis to the next that is tried, where there are many."""
 FREE_OVERLAP = 1.06
-"""Pixels computed for each pixel written that are always accepted, for tiles small enough to lose little when killed."""
+"""Pixels computed for each pixel written that are always accepted: small tiles lose little when killed."""
 NEARLY_BEST = 1.02
 """Where overlap costs more than that, tiles may be smaller as long as they cost at most this much more."""
 SMALLEST_TILE_PX = 512 * 512

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from compseg_jax.spectra.preparation.pipeline import Preparation, apply_step, without_broken
-from compseg_jax.spectra.preparation.step import ApplyToPart, Image, ImageStep
+from compseg_jax.spectra.preparation.step import ApplyToPart, Image, ImageStep, Step, Survey
 
 Part = tuple[Image, slice, slice]
 
 
 def steps_that_need_the_whole(preparation: Preparation) -> list[str]:
     """Names of steps that cannot be repeated part by part."""
-    steps = [each.step for each in preparation.steps if isinstance(each.step, ImageStep)]
-    return [step.name for step in steps if not step.by_pixel and step.survey((1, 1)) is None]
+    steps = [each.step for each in preparation.steps]
+    return [step.name for step in steps if not step.by_pixel and _survey(step, (1, 1)) is None]
+
+
+def _survey(step: Step, shape_px: tuple[int, int]) -> Survey | None:
+    return step.survey(shape_px) if isinstance(step, ImageStep) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +50,8 @@ class PiecewisePreparation:
         done = cls(preparation, ())
         for fitted in preparation.steps:
             step, found = fitted.step, None
-            if isinstance(step, ImageStep) and not step.by_pixel:
-                survey = step.survey(shape_px)
+            if not step.by_pixel:
+                survey = _survey(step, shape_px)
                 if survey is None:
                     raise TypeError(
                         f"step {step.name!r} needs the whole image at once; apply the preparation to it."

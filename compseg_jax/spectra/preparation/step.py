@@ -109,6 +109,8 @@ class Step:
     """Settings that name a file of spectra, unless empty or ``MEAN``."""
     failures: ClassVar[tuple[str, ...]] = ()
     """Reasons for which the step drops spectra, in words."""
+    by_pixel: ClassVar[bool] = True
+    """Whether each pixel is treated by its own spectrum alone; other steps make a survey of the whole image."""
 
     @property
     def needs_training(self) -> bool:
@@ -181,7 +183,6 @@ class ImageStep(Step):
     """A step that sees a whole image: decides which pixels are kept, or compares them with one another."""
 
     by_pixel: ClassVar[bool] = False
-    """Whether each pixel is decided on its own spectrum, so that parts of an image need no survey."""
 
     def applied(self, image: Image) -> Image:
         """The image behind the step."""

@@ -1,0 +1,168 @@
+"""Images of any size as a network takes them: read, resampled and prepared a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from compseg_jax.bundle import ModelError
+from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
+from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
+from compseg_jax.spectra.scan import Scan
+from compseg_jax.spectra.tissue import Background, tissue_from_background
+from compseg_jax.store import Store
+
+BAND_BYTES = 32 * 2**20
+"""Of a scan that are read and prepared at once: steps hold several copies of it."""
+WHOLE_COPIES = 4
+"""Of a whole image that a preparation holds at most: read, spectra in the mask, behind a step, and the cube."""
+
+
+@dataclass(frozen=True)
+class StoreScan:
+    """A sample of a store as a scan; only the chunks that a window touches are read."""
+
+    store: Store
+    sample_id: str
+    shape: tuple[int, int, int]
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹."""
+        return self.store.wavenumbers_cm1
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge length of a pixel in µm."""
+        return self.store.pixel_size_um
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from."""
+        return {"source": f"{self.store.path}: {self.sample_id}", "format": "compseg store"}
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as a new array (y, x, c)."""
+        return self.store.read_crop(self.sample_id, rows, columns)[..., channels]
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """An image to predict on.
+
+    Attributes:
+      scan: its spectra, read by windows.
+      background: how its tissue is told apart where it has no mask.
+      tissue: its mask (y, x), or None.
+    """
+
+    scan: Scan
+    background: Background
+    tissue: Bool[np.ndarray, "y x"] | None = None
+
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width, _ = self.scan.shape
+        return height, width
+
+    def bands(
+        self, rows: slice, columns: slice, at_once: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+        """Raw spectra (y, x, c), pixels that may hold tissue, and rows of a part, a few rows at a time.
+
+        Spectra with NaN or infinite values are no tissue and come as 0.
+        """
+        if at_once is None:
+            at_once = max(1, BAND_BYTES // (4 * (columns.stop - columns.start) * self.scan.shape[2]))
+        for top in range(rows.start, rows.stop, at_once):
+            band = slice(top, min(top + at_once, rows.stop))
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
+                absorbance = self.scan.window(band, columns).astype(np.float32, copy=False)
+            if self.tissue is None:
+                mask = tissue_from_background(absorbance, self.background)
+            else:
+                mask = self.tissue[band, columns].copy()
+            # The sum of a spectrum is finite only where all its values are; it needs no array of that size.
+            with np.errstate(over="ignore", invalid="ignore"):
+                doubtful = ~np.isfinite(absorbance.sum(axis=-1))
+            if doubtful.any():
+                broken = doubtful.copy()
+                broken[doubtful] = ~np.isfinite(absorbance[doubtful]).all(axis=-1)
+                absorbance[broken] = 0
+                mask &= ~broken
+            yield absorbance, mask, band
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSpecimen:
+    """An image behind the preparation of a network, read tile by tile.
+
+    Attributes:
+      specimen: the image.
+      preparation: settled for this image; None where its spectra are taken as they are.
+      whole: its prepared spectra (y, x, k) and tissue (y, x), where a step needed all of it at once.
+    """
+
+    specimen: Specimen
+    preparation: PiecewisePreparation | None = None
+    whole: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def of(
+        cls, specimen: Specimen, preparation: Preparation | None, *, most_bytes: float
+    ) -> PreparedSpecimen:
+        """Makes the surveys that steps need; reads the image once for each.
+
+        Raises:
+          ModelError: when a step needs the whole image at once and it takes more than ``most_bytes``.
+          PreparationError: when the axis does not fit a step.
+        """
+        if preparation is None:
+            return cls(specimen)
+        height, width, channels = specimen.scan.shape
+        axis = axis_of_steps(specimen.scan.wavenumbers_cm1, channels)
+
+        def parts() -> Iterator[tuple[Image, slice, slice]]:
+            columns = slice(0, width)
+            for absorbance, mask, rows in specimen.bands(slice(0, height), columns):
+                yield Image.of(absorbance, axis, mask), rows, columns
+
+        whole_steps = steps_that_need_the_whole(preparation)
+        if not whole_steps:
+            return cls(specimen, PiecewisePreparation.of(preparation, (height, width), parts))
+        taken = WHOLE_COPIES * 4 * height * width * channels
+        if taken > most_bytes:
+            raise ModelError(
+                f"{specimen.scan.provenance.get('source', 'the image')}: step {whole_steps[0]!r} of the model's "
+                f"preparation needs the whole image at once, {taken / 2**30:.1f} GiB; allowed are "
+                f"{most_bytes / 2**30:.1f}. Raise --memory-gib, or cut the image (`compseg dearray`)."
+            )
+        [(cube, mask, _)] = specimen.bands(slice(0, height), slice(0, width), at_once=height)
+        image = preparation(Image.of(cube, axis, mask))
+        return cls(specimen, whole=(image.absorbance, image.mask))
+
+    def read_into(
+        self,
+        rows: slice,
+        columns: slice,
+        absorbance: Float[np.ndarray, "y x k"],
+        tissue: Bool[np.ndarray, "y x"],
+    ) -> None:
+        """Fills in the prepared spectra of a window, 0 outside its tissue where steps prepare it, and the tissue."""
+        if self.whole is not None:
+            absorbance[...], tissue[...] = (each[rows, columns] for each in self.whole)
+            return
+        for raw, mask, band in self.specimen.bands(rows, columns):
+            at = slice(band.start - rows.start, band.stop - rows.start)
+            if self.preparation is None:
+                absorbance[at], tissue[at] = raw, mask
+                continue
+            axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, raw.shape[2])
+            part = self.preparation(Image.of(raw, axis, mask), band, columns)
+            absorbance[at] = part.absorbance
+            tissue[at] = part.mask
