@@ -58,7 +58,7 @@ def one_device() -> Mesh:
 def model_of(network, *, channels=CHANNELS, axis=None, seed=0, **description) -> SegmentingModel:
     rng = np.random.default_rng(seed)
     scaling = Scaling(rng.normal(size=channels).astype(np.float32), np.full(channels, 1.5, np.float32))
-    variables = init_variables(network, jax.random.key(seed), channels)
+    variables = init_variables(network, jax.random.key(seed), channels, network.maps)
     return SegmentingModel(network, variables, scaling, axis, 0.5, "zero", description)
 
 
@@ -195,6 +195,7 @@ def test_every_pixel_that_reaches_a_core_lies_in_its_tile(reach, length, n, flip
 
 
 @given(fields, st.integers(1, 6000), st.integers(1, 6000), st.floats(2e5, 4e6), st.sampled_from([1, 2, 8]))
+@settings(max_examples=25)
 def test_a_plan_keeps_within_its_pixels(reach, height, width, most_px, at_once):
     plan = plan_tiles((height, width), reach, most_px, at_once=at_once)
     if plan is None:
@@ -229,11 +230,13 @@ def test_tiled_is_whole(cls, depth, shape, size):
     sink = tiled([model], cube, plan)
     np.testing.assert_array_equal(sink.tissue, cube.any(axis=-1))
     assert np.ptp(sink.activation[sink.tissue]) > 0.01
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-5, rtol=0)
+    # A SegNet puts values where maxima were, and rounding may choose another of two pixels that are nearly equal.
+    tolerance = 1e-5 if cls is UNet else 3e-5
+    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=tolerance, rtol=0)
 
 
 @given(st.integers(20, 70), st.integers(20, 70), st.integers(9, 20), st.integers(9, 20))
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_tiled_is_whole_at_any_size(height, width, rows, columns):
     model = model_of(UNet(base=2, depth=1))
     cube = cube_of(height, width)
@@ -245,10 +248,10 @@ def test_tiled_is_whole_at_any_size(height, width, rows, columns):
 @pytest.mark.parametrize("average_over", ["flips", "dihedral"])
 def test_averages_over_turns_are_those_of_the_whole_image(average_over):
     """Of odd sizes, where the cells of the poolings of a flipped image lie elsewhere."""
-    model = model_of(UNet(base=2, depth=2))
-    cube = cube_of(75, 89)
+    model = model_of(UNet(base=2, depth=1))
+    cube = cube_of(35, 41)
     turns = TURNS[average_over]
-    sink = tiled([model], cube, TilePlan(cube.shape[:2], (56, 64), receptive_field(model.network), turns))
+    sink = tiled([model], cube, TilePlan(cube.shape[:2], (24, 24), receptive_field(model.network), turns))
     wanted = np.mean([turn.undo(np.asarray(model(turn.apply(cube)))) for turn in turns], axis=0)
     np.testing.assert_allclose(sink.activation, wanted, atol=1e-5, rtol=0)
     assert np.abs(wanted - np.asarray(model(cube))).max() > 1e-3
@@ -298,7 +301,7 @@ def spectra_of(height, width, seed=0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "words",
-    [("tissue", "emsc"), ("tissue", "quality:max_vapour=none", "derivative", "zscore"), ("foreground", "vector"),
+    [("tissue", "emsc"), ("tissue", "quality:max_vapour=none,min_snr=none", "derivative", "zscore"), ("foreground", "vector"),
      ("cut:first=1850,last=1000", "emsc", "vector", "pca:components=8")],
 )  # fmt: skip
 def test_preparation_is_repeated_tile_by_tile(words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from compseg_jax.store import Store
 
 BAND_BYTES = 32 * 2**20
 """Of a scan that are read and prepared at once: steps hold several copies of it."""
+CHUNK_ROWS = 32
+"""Bands begin and end at multiples of it, so that chunks of a store are not decoded twice."""
 WHOLE_COPIES = 4
 """Of a whole image that a preparation holds at most: read, spectra in the mask, behind a step, and the cube."""
 
@@ -79,8 +82,10 @@ class Specimen:
         """
         if at_once is None:
             at_once = max(1, BAND_BYTES // (4 * (columns.stop - columns.start) * self.scan.shape[2]))
-        for top in range(rows.start, rows.stop, at_once):
-            band = slice(top, min(top + at_once, rows.stop))
+            at_once -= at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0
+        edges = [*range(rows.start - rows.start % at_once, rows.stop, at_once), rows.stop]
+        for top, bottom in pairwise([rows.start, *edges[1:]]):
+            band = slice(top, bottom)
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
                 absorbance = self.scan.window(band, columns).astype(np.float32, copy=False)
             if self.tissue is None:
