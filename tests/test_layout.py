@@ -21,7 +21,7 @@ ORDER = [
     "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
     "uncertainty", "agreement", "cross_validation", "report",
     "inspection", "core_search", "ingest",
-    "experiment", "ensemble", "evaluation", "cli",
+    "experiment", "ensemble", "evaluation", "prediction", "commands", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
 

@@ -22,8 +22,8 @@ from compseg_jax.predict.reading import Specimen
 from compseg_jax.predict.slide import Slide, members_for, plan_for
 from compseg_jax.runtime import data_mesh
 from compseg_jax.spectra.cube import Cube
-from compseg_jax.spectra.preparation import Preparation, axis_of_steps, fit_preparation, parse_steps
 from compseg_jax.spectra.preparation import Image as SpectralImage
+from compseg_jax.spectra.preparation import Preparation, axis_of_steps, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.spectra.scan import CubeScan
 
@@ -301,7 +301,8 @@ def spectra_of(height, width, seed=0) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "words",
-    [("tissue", "emsc"), ("tissue", "quality:max_vapour=none,min_snr=none", "derivative", "zscore"), ("foreground", "vector"),
+    [("tissue", "emsc"), ("tissue", "quality:max_vapour=none,min_snr=none", "derivative", "zscore"),
+     ("foreground", "vector"),
      ("cut:first=1850,last=1000", "emsc", "vector", "pca:components=8")],
 )  # fmt: skip
 def test_preparation_is_repeated_tile_by_tile(words):
@@ -366,7 +367,7 @@ def test_a_step_that_needs_the_whole_image_is_checked_against_the_memory(monkeyp
     model = model_of(UNet(base=2, depth=1))
     specimen = Specimen(CubeScan(Cube(cube)), "zero")
     members = members_for([model], [preparation], specimen)
-    with pytest.raises(ModelError, match="step 'zscore' .* needs the whole image at once"):
+    with pytest.raises(ModelError, match=r"step 'zscore' .* needs the whole image at once"):
         Slide.of(members, specimen, TilePlan((20, 21), (20, 21)), one_device(), memory_bytes=1000)
     sink = tiled([model], cube, TilePlan((20, 21), (20, 21)), steps=[preparation])
     np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-6, rtol=0)

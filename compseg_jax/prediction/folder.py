@@ -92,8 +92,8 @@ class PredictionFolder:
         ]
         if changed:
             raise FolderError(
-                f"{self.path} was begun with another model or other options ({'; '.join(changed)}). Go on with those it "
-                "was begun with, or choose another --out."
+                f"{self.path} was begun with another model or other options ({'; '.join(changed)}). Go on with those "
+                "it was begun with, or choose another --out."
             )
 
     def entry(self, sample_id: str) -> Entry | None:
@@ -156,10 +156,10 @@ def failed_entry(sample_id: str, source: Path, store_id: str | None, error: Base
     )  # fmt: skip
     return {
         "id": sample_id,
-        "source": str(source),
+        "source": str(source.resolve()),
         "store_id": store_id,
         "status": "failed",
-        "error": str(error) or type(error).__name__,
+        "error": str(error) if str(error) and isinstance(error, ValueError | OSError) else repr(error),
         **dict.fromkeys(empty),
         "remarks": [],
         "files": {},

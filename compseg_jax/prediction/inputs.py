@@ -103,8 +103,8 @@ def find_tasks(inputs: Sequence[Path], split: str = "") -> Found:
             files, others = _of_folder(path)
             if not files:
                 raise InputError(
-                    f"{path}: no image of a readable format in this folder ({len(others)} other files). Name the files, "
-                    "or see `compseg info FILE`."
+                    f"{path}: no image of a readable format in this folder ({len(others)} other files). Name the "
+                    "files, or see `compseg info FILE`."
                 )
             tasks += [Task(_id(file), file) for file in files]
             left_out += others
@@ -189,9 +189,9 @@ def _with_own_ids(tasks: list[Task]) -> list[Task]:
 
 
 def _named_further(task: Task, level: int) -> Task:
-    folders = task.source.resolve().parents
+    folders = list(task.source.resolve().parents)
     if task.sample is not None:
-        folders = (task.source.resolve(), *folders)  # type: ignore[assignment]
+        folders.insert(0, task.source.resolve())
     elif level == 3:
         return replace(task, id=_allowed(f"{task.id}_{task.source.suffix.lstrip('.')}"))
     return replace(task, id=_allowed(f"{folders[min(level, len(folders) - 1)].name}_{task.id}"))

@@ -71,6 +71,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
         raise InputError("--axis: a store states the axis of its samples. Leave it out, or name files alone.")
     folder = PredictionFolder(options, networks, None if axis is None else axis.tolist())
     folder.begin()
+    _refuse_others(folder, found.tasks)
     predictor = Predictor(networks, options, axis, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(found.tasks))
@@ -78,16 +79,31 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     with stop_requests() as stop:
         run = _Run(folder, predictor, listener, report, since, lambda: stop.requested)
         try:
-            waiting = run.all(found.tasks)
-            report.elsewhere = run.all(waiting, again=True) and [task.id for task in waiting]
+            # A process may have died meanwhile, and its samples are looked at once more.
+            held = run.all(run.all(found.tasks))
+            report.elsewhere = [task.id for task in held]
         except Stopped:
             folder.write_tables()
             raise Interrupted(
-                f"stopped; {len(report.done) + report.before} of {len(found.tasks)} samples are finished, and the tiles of "
-                "the one in hand are kept. The same command goes on."
+                f"stopped; {len(report.done) + report.before} of {len(found.tasks)} samples are finished, and the "
+                "tiles of the one in hand are kept. The same command goes on."
             ) from None
     folder.write_tables()
     return report
+
+
+def _refuse_others(folder: PredictionFolder, tasks: Iterable[Task]) -> None:
+    """Raises InputError where a finished sample has the name of another one that is to be predicted."""
+    for task in tasks:
+        entry = folder.entry(task.id)
+        if entry is None:
+            continue
+        stored = None if task.sample is None else task.sample.id
+        if entry["source"] != str(task.source.resolve()) or entry["store_id"] != stored:
+            raise InputError(
+                f"{folder.path} holds {task.id!r} of {entry['source']}, which is not {task.source.resolve()}. Choose "
+                "another --out, or rename the file."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +115,7 @@ class _Run:
     since: float
     stop: Callable[[], bool]
 
-    def all(self, tasks: Iterable[Task], *, again: bool = False) -> list[Task]:
+    def all(self, tasks: Iterable[Task]) -> list[Task]:
         """Goes through samples; returns those that other processes hold."""
         held = []
         for task in tasks:
@@ -116,22 +132,12 @@ class _Run:
                 if not self._settled(task):
                     self.folder.forget_failure(task.id)
                     self._one(task, claim)
-        if again:
-            for _ in held:
-                self.listener.ended(None)
         return held
 
     def _settled(self, task: Task) -> bool:
         """Whether a sample is finished, or failed since this run began; it is counted then."""
         entry = self.folder.entry(task.id)
         if entry is not None:
-            stored = None if task.sample is None else task.sample.id
-            same = Path(entry["source"]).resolve() == task.source.resolve() and entry["store_id"] == stored
-            if not same:
-                raise InputError(
-                    f"{self.folder.path} holds {task.id!r} of {entry['source']}, which is not {task.source}. Choose "
-                    "another --out, or name the file otherwise."
-                )
             shutil.rmtree(self.folder.samples / f".{task.id}.partial", ignore_errors=True)
             self.report.before += 1
             self.listener.ended(None)
@@ -156,7 +162,7 @@ class _Run:
                 raise
             self.listener.ended(None)
             return
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # whatever is wrong with one sample, the others go on
             if claim.is_lost():
                 self.listener.ended(None)
                 return

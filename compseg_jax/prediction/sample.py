@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,7 +146,7 @@ class Predictor:
         height, width, channels = specimen.scan.shape
         entry = {
             "id": task.id,
-            "source": str(task.source),
+            "source": str(task.source.resolve()),
             "store_id": None if task.sample is None else task.sample.id,
             "status": "done",
             "error": None,
