@@ -209,7 +209,7 @@ class Slide:
                 kept = [a | b for a, b in zip(kept, own, strict=True)] if number else own
                 if number + 1 < len(self.groups):
                     continue
-                mean = [each / np.float32(networks) for each in total]
+                mean = [np.clip(each / np.float32(networks), 0, 1) for each in total]
                 writes.append(writer.submit(finish, tiles, mean, kept))
                 while len(writes) > WRITES_BEHIND:
                     writes.popleft().result()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 Output = Literal["zarr", "png", "geojson", "tiff"]
 
@@ -19,7 +19,7 @@ class PredictOptions:
     run was stopped or killed.
     """
 
-    inputs: Positional[tuple[Path, ...]]
+    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT …")]] = ()
     """Files of any readable format, stores, or folders of files (and their subfolders)."""
     model: Path = Path("runs/train/model")
     """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""

@@ -133,7 +133,6 @@ class Predictor:
         threshold = self.networks.threshold
         written = write_outputs(
             folder,
-            task.id,
             maps,
             self.options.outputs,
             threshold=threshold,

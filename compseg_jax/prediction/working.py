@@ -95,11 +95,11 @@ class WorkingMaps:
             os.fsync(self._journal)
         self.done.add(tile.number)
 
-    def activation(self, rows: slice) -> Float[np.ndarray, "y x"]:
+    def activation(self, rows: slice = slice(None)) -> Float[np.ndarray, "y x"]:
         """Rows of the activation map."""
         return self._get(ACTIVATION, rows, np.dtype("<f4"))
 
-    def tissue(self, rows: slice) -> Bool[np.ndarray, "y x"]:
+    def tissue(self, rows: slice = slice(None)) -> Bool[np.ndarray, "y x"]:
         """Rows of the tissue mask."""
         return self._get(TISSUE, rows, np.dtype(np.uint8)).astype(bool)
 
