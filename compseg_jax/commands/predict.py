@@ -74,7 +74,9 @@ class _Terminal(Listener):
     def ended(self, entry: Entry | None) -> None:
         """The line of a sample."""
         self._ended, self._pixels, self._done = self._ended + 1, 0, 0
-        if entry is not None:
+        if entry is not None and self._bar.disable:
+            print(_line(entry), flush=True)
+        elif entry is not None:
             self._bar.console.print(_line(entry), markup=False, highlight=False, soft_wrap=True)
         self._show("")
 

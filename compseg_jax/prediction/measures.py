@@ -22,7 +22,7 @@ class Measures:
       area_low: lower end of the interval of the diseased part; None where none is supported.
       area_high: upper end.
       tissue_px: pixels of tissue.
-      dice: agreement with the reference mask in the tissue; None without one, or where both are empty.
+      dice: agreement with the reference mask; None without one, or where it is empty.
     """
 
     score: float | None
@@ -66,7 +66,7 @@ def measured(
             truth = reference(rows)
             both += int((mask & truth).sum())
             known += int(truth.sum())
-    dice = 2 * both / (segmented + known) if reference is not None and segmented + known else None
+    dice = 2 * both / (segmented + known) if known else None
     if not tissue_px:
         return Measures(None, None, None, None, 0, dice)
     exceeding = np.cumsum(above[::-1])[::-1][1:] / tissue_px
