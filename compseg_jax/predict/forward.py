@@ -32,16 +32,6 @@ def _activation(
     return jnp.where(tissue, activation_map(network, variables, scaled, tissue), 0.0)
 
 
-def scale_in_place(
-    absorbance: Float[np.ndarray, "*b y x c"], tissue: Bool[np.ndarray, "*b y x"], model: SegmentingModel
-) -> None:
-    """``spectra.scaling.standardise`` without a second copy of the tile, which would make tiles smaller."""
-    np.subtract(absorbance, model.scaling.mean, out=absorbance)
-    np.divide(absorbance, model.scaling.sd, out=absorbance)
-    if not tissue.all():
-        absorbance[~tissue] = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Forward:
     """One network on the devices of a mesh, tile by tile.

@@ -13,12 +13,15 @@ from jaxtyping import Bool, Float
 from compseg_jax.bundle import ModelError
 from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
 from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
+from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.spectra.scan import Scan
 from compseg_jax.spectra.tissue import Background, tissue_from_background
 from compseg_jax.store import Store
 
+CACHE_BYTES = 4 * 2**20
+"""Of a scan that are read, prepared and scaled at once, so that they need not be fetched from memory each time."""
 BAND_BYTES = 32 * 2**20
-"""Of a scan that are read and prepared at once: steps hold several copies of it."""
+"""The same where rows of chunks are longer: steps hold several copies of it."""
 CHUNK_ROWS = 32
 """Bands begin and end at multiples of it, so that chunks of a store are not decoded twice."""
 WHOLE_COPIES = 4
@@ -80,27 +83,44 @@ class Specimen:
 
         Spectra with NaN or infinite values are no tissue and come as 0.
         """
+        row_bytes = 4 * (columns.stop - columns.start) * self.scan.shape[2]
         if at_once is None:
-            at_once = max(1, BAND_BYTES // (4 * (columns.stop - columns.start) * self.scan.shape[2]))
+            at_once = max(1, min(BAND_BYTES, max(CACHE_BYTES, CHUNK_ROWS * row_bytes)) // row_bytes)
             at_once -= at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0
         edges = [*range(rows.start - rows.start % at_once, rows.stop, at_once), rows.stop]
         for top, bottom in pairwise([rows.start, *edges[1:]]):
             band = slice(top, bottom)
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
-                absorbance = self.scan.window(band, columns).astype(np.float32, copy=False)
-            if self.tissue is None:
-                mask = tissue_from_background(absorbance, self.background)
-            else:
-                mask = self.tissue[band, columns].copy()
-            # The sum of a spectrum is finite only where all its values are; it needs no array of that size.
-            with np.errstate(over="ignore", invalid="ignore"):
-                doubtful = ~np.isfinite(absorbance.sum(axis=-1))
-            if doubtful.any():
-                broken = doubtful.copy()
-                broken[doubtful] = ~np.isfinite(absorbance[doubtful]).all(axis=-1)
-                absorbance[broken] = 0
-                mask &= ~broken
-            yield absorbance, mask, band
+                absorbance = np.require(self.scan.window(band, columns), np.float32, "W")
+            own = None if self.tissue is None else self.tissue[band, columns]
+            yield absorbance, _tissue_of(absorbance, self.background, own), band
+
+
+def _tissue_of(
+    absorbance: Float[np.ndarray, "y x c"], background: Background, given: Bool[np.ndarray, "y x"] | None
+) -> Bool[np.ndarray, "y x"]:
+    """The mask given, or that of the rule, without broken spectra, which are set to 0.
+
+    The sum of a spectrum is finite only if all its values are, and not 0 only if one of them is: so most pixels need
+    no look at every value.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = absorbance @ np.ones(absorbance.shape[-1], np.float32)
+    doubtful = ~np.isfinite(total)
+    if doubtful.any():
+        broken = doubtful.copy()
+        broken[doubtful] = ~np.isfinite(absorbance[doubtful]).all(axis=-1)
+        absorbance[broken] = 0
+        total[broken] = 0
+    else:
+        broken = doubtful
+    if given is not None:
+        return given & ~broken
+    mask = total != 0
+    unclear = ~mask
+    if unclear.any():
+        mask[unclear] = tissue_from_background(absorbance[unclear][None], background)[0]
+    return mask & ~broken
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,17 +177,37 @@ class PreparedSpecimen:
         columns: slice,
         absorbance: Float[np.ndarray, "y x k"],
         tissue: Bool[np.ndarray, "y x"],
+        scaling: Scaling | None = None,
     ) -> None:
-        """Fills in the prepared spectra of a window, 0 outside its tissue where steps prepare it, and the tissue."""
+        """Fills in the prepared spectra of a window, and its tissue.
+
+        Args:
+          rows: of the window.
+          columns: of the window.
+          absorbance: takes the spectra; what it holds outside the tissue is not said.
+          tissue: takes the tissue.
+          scaling: applied to the spectra inside the tissue, which are 0 outside it then.
+        """
         if self.whole is not None:
-            absorbance[...], tissue[...] = (each[rows, columns] for each in self.whole)
+            tissue[...] = self.whole[1][rows, columns]
+            put_scaled(self.whole[0][rows, columns], tissue, absorbance, scaling)
             return
         for raw, mask, band in self.specimen.bands(rows, columns):
             at = slice(band.start - rows.start, band.stop - rows.start)
-            if self.preparation is None:
-                absorbance[at], tissue[at] = raw, mask
-                continue
-            axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, raw.shape[2])
-            part = self.preparation(Image.of(raw, axis, mask), band, columns)
-            absorbance[at] = part.absorbance
-            tissue[at] = part.mask
+            if self.preparation is not None:
+                axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, raw.shape[2])
+                part = self.preparation(Image.of(raw, axis, mask), band, columns)
+                raw, mask = part.absorbance, part.mask
+            tissue[at] = mask
+            put_scaled(raw, mask, absorbance[at], scaling)
+
+
+def put_scaled(values: np.ndarray, tissue: np.ndarray, place: np.ndarray, scaling: Scaling | None) -> None:
+    """Copies spectra, or writes them scaled as ``standardise`` does, while they are in the processor's cache."""
+    if scaling is None:
+        place[...] = values
+        return
+    np.subtract(values, scaling.mean, out=place)
+    np.divide(place, scaling.sd, out=place)
+    if not tissue.all():
+        place[~tissue] = 0

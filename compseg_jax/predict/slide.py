@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from compseg_jax.bundle import ModelError, SegmentingModel
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.predict.axis import preparation_for
-from compseg_jax.predict.forward import Forward, network_bytes_per_px, scale_in_place
+from compseg_jax.predict.forward import Forward, network_bytes_per_px
 from compseg_jax.predict.plan import SMALLEST_TILE_PX, Tile, TilePlan, Turn, plan_tiles
-from compseg_jax.predict.reading import PreparedSpecimen, Specimen
+from compseg_jax.predict.reading import PreparedSpecimen, Specimen, put_scaled
 from compseg_jax.spectra.preparation import Preparation
 
 BUFFERS = 2
@@ -233,11 +233,10 @@ class Slide:
         shape = self.mesh.size, *tiles[0].shape, len(networks[0].model.scaling.mean)
         absorbance = buffer[: int(np.prod(shape))].reshape(shape)
         tissue = np.zeros(shape[:3], bool)
+        scaling = networks[0].model.scaling if len(networks) == 1 else None
         for at, tile in enumerate(tiles):
-            prepared.read_into(tile.y.window, tile.x.window, absorbance[at], tissue[at])
+            prepared.read_into(tile.y.window, tile.x.window, absorbance[at], tissue[at], scaling)
         absorbance[len(tiles) :] = 0
-        if len(networks) == 1:
-            scale_in_place(absorbance, tissue, networks[0].model)
         return absorbance, tissue
 
     def _forward(
@@ -262,6 +261,6 @@ def _each(
         yield networks[0], absorbance
         return
     for network in networks:
-        scaled = absorbance.copy()
-        scale_in_place(scaled, tissue, network.model)
+        scaled = np.empty_like(absorbance)
+        put_scaled(absorbance, tissue, scaled, network.model.scaling)
         yield network, scaled

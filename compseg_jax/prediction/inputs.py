@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def _of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
         beside = found.name in STANDS_BESIDE or (agilent and path.suffix.lower() in (".hdr", ".dat"))
         if beside:
             continue
-        (others if found.name in NAMED_ONLY else images).append(path)
+        # A document or a program's file may begin like an archive of arrays.
+        named = path.is_dir() or any(fnmatchcase(path.suffix.lower(), each) for each in found.suffixes)
+        (images if named and found.name not in NAMED_ONLY else others).append(path)
     return images, others
 
 
