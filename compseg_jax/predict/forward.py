@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +26,7 @@ PROBED_SIDE_PX = 256
 
 @partial(jax.jit, static_argnums=0)
 def _activation(
-    network: nn.Module, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
+    network: Any, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
 ) -> Float[Array, "b y x"]:
     return jnp.where(tissue, activation_map(network, variables, scaled, tissue), 0.0)
 
