@@ -16,15 +16,9 @@ from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merge
 
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
-<<<<<<< HEAD
-    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_levels",
-    "store_writer", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
-    "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
-=======
     "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_writer",
     "store_levels", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch",
     "dataset", "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
->>>>>>> 31015798649de8f984fc0970c64301ce7a0b1d27
     "uncertainty", "agreement", "cross_validation", "report", "export",
     "inspection", "core_search", "ingest",
     "experiment", "ensemble", "evaluation", "prediction", "commands", "cli",
