@@ -14,9 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.export import SamplePrediction, write_sample
+from compseg_jax.predict.memory import Member, members_for, plan_for, reach_of
 from compseg_jax.predict.plan import TURNS, TilePlan
 from compseg_jax.predict.reading import Specimen
-from compseg_jax.predict.slide import Member, Slide, members_for, plan_for, reach_of
+from compseg_jax.predict.slide import Slide
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.networks import Networks
