@@ -16,6 +16,8 @@ from typing import Any
 from compseg_jax.commands.parsing import parse, progress_bar
 
 INTERRUPTED_EXIT_CODE = 130
+RETURNS_MEMORY = frozenset({"predict"})
+"""Commands with a bound on their memory: what is freed between others' arrays does not hold the next large one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,14 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"compseg: unknown command {arguments[0]!r}.\n\n{_overview()}", file=sys.stderr)
         return 2
-    return run_command(COMMANDS[arguments[0]], arguments[1:])
+    return run_command(COMMANDS[arguments[0]], arguments[1:], keep_memory=arguments[0] not in RETURNS_MEMORY)
 
 
-def run_command(command: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> int:
+def run_command(
+    command: Callable[[list[str]], int | None],
+    arguments: list[str] | None = None,
+    *,
+    keep_memory: bool = True,
+) -> int:
     """Runs one command, which may return its exit code; bad input ends with its message alone and exit code 1."""
-    from compseg_jax.runtime import keep_freed_memory
+    if keep_memory:
+        from compseg_jax.runtime import keep_freed_memory
 
-    keep_freed_memory()
+        keep_freed_memory()
     from compseg_jax.training.loop import Interrupted
 
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from compseg_jax.networks.build import init_variables
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
-from compseg_jax.predict.memory import members_for, plan_for
+from compseg_jax.predict.memory import BUFFERS, buffers_for, members_for, plan_for
 from compseg_jax.predict.plan import TURNS, TilePlan, plan_tiles
 from compseg_jax.predict.reading import Specimen
 from compseg_jax.predict.slide import Slide
@@ -221,8 +221,14 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("cls", [UNet, SegNet])
-@pytest.mark.parametrize(("depth", "shape", "size"), SIZES)
+@pytest.mark.parametrize(
+    ("cls", "depth", "shape", "size"),
+    [
+        *((UNet, *each) for each in SIZES),
+        *((SegNet, *each) for each in SIZES[:2]),
+        *(pytest.param(SegNet, *each, marks=pytest.mark.slow) for each in SIZES[2:]),
+    ],
+)
 def test_tiled_is_whole(cls, depth, shape, size):
     model = model_of(cls(base=4, depth=depth, normalisation="batch"))
     cube = cube_of(*shape)
@@ -246,7 +252,7 @@ def test_tiled_is_whole_at_any_size(height, width, rows, columns):
     np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("average_over", ["flips", "dihedral"])
+@pytest.mark.parametrize("average_over", [pytest.param("flips", marks=pytest.mark.slow), "dihedral"])
 def test_averages_over_turns_are_those_of_the_whole_image(average_over):
     """Of odd sizes, where the cells of the poolings of a flipped image lie elsewhere."""
     model = model_of(UNet(base=2, depth=1))
@@ -256,6 +262,46 @@ def test_averages_over_turns_are_those_of_the_whole_image(average_over):
     wanted = np.mean([turn.undo(np.asarray(model(turn.apply(cube)))) for turn in turns], axis=0)
     np.testing.assert_allclose(sink.activation, wanted, atol=1e-5, rtol=0)
     assert np.abs(wanted - np.asarray(model(cube))).max() > 1e-3
+
+
+@pytest.mark.parametrize("n_devices", [1, 2])
+def test_one_buffer_filled_by_all_processors_gives_the_same(monkeypatch, n_devices):
+    monkeypatch.setattr("compseg_jax.predict.reading.CACHE_BYTES", 4096)
+    model = model_of(UNet(base=2, depth=1))
+    cube = cube_of(95, 40)
+    plan = TilePlan(cube.shape[:2], (64, 24), receptive_field(model.network))
+    specimen = Specimen(CubeScan(Cube(cube)), "zero")
+    mesh = data_mesh(n_devices)
+    slide = Slide.of(members_for([model], [None], specimen), specimen, plan, mesh, memory_bytes=GIB)
+    sink = MemorySink(cube.shape[:2])
+    assert replace(slide, buffers=1).predict(sink)
+    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-5, rtol=0)
+
+
+def test_memory_decides_on_size_and_number_of_buffers(monkeypatch):
+    """Margins of 94 pixels: where memory is scarce, one larger tile saves more than reading ahead."""
+    taken = 260.0  # bytes a pixel of the U-Net of base 16
+    for name in ("bytes_per_px", "expected_bytes_per_px"):
+        monkeypatch.setattr(f"compseg_jax.predict.memory.{name}", lambda *_: taken)
+    specimen = Specimen(CubeScan(Cube(np.broadcast_to(np.float32(1), (4096, 4096, 64)))), "zero")
+    members = members_for([model_of(UNet(base=2, depth=4), channels=64)], [None], specimen)
+    mesh = one_device()
+
+    def planned(gib):
+        plan = plan_for(members, specimen, mesh, TURNS["none"], memory_bytes=gib * GIB)
+        buffers = buffers_for(members, mesh, plan, gib * GIB)
+        largest = max(height * width for height, width in (tile.shape for tile in plan.tiles))
+        assert largest * (buffers * (4 * 64 + 1) + taken) <= gib * GIB
+        return len(plan.tiles), buffers
+
+    assert planned(2.3) == (4, 1)
+    assert planned(4.0) == (4, BUFFERS)
+    assert planned(16.0) == (1, BUFFERS)
+    assert planned(0.3)[0] > 30
+    with pytest.raises(
+        ModelError, match=r"margin of 94 pixels, so a tile takes at least .* Raise --memory-gib"
+    ):
+        planned(0.01)
 
 
 def test_all_devices_take_part():
