@@ -65,25 +65,27 @@ def write_slide(folder: Path, size: int, channels: int, kind: str) -> Path:
     scan = simulate_array_scan(config, 0, channels)
     if min(scan.shape[:2]) < size:
         raise ValueError(f"the simulated scan has {scan.shape[:2]} pixels, fewer than {size}.")
-    order = {"npy": (0, 1, 2), "bip": (0, 1, 2), "bsq": (2, 0, 1)}[kind]
-    shape = (size, size, channels)
-    stored = tuple(shape[axis] for axis in order)
-    if kind == "npy":
-        path = folder / "slide.npy"
-        values = np.lib.format.open_memmap(path, "w+", np.float32, stored)
-    else:
-        path = folder / f"slide.{kind}"
+    path = folder / ("slide.npy" if kind == "npy" else f"slide.{kind}")
+    # Written, not mapped: the memory of this process would be counted to those that it starts.
+    with path.open("wb") as file:
+        if kind == "npy":
+            header = {"descr": "<f4", "fortran_order": False, "shape": (size, size, channels)}
+            np.lib.format.write_array_header_1_0(file, header)
+        for top in range(0, size, STRIP):
+            rows = slice(top, min(top + STRIP, size))
+            strip = scan.window(rows, slice(0, size)).astype("<f4", copy=False)
+            if kind != "bsq":
+                file.write(strip.tobytes())
+                continue
+            for band in range(channels):
+                file.seek(4 * size * (band * size + top))
+                file.write(strip[..., band].tobytes())
+    if kind != "npy":
         axis = ", ".join(f"{value:.6f}" for value in scan.wavenumbers_cm1)
         path.with_suffix(".hdr").write_text(
             f"ENVI\nsamples = {size}\nlines = {size}\nbands = {channels}\nheader offset = 0\ndata type = 4\n"
             f"interleave = {kind}\nbyte order = 0\nwavelength units = Wavenumber\nwavelength = {{{axis}}}\n"
         )
-        values = np.memmap(path, np.float32, "w+", shape=stored)
-    as_cube = values.transpose(np.argsort(order))
-    for top in range(0, size, STRIP):
-        rows = slice(top, min(top + STRIP, size))
-        as_cube[rows] = scan.window(rows, slice(0, size))
-    values.flush()
     np.save(folder / "axis.npy", scan.wavenumbers_cm1)
     return path if kind == "npy" else path.with_suffix(".hdr")
 
