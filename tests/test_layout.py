@@ -16,12 +16,12 @@ from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merge
 
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
-    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_writer",
-    "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
+    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "store_pyramid", "folds", "ome",
+    "store_writer", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
     "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
     "uncertainty", "agreement", "cross_validation", "report",
     "inspection", "core_search", "ingest",
-    "experiment", "ensemble", "evaluation", "cli",
+    "experiment", "ensemble", "evaluation", "viewer", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
 
@@ -66,7 +66,7 @@ def test_config_and_cube_import_nothing_of_ours():
 @pytest.mark.parametrize(
     ("library", "home"),
     [("flax", "networks"), ("optax", "training/"), ("orbax", "training/checkpoint.py"),
-     ("tensorstore", "store"), ("matplotlib", "report")],
+     ("tensorstore", "store"), ("matplotlib", "report"), ("bokeh", "viewer/")],
 )  # fmt: skip
 def test_each_library_has_one_home(library, home):
     allowed_types = (
@@ -101,7 +101,7 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py']"
+    heavy = "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py', 'bokeh']"
     result = python(
         f"import sys, compseg_jax, compseg_jax.cli; print([m for m in {heavy} if m in sys.modules])"
     )

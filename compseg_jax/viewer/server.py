@@ -1,0 +1,85 @@
+"""The web server behind the page: this machine only, this page only, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import secrets
+import webbrowser
+from collections.abc import Callable
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.util import bind_sockets
+from bokeh.settings import settings
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+
+from compseg_jax.viewer.library import Library
+from compseg_jax.viewer.page import Page
+from compseg_jax.viewer.source import Source
+
+ADDRESS = "127.0.0.1"
+
+
+class Viewer:
+    """A server of one source, listening from its creation on.
+
+    The address of the page holds a secret, so that other users of the machine, who can reach 127.0.0.1 as well,
+    cannot guess it.
+
+    Attributes:
+      url: address of the page.
+    """
+
+    def __init__(self, source: Source, *, port: int = 0) -> None:
+        self._library = Library(source)
+        settings.resources = (
+            "server"  # BokehJS comes from the installed package whatever the environment says
+        )
+        sockets, bound = bind_sockets(ADDRESS, port)
+        secret = secrets.token_urlsafe(16)
+        tornado = BokehTornado(
+            {f"/{secret}": Application(FunctionHandler(self._page))},
+            extra_websocket_origins=[f"{ADDRESS}:{bound}"],
+            use_index=False,
+            redirect_root=False,
+        )
+        http = HTTPServer(tornado)
+        http.add_sockets(sockets)
+        self._server = BaseServer(IOLoop.current(), tornado, http)
+        self._server.start()
+        self.url = f"http://{ADDRESS}:{bound}/{secret}"
+
+    def _page(self, document: Document) -> None:
+        Page(document, self._library)
+
+    def run(self, *, browser: bool, announce: Callable[[str], None]) -> None:
+        """Serves until Ctrl-C."""
+        loop = IOLoop.current()
+        announce(self.url)
+        if browser:
+            loop.add_callback(lambda: webbrowser.open(self.url))
+        try:
+            loop.start()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._library.close()
+            self._server.stop(wait=False)
+
+
+def view(source: Source, *, port: int, browser: bool, announce: Callable[[str], None]) -> None:
+    """Shows a source until Ctrl-C.
+
+    Raises:
+      OSError: when the port is taken.
+    """
+    try:
+        viewer = Viewer(source, port=port)
+    except OSError as error:
+        raise OSError(
+            f"port {port} of {ADDRESS} cannot be used ({error.strerror or error}). Choose another --port, or 0."
+        ) from error
+    viewer.run(browser=browser, announce=announce)
