@@ -106,6 +106,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     if isinstance(model, Ensemble):
         evaluation = with_agreement(evaluation, model, agreement, split=options.split)
     settings = _settings(model, options)
+    title = options.title or f"{store.path.resolve().name}: {options.split} samples"
     page = write_report(
         options.out,
         results,
@@ -114,13 +115,14 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         history=list(model.description.get("history", [])),
         wavenumbers_cm1=model.wavenumbers_cm1,
         importance=_importance(model, store, results, threshold=threshold, asked=options.importance),
-        title=options.title or f"{store.path.resolve().name}: {options.split} samples",
+        title=title,
         source=ReportSource(
             model=options.model,
             data=options.data,
             split=options.split,
             weights_sha256=model.description.get("weights_sha256"),
             threshold_story=threshold_story(settings, threshold),
+            title=title,
         ),
     )
     return page, headline(evaluation.metrics)

@@ -17,8 +17,8 @@ from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merge
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
     "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "store_pyramid", "folds", "ome",
-    "store_writer", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch", "dataset",
-    "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
+    "store_writer", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch",
+    "dataset", "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
     "uncertainty", "agreement", "cross_validation", "report",
     "inspection", "core_search", "ingest",
     "experiment", "ensemble", "evaluation", "viewer", "cli",

@@ -70,7 +70,13 @@ class Browser:
         self._socket = self._run(self._connect())
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def __enter__(self) -> Browser:
         return self
@@ -123,7 +129,9 @@ class Browser:
         async def exchange() -> dict[str, Any]:
             number = next(self._numbers)
             answer = self._answers[number] = asyncio.get_running_loop().create_future()
-            await self._socket.write_message(json.dumps({"id": number, "method": method, "params": parameters}))
+            await self._socket.write_message(
+                json.dumps({"id": number, "method": method, "params": parameters})
+            )
             values: dict[str, Any] = await asyncio.wait_for(answer, 60)
             return values
 
@@ -194,8 +202,8 @@ class Browser:
 
     def place(self, selector: str) -> dict[str, float]:
         """``x``, ``y``, ``width`` and ``height`` of an element, inside shadow trees too."""
-        found = f"(({{x, y, width, height}}) => ({{x, y, width, height}}))(deep({json.dumps(selector)}).getBoundingClientRect())"
-        return dict(self.evaluate(found))
+        box = f"deep({json.dumps(selector)}).getBoundingClientRect()"
+        return dict(self.evaluate(f"(({{x, y, width, height}}) => ({{x, y, width, height}}))({box})"))
 
     def picture(self, path: Path) -> None:
         """Saves what is seen as a PNG."""

@@ -24,6 +24,7 @@ class ReportSource:
       split: whose samples were evaluated.
       weights_sha256: of the network; None for an ensemble.
       threshold_story: where the threshold comes from, in words.
+      title: heading of the report.
     """
 
     model: Path
@@ -31,6 +32,7 @@ class ReportSource:
     split: str
     weights_sha256: str | None
     threshold_story: str
+    title: str
 
     def to_json(self, report: Path) -> str:
         """The text of source.json in a report folder. Places are written twice: as they are on this machine, and
@@ -43,6 +45,7 @@ class ReportSource:
             "data": _place(self.data, report),
             "split": self.split,
             "threshold_story": self.threshold_story,
+            "title": self.title,
         }
         return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
@@ -72,6 +75,7 @@ def read_source(report: Path) -> ReportSource:
             split=values["split"],
             weights_sha256=values["model"]["weights_sha256"],
             threshold_story=values["threshold_story"],
+            title=values["title"],
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(

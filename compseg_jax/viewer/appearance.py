@@ -37,16 +37,18 @@ def _hex(*parts: int) -> str:
 FONT = 'system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif'
 
 TEXT_CSS = f"""
-:host {{ font:13px/1.45 {FONT}; color:{INK}; }}
+:host {{ font:13px/1.45 {FONT}; color:{INK}; min-width:0; }}
+.bk-clearfix {{ display:block; width:100%; height:100%; }}
 .card {{ border:1px solid {LINE}; border-radius:8px; padding:8px 12px 9px; background:#fff; height:100%;
   box-sizing:border-box; }}
 .name {{ color:{SOFT}; font-size:12px; }}
 .value {{ font-size:25px; line-height:1.25; font-weight:600; font-variant-numeric:tabular-nums; white-space:nowrap; }}
-.value small {{ font-size:13px; font-weight:500; color:{SOFT}; }}
+.value small {{ font-size:14px; font-weight:500; color:{SOFT}; }}
 .why {{ color:{SOFT}; font-size:12px; line-height:1.4; }}
-.label {{ display:flex; justify-content:space-between; gap:12px; }}
+.label {{ display:flex; justify-content:space-between; align-items:baseline; gap:12px; white-space:nowrap; }}
 .label b {{ font-variant-numeric:tabular-nums; }}
-.label .why {{ overflow:hidden; text-overflow:ellipsis; white-space:nowrap; }}
+.label .why {{ overflow:hidden; text-overflow:ellipsis; }}
+.label > span:first-child {{ flex:none; }}
 .failure {{ color:#9c2a10; }}
 .line {{ display:inline-block; width:18px; height:0; border-top:3px solid; vertical-align:middle; margin-right:5px; }}
 .key {{ white-space:nowrap; margin-right:12px; }}
@@ -55,6 +57,7 @@ TEXT_CSS = f"""
 WIDGET_CSS = f"""
 :host {{ font-family:{FONT}; font-size:13px; color:{INK}; }}
 .bk-btn, .bk-input {{ font-family:{FONT}; font-size:12.5px; }}
+.bk-btn {{ padding:4px 8px; }}
 .bk-btn-default.bk-active {{ background:{INK}; color:#fff; border-color:{INK}; }}
 .noUi-connect {{ background:#5b7083; }}
 """
@@ -62,7 +65,8 @@ WIDGET_CSS = f"""
 TABLE_CSS = f"""
 :host {{ font-family:{FONT}; font-size:12.5px; }}
 .slick-header-column {{ background:#eef2f5; color:{INK}; font-weight:600; }}
-.slick-cell {{ font-variant-numeric:tabular-nums; }}
+.slick-cell {{ font-variant-numeric:tabular-nums; padding-left:4px; padding-right:2px; }}
+.slick-header-column {{ padding-left:4px; padding-right:2px; }}
 .slick-cell.selected {{ background:#d9e8f3; color:{INK}; }}
 """
 
@@ -93,13 +97,15 @@ header {{ background:#fff; border-bottom:1px solid {LINE}; padding:9px 16px; dis
 h1 {{ font-size:16px; margin:0; overflow:hidden; text-overflow:ellipsis; white-space:nowrap; }}
 header p {{ margin:0; color:{SOFT}; white-space:nowrap; }}
 kbd {{ font:inherit; font-size:12px; border:1px solid #c3ccd5; border-radius:4px; padding:0 5px; background:#f5f7f9; }}
-main {{ display:grid; grid-template-columns:290px minmax(0,1fr) minmax(390px,28vw); gap:12px; padding:12px 16px;
+main {{ display:grid; grid-template-columns:312px minmax(0,1fr) minmax(390px,28vw); gap:12px; padding:12px 16px;
   min-height:0; }}
 section {{ display:flex; flex-direction:column; gap:8px; min-width:0; min-height:0; }}
 .cell {{ display:flex; min-width:0; flex:none; }}
 .cell.fill {{ flex:1 1 0; min-height:0; }}
 .cell.panel {{ background:#fff; border:1px solid {LINE}; border-radius:8px; padding:8px; }}
-.pair {{ display:grid; grid-template-columns:1fr 1fr; gap:8px; }}
+.cell.panel.table {{ padding:3px; }}
+.pair {{ display:grid; grid-template-columns:1.45fr 1fr; gap:8px; }}
+.cell.opacity {{ width:84px; }}
 .row {{ display:flex; gap:10px; align-items:center; }}
 .row > .grow {{ flex:1; }}
 .panel.stack {{ display:flex; flex-direction:column; gap:4px; padding:9px 12px; }}
@@ -110,11 +116,12 @@ section {{ display:flex; flex-direction:column; gap:8px; min-width:0; min-height
 {% block contents %}
 <header><h1>{{ heading_text }}</h1>
 <p><kbd>↑</kbd> <kbd>↓</kbd> or <kbd>k</kbd> <kbd>j</kbd> samples &nbsp; <kbd>click</kbd> spectrum &nbsp;
-<kbd>wheel</kbd> zoom &nbsp; <kbd>drag</kbd> move</p></header>
+<kbd>wheel</kbd> zoom &nbsp; <kbd>drag</kbd> move &nbsp;
+<kbd>double click</kbd> whole</p></header>
 <main>
 <section>
   <div class="row"><div class="cell grow">{{ embed(roots.order) }}</div></div>
-  <div class="cell fill panel">{{ embed(roots.samples) }}</div>
+  <div class="cell fill panel table">{{ embed(roots.samples) }}</div>
   <div class="row"><div class="cell">{{ embed(roots.previous) }}</div><div class="cell">{{ embed(roots.next) }}</div>
     <div class="cell grow">{{ embed(roots.position) }}</div></div>
   <div class="cell">{{ embed(roots.score_all) }}</div>
@@ -131,9 +138,10 @@ section {{ display:flex; flex-direction:column; gap:8px; min-width:0; min-height
     {{ embed(roots.threshold_story) }}</div>
   <div class="pair"><div class="cell">{{ embed(roots.area) }}</div><div class="cell">{{ embed(roots.dice) }}</div></div>
   <div class="cell panel stack">
-    <div class="row"><div class="cell grow">{{ embed(roots.overlay) }}</div>
-    <div class="cell">{{ embed(roots.show_reference) }}</div></div>
-    {{ embed(roots.opacity_label) }}{{ embed(roots.opacity) }}</div>
+    <div class="row"><div class="cell grow">{{ embed(roots.overlay) }}</div></div>
+    <div class="row"><div class="cell opacity">{{ embed(roots.opacity_label) }}</div>
+    <div class="cell grow">{{ embed(roots.opacity) }}</div>
+    <div class="cell">{{ embed(roots.show_reference) }}</div></div></div>
   <div class="cell fill panel">{{ embed(roots.spectra) }}</div>
   <div class="cell">{{ embed(roots.spectra_label) }}</div>
 </section>

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from bokeh.events import DoubleTap
 from bokeh.models import (
     ColorBar,
     ColumnDataSource,
@@ -12,7 +13,6 @@ from bokeh.models import (
     LinearColorMapper,
     PanTool,
     Range1d,
-    ResetTool,
     Slider,
     WheelZoomTool,
 )
@@ -54,13 +54,14 @@ class ImageFigure:
         self._sources = {
             name: ColumnDataSource(_nothing()) for name in ("base", "detail", "overlay", "outline")
         }
+        self._frame_px = dict.fromkeys(("inner_width", "inner_height"), FRAME_PX)
         self._marker = ColumnDataSource({"x": [], "y": []})
         self.figure: Any = figure(
             name="image",
             x_range=Range1d(0, 1),
             y_range=Range1d(1, 0),
-            tools=[PanTool(), ResetTool()],
-            toolbar_location="above",
+            tools=[PanTool()],
+            toolbar_location=None,
             sizing_mode="stretch_both",
             background_fill_color=DARK,
             border_fill_color=None,
@@ -70,10 +71,12 @@ class ImageFigure:
         wheel = WheelZoomTool(maintain_focus=False)
         self.figure.add_tools(wheel)
         self.figure.toolbar.active_scroll = wheel
-        self.figure.toolbar.logo = None
+        self.figure.js_on_event(DoubleTap, CustomJS(args={"figure": self.figure}, code="figure.reset.emit()"))
         self.figure.grid.visible = False
         for axis in self.figure.axis:
             _quiet(axis)
+        for name in self._frame_px:
+            self.figure.on_change(name, self._resized)
         grey = LinearColorMapper(palette=GREYS, low=0, high=255)
         self.activation_mapper = LinearColorMapper(
             palette=activation_palette(solid=False), low=0, high=1, nan_color=TRANSPARENT
@@ -100,8 +103,9 @@ class ImageFigure:
             color_mapper=LinearColorMapper(palette=activation_palette(solid=True), low=0, high=1),
             title="activation",
             ticker=FixedTicker(ticks=[0, 0.25, 0.5, 0.75, 1]),
-            width=10,
-            height=160,
+            orientation="horizontal",
+            width=200,
+            height=8,
             title_text_font=FONT,
             title_text_font_size="11px",
             title_text_font_style="normal",
@@ -112,7 +116,7 @@ class ImageFigure:
             margin=0,
             padding=6,
         )
-        self.figure.add_layout(bar, "right")
+        self.figure.add_layout(bar, "below")
 
     def _draw(self, name: str, mapper: LinearColorMapper) -> Any:
         return self.figure.image(
@@ -153,12 +157,18 @@ class ImageFigure:
     def fit(self) -> None:
         """Shows the whole image, pixels square, in the middle."""
         height, width = (size * self.unit for size in self.shape_px)
-        across, down = self.figure.inner_width or FRAME_PX, self.figure.inner_height or FRAME_PX
+        across, down = self._frame_px["inner_width"], self._frame_px["inner_height"]
         scale = max(width / across, height / down)
         rest_x, rest_y = (scale * across - width) / 2, (scale * down - height) / 2
         x, y = self.figure.x_range, self.figure.y_range
         x.update(start=-rest_x, end=width + rest_x, reset_start=-rest_x, reset_end=width + rest_x)
         y.update(start=height + rest_y, end=-rest_y, reset_start=height + rest_y, reset_end=-rest_y)
+
+    def _resized(self, name: str, old: int | None, new: int | None) -> None:
+        fitted = self.is_fitted
+        self._frame_px[name] = new or FRAME_PX
+        if fitted:
+            self.fit()
 
     @property
     def is_fitted(self) -> bool:

@@ -72,7 +72,7 @@ class ModelSource:
                 f"{store.path} has no sample {lost[0]!r}, which {folder} lists. Name the report's store with --data."
             )
         return cls(
-            title=f"Report {folder.resolve().name}: {source.split} samples of {store.path.resolve().name}",
+            title=source.title,
             model=network,
             store=store,
             threshold=float(metrics["threshold"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import signal
 import webbrowser
 from collections.abc import Callable
 
@@ -24,7 +26,7 @@ ADDRESS = "127.0.0.1"
 
 
 class Viewer:
-    """A server of one source, listening from its creation on.
+    """A server of one source, listening from its creation on, inside a running event loop.
 
     The address of the page holds a secret, so that other users of the machine, who can reach 127.0.0.1 as well,
     cannot guess it.
@@ -55,31 +57,47 @@ class Viewer:
     def _page(self, document: Document) -> None:
         Page(document, self._library)
 
-    def run(self, *, browser: bool, announce: Callable[[str], None]) -> None:
-        """Serves until Ctrl-C."""
-        loop = IOLoop.current()
-        announce(self.url)
-        if browser:
-            loop.add_callback(lambda: webbrowser.open(self.url))
-        try:
-            loop.start()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self._library.close()
-            self._server.stop(wait=False)
+    def close(self) -> None:
+        """Stops listening, and drops what has not been read yet."""
+        self._library.close()
+        self._server.stop(wait=False)
 
 
 def view(source: Source, *, port: int, browser: bool, announce: Callable[[str], None]) -> None:
-    """Shows a source until Ctrl-C.
+    """Shows a source until Ctrl-C or SIGTERM.
+
+    Args:
+      source: what is shown.
+      port: of 127.0.0.1; 0: any that is free.
+      browser: open the page.
+      announce: is told its address.
 
     Raises:
       OSError: when the port is taken.
     """
+    asyncio.run(_serve(source, port, browser, announce))
+
+
+async def _serve(source: Source, port: int, browser: bool, announce: Callable[[str], None]) -> None:
     try:
         viewer = Viewer(source, port=port)
     except OSError as error:
         raise OSError(
             f"port {port} of {ADDRESS} cannot be used ({error.strerror or error}). Choose another --port, or 0."
         ) from error
-    viewer.run(browser=browser, announce=announce)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end(*_: object) -> None:
+        loop.call_soon_threadsafe(ended.set)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        announce(viewer.url)
+        if browser:
+            await asyncio.to_thread(webbrowser.open, viewer.url)
+        await ended.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        viewer.close()

@@ -66,8 +66,6 @@ class Shown:
         widgets.reset.on_click(lambda: setattr(widgets.threshold, "value", self.own))
         self.image.figure.on_event(Tap, self._tapped_image)
         self.image.figure.on_event(RangesUpdate, lambda _: self._moved())
-        for size in ("inner_width", "inner_height"):
-            when(self.image.figure, size, self._resized)
         self.spectra.figure.on_event(Tap, self._tapped_spectra)
         self._say_opacity()
 
@@ -214,10 +212,6 @@ class Shown:
         self.image.show_activation(layers[0])
         self.image.show_reference(layers[1])
 
-    def _resized(self) -> None:
-        if self.view is not None and self.image.is_fitted:
-            self.image.fit()
-
     # Spectra
 
     def _tapped_image(self, event: Any) -> None:
@@ -249,7 +243,7 @@ class Shown:
 
     def _say_opacity(self) -> None:
         self.widgets.opacity_label.text = (
-            f'<div class="why">Opacity of the overlay {100 * self.widgets.opacity.value:.0f} %</div>'
+            f'<div class="why">Opacity {100 * self.widgets.opacity.value:.0f} %</div>'
         )
 
     def _say_spectra(self) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, DataRange1d, NumeralTickFormatter, Span
+from bokeh.events import DoubleTap
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJS,
+    DataRange1d,
+    NumeralTickFormatter,
+    Span,
+    WheelZoomTool,
+)
 from bokeh.plotting import figure
 
 from compseg_jax.viewer.appearance import FONT, INK, INSIDE, LINE, OUTSIDE, SOFT
@@ -23,16 +31,18 @@ class SpectraFigure:
             name="spectra",
             x_range=DataRange1d(range_padding=0.0),
             y_range=DataRange1d(range_padding=0.06),
-            tools="xpan,xwheel_zoom,xbox_zoom,reset",
-            toolbar_location="above",
+            tools="xpan",
+            toolbar_location=None,
             sizing_mode="stretch_both",
             min_height=160,
             border_fill_color=None,
             outline_line_color=None,
             min_border=0,
         )
-        self.figure.toolbar.logo = None
-        self.figure.toolbar.active_drag = None
+        wheel = WheelZoomTool(dimensions="width")
+        self.figure.add_tools(wheel)
+        self.figure.toolbar.active_scroll = wheel
+        self.figure.js_on_event(DoubleTap, CustomJS(args={"figure": self.figure}, code="figure.reset.emit()"))
         self.figure.grid.grid_line_color = "#eef2f5"
         for axis in self.figure.axis:
             axis.axis_line_color = axis.major_tick_line_color = LINE

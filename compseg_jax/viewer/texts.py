@@ -50,14 +50,14 @@ def heading_text(view: SampleView) -> str:
     said = [f"{width} × {height} px"]
     if view.pixel_size_um is not None:
         size = view.pixel_size_um
-        said.append(f"{_length(width * size)} × {_length(height * size)}, {size:g} µm a pixel")
+        said.append(_extent(width * size, height * size))
     if view.channels:
         said.append(f"{view.channels} channels")
-    label = "" if view.row.label is None else f" · labelled {LABELS[view.row.label]}"
-    score = "" if view.row.score is None else f" · mean activation {view.row.score:.3f}"
+    label = "" if view.row.label is None else f", labelled {LABELS[view.row.label]}"
+    score = "" if view.row.score is None else f", score {view.row.score:.3f}"
     return (
-        f'<div class="label"><b>{escape(view.row.id)}{label}{score}</b>'
-        f'<span class="why">{" · ".join(said)}</span></div>'
+        f'<div class="label"><span><b>{escape(view.row.id)}</b>{label}{score}</span>'
+        f'<span class="why">{", ".join(said)}</span></div>'
     )
 
 
@@ -83,7 +83,7 @@ def threshold_text(threshold: float, own: float) -> str:
 def story_text(story: str, own: float) -> str:
     """Where the model's threshold comes from; the whole of it on hovering."""
     first = story.split(". ")[0].split("; ")[0]
-    return f'<div class="why" title="{escape(story)}">{own:.3f}: {escape(first)}.</div>'
+    return f'<div class="why" title="{escape(story)}">Model’s threshold {own:.3f}: {escape(first)}.</div>'
 
 
 def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: float) -> str:
@@ -91,15 +91,16 @@ def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: 
     area = counts.area_fraction(threshold)
     if area is None:
         return card("Segmented area", "–", "no tissue in this sample")
-    said = "of the tissue has an activation above the threshold."
+    said = "has an activation above the threshold."
     row = view.row
     if counts.factor > 1.01:
         said += f" Counted on the overview, 1 in {counts.factor:.0f}×{counts.factor:.0f} pixels; all follow."
     elif row.area_low is not None and row.area_high is not None and is_own(threshold, own):
-        said += f" Diseased: {100 * row.area_low:.0f}–{100 * row.area_high:.0f} %, allowing for errors."
+        low, high = 100 * row.area_low, 100 * row.area_high
+        said += f" With misses and false pixels allowed for, {low:.0f}–{high:.0f} % is diseased."
     elif view.pixel_size_um is not None:
         said += f" {_area(area * counts.tissue_px * view.pixel_size_um**2)}."
-    return card("Segmented area", f"{100 * area:.1f} <small>% of tissue</small>", said)
+    return card("Segmented area", f"{100 * area:.1f} % <small>of tissue</small>", said)
 
 
 def dice_text(view: SampleView, counts: ThresholdCounts, threshold: float) -> str:
@@ -121,7 +122,7 @@ def band_text(view: SampleView, channel: int) -> str:
     wavenumber = view.wavenumbers_cm1[channel]
     return (
         f'<div class="label"><span>Band <b>{wavenumber:.0f} cm⁻¹</b></span>'
-        f'<span class="why">{which}; wavenumbers fall to the right</span></div>'
+        f'<span class="why">{which}</span></div>'
     )
 
 
@@ -154,15 +155,17 @@ def spectra_text(
 
 def position_text(index: int, n: int, own: float) -> str:
     """Where in the list."""
-    return f'<div class="why" style="padding-top:6px">{index + 1} of {n}; areas at {own:.3f}</div>'
+    return f'<div class="why" style="padding-top:6px">{index + 1} of {n} · areas at {own:.3f}</div>'
 
 
 def _key(colour: str, text: str) -> str:
     return f'<span class="key"><span class="line" style="border-color:{colour}"></span>{escape(text)}</span>'
 
 
-def _length(length_um: float) -> str:
-    return f"{length_um / 1000:.2f} mm" if length_um >= 1000 else f"{length_um:.0f} µm"
+def _extent(width_um: float, height_um: float) -> str:
+    if max(width_um, height_um) >= 1000:
+        return f"{width_um / 1000:.2f} × {height_um / 1000:.2f} mm"
+    return f"{width_um:.0f} × {height_um:.0f} µm"
 
 
 def _area(area_um2: float) -> str:

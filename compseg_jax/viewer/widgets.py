@@ -32,11 +32,11 @@ ORDERS = [
     ("id", "By name"),
 ]
 COLUMNS = (
-    ("id", "sample", 96),
-    ("label", "label", 58),
-    ("score", "score", 44),
-    ("area", "area %", 46),
-    ("dice", "Dice", 36),
+    ("id", "sample", 94),
+    ("label", "label", 66),
+    ("score", "score", 46),
+    ("area", "area %", 52),
+    ("dice", "Dice", 42),
 )
 UNKNOWN = "–"
 LABELS = {1: "diseased", 0: "healthy", None: UNKNOWN}
@@ -56,6 +56,7 @@ class Widgets:
                 for name, title, width in COLUMNS
             ],
             index_position=None,
+            autosize_mode="none",
             selectable=True,
             scroll_to_selection=True,
             reorderable=False,
