@@ -41,7 +41,7 @@ def run_command(command: Callable[[list[str]], None], arguments: list[str] | Non
     from compseg_jax.runtime import keep_freed_memory
 
     keep_freed_memory()
-    from compseg_jax.training.loop import Interrupted
+    from compseg_jax.training.interrupt import Interrupted
 
     try:
         command(list(sys.argv[1:] if arguments is None else arguments))

@@ -25,8 +25,8 @@ from compseg_jax.scoring.threshold import PAPER_RULE, choose_threshold
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.store import Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.interrupt import Interrupted
 from compseg_jax.training.loop import (
-    Interrupted,
     Progress,
     Run,
     TrainingError,

@@ -26,11 +26,16 @@ Result = TypeVar("Result")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Elements inside the shadow trees of widgets are found by walking through all of them.
 DEEP = """
-function deep(selector, root = document) {
+function deep(path, root = document) {
+  const [selector, ...rest] = path.split(" >>> ")
+  const host = one(selector, root)
+  return rest.length && host ? deep(rest.join(" >>> "), host.shadowRoot) : host
+}
+function one(selector, root) {
   const found = root.querySelector(selector)
   if (found) return found
   for (const each of root.querySelectorAll("*")) {
-    const inside = each.shadowRoot && deep(selector, each.shadowRoot)
+    const inside = each.shadowRoot && one(selector, each.shadowRoot)
     if (inside) return inside
   }
   return null
@@ -82,8 +87,7 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        self._run(asyncio.sleep(0.05))
+        self._run(self._disconnect())
         self._loop.close()
         self._process.terminate()
         self._process.wait(10)
@@ -105,6 +109,10 @@ class Browser:
             tabs = json.load(answer)
         url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
         return await websocket_connect(url, on_message_callback=self._received, max_message_size=2**28)
+
+    async def _disconnect(self) -> None:
+        self._socket.close()
+        await asyncio.sleep(0.05)
 
     def _received(self, message: str | bytes | None) -> None:
         if message is None:
@@ -194,6 +202,11 @@ class Browser:
     def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
+    def click_on(self, selector: str) -> None:
+        """Clicks into the middle of an element, found as in `place`."""
+        box = self.place(selector)
+        self.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
     def press(self, key: str) -> None:
         """Presses a key, such as ``j`` or ``ArrowDown``."""
         text = {"text": key} if len(key) == 1 else {}
@@ -201,7 +214,7 @@ class Browser:
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def place(self, selector: str) -> dict[str, float]:
-        """``x``, ``y``, ``width`` and ``height`` of an element, inside shadow trees too."""
+        """``x``, ``y``, ``width`` and ``height`` of an element; ``host >>> selector`` looks inside its shadow tree."""
         box = f"deep({json.dumps(selector)}).getBoundingClientRect()"
         return dict(self.evaluate(f"(({{x, y, width, height}}) => ({{x, y, width, height}}))({box})"))
 

@@ -7,11 +7,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from compseg_jax.scoring.samples import SampleResult
+if TYPE_CHECKING:  # what is imported there is slow to load
+    from compseg_jax.scoring.samples import SampleResult
 
 ACTIVATION_LOW, ACTIVATION_HIGH = (
     (255, 194, 51),

@@ -22,7 +22,7 @@ from compseg_jax.networks.build import Variables, input_dtype
 from compseg_jax.runtime import compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
-from compseg_jax.training.interrupt import StopRequest, stop_requests
+from compseg_jax.training.interrupt import Interrupted, StopRequest, stop_requests
 from compseg_jax.training.report import RunReporter
 from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_step, make_train_step
 
@@ -37,10 +37,6 @@ Dispatch = tuple[int, TrainState, Callable[[], list[list[float]]]]
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says at which step and from where it can be continued."""
-
-
-class Interrupted(RuntimeError):
-    """The run was asked to stop (Ctrl-C, SIGTERM); it was saved and can be resumed."""
 
 
 @dataclass

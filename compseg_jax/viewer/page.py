@@ -42,6 +42,7 @@ class Page:
         document.template = Environment(autoescape=False).from_string(TEMPLATE)
         document.template_variables["heading_text"] = escape(source.title)
         for root in (*widgets.all(), self.shown.image.figure, self.shown.spectra.figure):
+            root.css_classes = [root.name]  # for style sheets, and for whoever drives the page
             document.add_root(root)
         widgets.threshold.value = self.own
         widgets.threshold_story.text = texts.story_text(source.threshold_story, self.own)

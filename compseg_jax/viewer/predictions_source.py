@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compseg_jax.report.tables import threshold_story
-from compseg_jax.spectra.scan import Scan, open_scan
 from compseg_jax.store import Store, names_a_file
 from compseg_jax.store_pyramid import StoredImage, label_names, open_image
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
+
+if TYPE_CHECKING:
+    from compseg_jax.spectra.scan import Scan
 
 FILE = "predictions.json"
 FORMAT = "compseg-predictions"
@@ -46,6 +48,8 @@ class FileSpectra:
     @cached_property
     def scan(self) -> Scan:
         """The opened file; raises ViewError where it is no longer the image that was predicted on."""
+        from compseg_jax.spectra.scan import open_scan
+
         scan = open_scan(self.path)
         if scan.shape != self.shape:
             raise ViewError(
