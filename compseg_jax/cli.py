@@ -41,7 +41,7 @@ def run_command(command: Callable[[list[str]], None], arguments: list[str] | Non
     from compseg_jax.runtime import keep_freed_memory
 
     keep_freed_memory()
-    from compseg_jax.training.interrupt import Interrupted
+    from compseg_jax.training.loop import Interrupted
 
     try:
         command(list(sys.argv[1:] if arguments is None else arguments))
@@ -127,7 +127,7 @@ def dearray_command(arguments: list[str]) -> None:
 
 def ingest_command(arguments: list[str]) -> None:
     """Make a store from a table and images, arrays of cores or instrument files."""
-    from compseg_jax.ingest_options import IngestOptions, split_commas
+    from compseg_jax.ingest_options import IngestOptions
 
     @dataclasses.dataclass(frozen=True)
     class Ingest(IngestOptions):
@@ -143,7 +143,7 @@ def ingest_command(arguments: list[str]) -> None:
         return
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--table", *arguments]
-    options = _parse(Ingest, split_commas(arguments), "compseg ingest TABLE.csv")
+    options = _parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
     from compseg_jax.ingest import ingest, kept_folder
 
     try:
@@ -181,15 +181,6 @@ def check_command(arguments: list[str]) -> None:
     refuse_problems(store, findings)
 
 
-def view_command(arguments: list[str]) -> None:
-    """Look at predictions, a report or a run in the browser."""
-    from compseg_jax.viewer.options import ViewOptions, view
-
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--path", *arguments]
-    view(_parse(ViewOptions, arguments, "compseg view PATH"))
-
-
 def doctor_command(arguments: list[str]) -> None:
     """Show devices, versions and flags, and check that they compute right."""
 
@@ -213,7 +204,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "check": check_command,
     "train": train_command,
     "evaluate": evaluate_command,
-    "view": view_command,
     "doctor": doctor_command,
 }
 
@@ -271,6 +261,25 @@ def _configuration_of_run(arguments: list[str]) -> Any:
             f"{path.parent} holds no run to resume (no config.json). Name its folder with --out."
         )
     return from_json(Training, json.loads(path.read_text()))
+
+
+def _split_commas(arguments: list[str]) -> list[str]:
+    """--positive T,TI-III,M as tyro takes it: one value after the other."""
+    spread: list[str] = []
+    names_follow = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        is_list = option in ("--positive", "--negative", "--exclude")
+        if is_list:
+            spread += [option, *_names(value)]
+        else:
+            spread += _names(argument) if names_follow else [argument]
+        names_follow = is_list and not equals
+    return spread
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 @contextmanager
