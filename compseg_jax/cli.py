@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-Options = TypeVar("Options")
+from compseg_jax.commands.parsing import parse, progress_bar
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -36,15 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(COMMANDS[arguments[0]], arguments[1:])
 
 
-def run_command(command: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
-    """Runs one command; bad input ends with its message alone and exit code 1."""
+def run_command(command: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> int:
+    """Runs one command, which may return its exit code; bad input ends with its message alone and exit code 1."""
     from compseg_jax.runtime import keep_freed_memory
 
     keep_freed_memory()
-    from compseg_jax.training.loop import Interrupted
+    from compseg_jax.training.interrupt import Interrupted
 
     try:
-        command(list(sys.argv[1:] if arguments is None else arguments))
+        code = command(list(sys.argv[1:] if arguments is None else arguments))
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
@@ -56,7 +55,7 @@ def run_command(command: Callable[[list[str]], None], arguments: list[str] | Non
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return code or 0
 
 
 def train_command(arguments: list[str]) -> None:
@@ -70,7 +69,7 @@ def train_command(arguments: list[str]) -> None:
         raise ValueError(f"--recipe {name}: there is none of that name; choose one of {', '.join(RECIPES)}.")
     resuming = "--resume" in arguments
     default = _configuration_of_run(arguments) if resuming else RECIPES[name]
-    config = _parse(Training, arguments, "compseg train", default=default)
+    config = parse(Training, arguments, "compseg train", default=default)
     from compseg_jax.runtime import cache_compilations
 
     cache_compilations()
@@ -88,7 +87,7 @@ def evaluate_command(arguments: list[str]) -> None:
     """Evaluate an extracted network and write a report."""
     from compseg_jax.evaluation import EvaluateOptions
 
-    options = _parse(EvaluateOptions, arguments, "compseg evaluate")
+    options = parse(EvaluateOptions, arguments, "compseg evaluate")
     from compseg_jax.evaluation import evaluate
     from compseg_jax.runtime import cache_compilations
 
@@ -101,8 +100,8 @@ def phantom_command(arguments: list[str]) -> None:
     """Simulate tissue arrays with ground truth."""
     from compseg_jax.simulate import PhantomOptions, write_phantom
 
-    options = _parse(PhantomOptions, arguments, "compseg phantom")
-    with _progress("spots") as progress:
+    options = parse(PhantomOptions, arguments, "compseg phantom")
+    with progress_bar("spots") as progress:
         write_phantom(options, progress=progress)
     print(f"store: {options.out}")
 
@@ -113,7 +112,7 @@ def info_command(arguments: list[str]) -> None:
 
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--file", *arguments]
-    print(inspect(_parse(InfoOptions, arguments, "compseg info FILE")))
+    print(inspect(parse(InfoOptions, arguments, "compseg info FILE")))
 
 
 def dearray_command(arguments: list[str]) -> None:
@@ -122,7 +121,7 @@ def dearray_command(arguments: list[str]) -> None:
 
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--scan", *arguments]
-    print(dearray(_parse(DearrayScan, arguments, "compseg dearray SCAN")))
+    print(dearray(parse(DearrayScan, arguments, "compseg dearray SCAN")))
 
 
 def ingest_command(arguments: list[str]) -> None:
@@ -143,11 +142,11 @@ def ingest_command(arguments: list[str]) -> None:
         return
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--table", *arguments]
-    options = _parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
+    options = parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
     from compseg_jax.ingest import ingest, kept_folder
 
     try:
-        with _progress("samples") as progress:
+        with progress_bar("samples") as progress:
             ingest(options.table, options.out, options, progress=progress)
     except BaseException:
         kept = kept_folder(options.out)
@@ -171,7 +170,7 @@ def check_command(arguments: list[str]) -> None:
 
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--data", *arguments]
-    options = _parse(Check, arguments, "compseg check STORE")
+    options = parse(Check, arguments, "compseg check STORE")
     from compseg_jax.check import check_values, describe, refuse_problems
     from compseg_jax.store import Store
 
@@ -181,6 +180,13 @@ def check_command(arguments: list[str]) -> None:
     refuse_problems(store, findings)
 
 
+def view_command(arguments: list[str]) -> None:
+    """Look at predictions, a report or a run in the browser."""
+    from compseg_jax.commands.view import view
+
+    view(arguments)
+
+
 def doctor_command(arguments: list[str]) -> None:
     """Show devices, versions and flags, and check that they compute right."""
 
@@ -188,7 +194,7 @@ def doctor_command(arguments: list[str]) -> None:
     class Doctor:
         """Show devices, versions and XLA flags, and compare convolutions and known bad patterns with NumPy."""
 
-    _parse(Doctor, arguments, "compseg doctor")
+    parse(Doctor, arguments, "compseg doctor")
     from compseg_jax.doctor import describe, refuse_wrong_results, self_check
     from compseg_jax.experiment import versions
 
@@ -196,7 +202,14 @@ def doctor_command(arguments: list[str]) -> None:
     refuse_wrong_results()
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+def predict_command(arguments: list[str]) -> int:
+    """Predict files, folders and stores of any size, for viewers and QuPath."""
+    from compseg_jax.commands.predict import predict_samples
+
+    return predict_samples(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "phantom": phantom_command,
     "info": info_command,
     "dearray": dearray_command,
@@ -204,6 +217,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "check": check_command,
     "train": train_command,
     "evaluate": evaluate_command,
+    "predict": predict_command,
+    "view": view_command,
     "doctor": doctor_command,
 }
 
@@ -215,17 +230,6 @@ def _overview() -> str:
         "usage: compseg COMMAND [--help] …\n\ncommands:\n" + "\n".join(lines) + "\n\n"
         "compseg COMMAND --help explains every option with its unit and default."
     )
-
-
-def _parse(
-    cls: type[Options], arguments: list[str], program: str, *, default: Options | None = None
-) -> Options:
-    import tyro
-
-    # Groups order the help, their names would only lengthen the options: --alpha, not --objective.alpha.
-    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(cls, args=arguments, prog=program, description=cls.__doc__, config=markers, **options)
 
 
 def _asks_for_steps(arguments: list[str]) -> bool:
@@ -280,18 +284,6 @@ def _split_commas(arguments: list[str]) -> list[str]:
 
 def _names(listed: str) -> list[str]:
     return [name.strip() for name in listed.split(",") if name.strip()]
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[float, int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(bar_width=30), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What the zarr.json files of a store say: OME-NGFF 0.5 groups, and the arrays inside them."""
+"""What zarr.json files say: OME-NGFF 0.5 groups, and the arrays inside them, of stores and of predictions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 OME_VERSION = "0.5"
@@ -9,6 +10,8 @@ TILE = 32
 """Edge in pixels of what is read at once: an inner chunk holds the whole spectra of one tile."""
 LARGEST_SHARD = 256
 """Longest edge in pixels of a file of the store."""
+LEVEL_CHUNK = 512
+"""Longest edge in pixels of a chunk of a picture with several levels."""
 
 
 def image_group(name: str, pixel_size_um: float | None) -> dict[str, Any]:
@@ -55,6 +58,59 @@ def mask_array(shape: tuple[int, int]) -> dict[str, Any]:
     """Array (y, x) of 0 and 1, in one chunk."""
     codecs: list[dict[str, Any]] = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}]
     return _array(shape, "uint8", list(shape), codecs, "yx")
+
+
+def pyramid_group(
+    name: str, axes: str, steps: Sequence[int], pixel_size_um: float | None, **more: Any
+) -> dict[str, Any]:
+    """Group of an image or label image with several levels, arrays '0', '1', …
+
+    Args:
+      name: of the image.
+      axes: 'yx' or 'cyx'.
+      steps: full-resolution pixels that a pixel of each level spans, in each direction.
+      pixel_size_um: edge of a full-resolution pixel in µm, or None.
+      more: further entries beside ``multiscales``, such as ``omero``.
+    """
+    multiscale = _multiscale(name, axes, pixel_size_um)
+    multiscale["datasets"] = [
+        {"path": str(level), "coordinateTransformations": _placed(axes, step, pixel_size_um or 1.0)}
+        for level, step in enumerate(steps)
+    ]
+    multiscale["type"] = "mean"
+    return _group({"version": OME_VERSION, "multiscales": [multiscale], **more})
+
+
+def level_array(shape: tuple[int, ...], data_type: str, axes: str) -> dict[str, Any]:
+    """Array of one level. Pictures (y, x) are cut into chunks; bands (c, y, x) are chunks of one sharded file."""
+    blosc = {"cname": "zstd", "clevel": 3, "shuffle": "noshuffle" if data_type == "uint8" else "shuffle"}
+    codecs = [
+        {"name": "bytes", "configuration": {"endian": "little"}}
+        if data_type != "uint8"
+        else {"name": "bytes"},
+        {"name": "blosc", "configuration": blosc | {"typesize": 1 if data_type == "uint8" else 4}},
+    ]
+    if axes != "cyx":
+        return _array(shape, data_type, [min(size, LEVEL_CHUNK) for size in shape], codecs, axes)
+    sharding = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [1, *shape[1:]],
+            "codecs": codecs,
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        },
+    }
+    return _array(shape, data_type, list(shape), [sharding], axes)
+
+
+def _placed(axes: str, step: int, pixel_size: float) -> list[dict[str, Any]]:
+    """Where the pixels of a level lie: positions are those of centres, so that of its first one moves."""
+    scale = [1.0 if axis == "c" else step * pixel_size for axis in axes]
+    placed: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+    if step > 1:
+        shift = [0.0 if axis == "c" else (step - 1) / 2 * pixel_size for axis in axes]
+        placed.append({"type": "translation", "translation": shift})
+    return placed
 
 
 def _group(ome: dict[str, Any]) -> dict[str, Any]:

@@ -84,9 +84,20 @@ class AreaRule:
         """
         if self.replicates is None:
             return None
-        low_t, low_h, low_diseased, high_t, high_h = self.replicates
         values = np.sort(activations.astype(np.float64))
-        small, large = (1 - np.searchsorted(values, t, side="right") / values.size for t in (high_t, low_t))
+        return self.interval_above(1 - np.searchsorted(values, self.thresholds, side="right") / values.size)
+
+    @property
+    def thresholds(self) -> Float[np.ndarray, "2 b"]:
+        """Where the area of a sample is taken; no columns where the rule has no replicates."""
+        return np.zeros((2, 0)) if self.replicates is None else self.replicates[[3, 0]]
+
+    def interval_above(self, areas: Float[np.ndarray, "2 b"]) -> tuple[float, float] | None:
+        """The interval from the parts of a sample's tissue above ``thresholds``."""
+        if self.replicates is None:
+            return None
+        _, low_h, low_diseased, _, high_h = self.replicates
+        small, large = areas
         least = (small - high_h) / np.maximum(1 - high_h, SMALLEST_DIFFERENCE)
         difference = low_diseased - low_h
         corrected = (large - low_h) / np.maximum(difference, SMALLEST_DIFFERENCE)

@@ -38,14 +38,7 @@ class Scaling:
     @classmethod
     def of_moments(cls, samples: Iterable[BandMoments]) -> Scaling:
         """The same from the moments of each sample, merged pairwise (Chan, Golub and LeVeque 1983)."""
-        count, mean, squares = 0, np.zeros(1), np.zeros(1)
-        for n, sample_mean, sample_squares in samples:
-            if not n:
-                continue
-            shift = sample_mean - mean
-            squares = squares + sample_squares + shift**2 * (count * n / (count + n))
-            mean = mean + shift * (n / (count + n))
-            count += n
+        count, mean, squares = merged_moments(samples)
         if not count:
             raise ValueError(
                 "the training samples hold no tissue pixel: check the tissue masks with `compseg check`."
@@ -54,6 +47,19 @@ class Scaling:
         # Rounding alone gives a constant band of float32 values this much; below `tiny` XLA divides by zero.
         constant = sd <= np.maximum(1e-7 * np.abs(mean), np.finfo(np.float32).tiny)
         return cls(mean.astype(np.float32), np.where(constant, 1.0, sd).astype(np.float32))
+
+
+def merged_moments(parts: Iterable[BandMoments]) -> BandMoments:
+    """The moments of all parts together (Chan, Golub and LeVeque 1983)."""
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for n, part_mean, part_squares in parts:
+        if not n:
+            continue
+        shift = part_mean - mean
+        squares = squares + part_squares + shift**2 * (count * n / (count + n))
+        mean = mean + shift * (n / (count + n))
+        count += n
+    return count, mean, squares
 
 
 def band_moments(absorbance: np.ndarray, tissue: np.ndarray) -> BandMoments:

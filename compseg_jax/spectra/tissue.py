@@ -157,7 +157,9 @@ def tissue_mask(
         raise ValueError(f"absorbance: found shape {np.shape(absorbance)}; an image (y, x, c) is required.")
     axis = checked_axis(np.shape(absorbance), wavenumbers_cm1)
     amide_i = np.asarray(amide_i_map(jnp.asarray(absorbance), axis))
-    return mask_from_amide_i(amide_i, noise=_map_noise(np.asarray(absorbance), axis), options=options)
+    silent = np.asarray(absorbance)[..., band_channels(axis, SILENT_CM1, "silent band")]
+    measured = silent.reshape(amide_i.size, -1)[:: noise_stride(amide_i.size)]
+    return mask_from_amide_i(amide_i, noise=map_noise(measured, axis), options=options)
 
 
 def mask_from_amide_i(
@@ -213,13 +215,20 @@ def otsu(values: Float[np.ndarray, " p"]) -> float:
     return float((ordered[cut] + ordered[cut + 1]) / 2)
 
 
-def _map_noise(absorbance: np.ndarray, axis: np.ndarray) -> float:
-    """Standard deviation of the amide I map for white noise, by second differences where tissue is silent."""
-    silent = band_channels(axis, SILENT_CM1, "silent band")
-    n_spectra = math.prod(absorbance.shape[:-1])
-    spectra = absorbance[..., silent].reshape(n_spectra, -1)[:: 1 + n_spectra // NOISE_SPECTRA]
+def noise_stride(n_pixels: int) -> int:
+    """Every how many pixels, counted row by row, one measures the noise of an image of so many."""
+    return 1 + n_pixels // NOISE_SPECTRA
+
+
+def map_noise(silent: Float[np.ndarray, "n s"], axis: np.ndarray) -> float:
+    """Standard deviation of the amide I map for white noise, by second differences where tissue is silent.
+
+    Args:
+      silent: spectra of pixels (`noise_stride`) in the channels of `SILENT_CM1`.
+      axis: the whole axis in cm⁻¹.
+    """
     with np.errstate(invalid="ignore"):  # values that are not finite are left out below
-        second = np.abs(np.diff(spectra, 2, axis=-1))
+        second = np.abs(np.diff(silent, 2, axis=-1))
     usable = second[np.isfinite(second)]
     if usable.size == 0:
         return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -122,9 +123,15 @@ class Pyramid:
         return cls(tuple(levels), (values.shape[-2], values.shape[-1]))
 
     def factor(self, index: int) -> float:
-        """Pixels of the image along an edge of a pixel of a level, by its longer edge."""
-        axis = int(np.argmax(self.shape_px))
-        return self.shape_px[axis] / self.levels[index].shape[-2:][axis]
+        """Pixels of the image along an edge of a pixel of a level.
+
+        A whole number where its size is that of the image, divided by it and rounded up.
+        """
+        shape = self.levels[index].shape[-2:]
+        factor = max(whole / part for whole, part in zip(self.shape_px, shape, strict=True))
+        nearest = math.ceil(factor - 1e-9)
+        fits = all(-(-whole // nearest) == part for whole, part in zip(self.shape_px, shape, strict=True))
+        return nearest if fits else factor
 
     def level_for(self, window: Window, most_px: int = MOST_PX) -> int:
         """The finest level that shows a window in at most ``most_px`` pixels a side; else the coarsest."""
@@ -143,11 +150,13 @@ class Pyramid:
         index = self.level_for(window, most_px)
         level = self.levels[index]
         height, width = level.shape[-2:]
-        down, right = self.shape_px[0] / height, self.shape_px[1] / width
-        rows = _touched(window.top, window.bottom, down, height)
-        columns = _touched(window.left, window.right, right, width)
-        covered = Window(rows.start * down, rows.stop * down, columns.start * right, columns.stop * right)
-        return Layer(level.read(rows, columns), covered, self.factor(index))
+        factor = self.factor(index)
+        rows = _touched(window.top, window.bottom, factor, height)
+        columns = _touched(window.left, window.right, factor, width)
+        covered = Window(
+            rows.start * factor, rows.stop * factor, columns.start * factor, columns.stop * factor
+        )
+        return Layer(level.read(rows, columns), covered, factor)
 
     def overview(self, most_px: int = MOST_PX) -> Layer:
         """All of the image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compseg_jax.export.ome_zarr import open_maps
+from compseg_jax.export.overview import Overview, open_overview
 from compseg_jax.report.tables import threshold_story
 from compseg_jax.store import Store, names_a_file
-from compseg_jax.store_pyramid import StoredImage, label_names, open_image
+from compseg_jax.store_levels import Level as StoredLevel
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
 
@@ -40,21 +43,33 @@ class StoreSpectra:
 
 @dataclass(frozen=True)
 class FileSpectra:
-    """The cube of a file, opened when the first part of it is asked for."""
+    """The cube of a file, opened when the first part of it is asked for.
+
+    Attributes:
+      path: the file.
+      shape_px: rows and columns of the image that was predicted on.
+      variable: array of a file that holds several.
+    """
 
     path: Path
-    shape: tuple[int, int, int]
+    shape_px: tuple[int, int]
+    variable: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the opened file."""
+        return self.scan.shape
 
     @cached_property
     def scan(self) -> Scan:
         """The opened file; raises ViewError where it is no longer the image that was predicted on."""
         from compseg_jax.spectra.scan import open_scan
 
-        scan = open_scan(self.path)
-        if scan.shape != self.shape:
+        scan = open_scan(self.path, variable=self.variable)
+        if scan.shape[:2] != self.shape_px:
             raise ViewError(
-                f"{self.path} holds {_shape(scan.shape)}, the prediction was made on {_shape(self.shape)}: the file "
-                "was changed. Predict again."
+                f"{self.path} holds {_shape(scan.shape[:2])} pixels, the prediction was made on "
+                f"{_shape(self.shape_px)}: the file was changed. Predict again."
             )
         return scan
 
@@ -114,7 +129,7 @@ class PredictionsSource:
             path = Path(stated.get("path") or "") / name
             if stated.get("path") and path.is_file():
                 values: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                if values.get("weights_sha256") == stated.get("weights_sha256"):
+                if _weights_sha256(values) == stated.get("weights_sha256"):
                     return values
         return {}
 
@@ -152,27 +167,24 @@ class PredictionsSource:
             raise ViewError(
                 f"{image} is missing: the viewer needs activation maps as OME-Zarr. Predict again with that output."
             )
-        stored = open_image(image)
-        activation = _pyramid(stored)
-        if activation.shape_px != (entry["height_px"], entry["width_px"]):
+        maps = open_maps(image)
+        if maps.shape != (entry["height_px"], entry["width_px"]):
             raise ViewError(
-                f"{image} is {activation.shape_px} pixels, {FILE} states {(entry['height_px'], entry['width_px'])}. "
+                f"{image} is {_shape(maps.shape)} pixels, {FILE} states {entry['height_px']}×{entry['width_px']}. "
                 "Predict again."
             )
-        tissue = "tissue" in label_names(image)
         coarse = folder / "overview.ome.zarr"
-        thumbnail = open_image(coarse) if coarse.is_dir() else None
-        overview = None if thumbnail is None else Pyramid(thumbnail.levels, activation.shape_px)
+        overview = open_overview(coarse) if coarse.is_dir() else None
         spectra, store, note = self._spectra(entry)
         return SampleView(
             row=row,
-            activation=activation,
-            tissue=_pyramid(open_image(image / "labels" / "tissue")) if tissue else None,
+            activation=_pyramid(maps.activation),
+            tissue=_pyramid(maps.tissue),
             reference=_reference(store, entry),
-            overview=overview,
+            overview=None if overview is None else Pyramid((_Stored(overview.bands),), maps.shape),
             spectra=spectra,
             spectra_note=note,
-            wavenumbers_cm1=self._axis(entry, thumbnail, spectra),
+            wavenumbers_cm1=self._axis(overview, spectra),
             pixel_size_um=entry.get("pixel_size_um"),
             thresholds=(self.threshold,),
         )
@@ -180,55 +192,56 @@ class PredictionsSource:
     def _spectra(self, entry: Mapping[str, Any]) -> tuple[Spectra | None, Store | None, str]:
         """The cube that was predicted on, its store, and what is said about it."""
         path = self._place(entry["source"])
-        shape = (entry["height_px"], entry["width_px"], entry["channels"])
+        shape_px = (entry["height_px"], entry["width_px"])
         if path is None:
             return None, None, f"{entry['source']} is no longer there, so spectra are those of the overview"
         if entry.get("store_id") is None:
-            return FileSpectra(path, shape), None, f"as measured, from {path.name}"
+            variable = (self.description.get("options") or {}).get("variable")
+            return FileSpectra(path, shape_px, variable), None, f"as measured, from {path.name}"
         store = Store.open(path)
-        return StoreSpectra(store, entry["store_id"], shape), store, f"as stored in {path.name}"
+        spectra = StoreSpectra(store, entry["store_id"], (*shape_px, store.channels))
+        return spectra, store, f"as stored in {path.name}"
 
     def _place(self, source: str) -> Path | None:
         """Where a source is: as it was named, or beside the folder of predictions."""
         places = [Path(source), self.folder / source]
         return next((path for path in places if path.exists()), None)
 
-    def _axis(
-        self, entry: Mapping[str, Any], thumbnail: StoredImage | None, spectra: Spectra | None
-    ) -> np.ndarray | None:
-        """Wavenumbers of the cube, from the first place that states as many as it has channels."""
+    @staticmethod
+    def _axis(overview: Overview | None, spectra: Spectra | None) -> np.ndarray | None:
+        """Wavenumbers of the cube: what the store says, the overview, or the file, which is opened last."""
         if isinstance(spectra, StoreSpectra):
             return spectra.store.wavenumbers_cm1
-        stated: list[Any] = [entry.get("wavenumbers_cm1")]
-        if thumbnail is not None:
-            stated.append((thumbnail.attributes.get("compseg") or {}).get("wavenumbers_cm1"))
-        if not self.model.get("preparation"):
-            stated.append(self.model.get("wavenumbers_cm1"))
-        for axis in stated:
-            if axis is not None and len(axis) == entry["channels"]:
-                return np.asarray(axis, np.float64)
+        if overview is not None:
+            return overview.wavenumbers_cm1
         return spectra.scan.wavenumbers_cm1 if isinstance(spectra, FileSpectra) else None
 
 
-def _pyramid(image: StoredImage) -> Pyramid:
-    height, width = image.levels[0].shape[-2:]
-    return Pyramid(tuple(_Plane.of(level) for level in image.levels), (height, width))
-
-
 @dataclass(frozen=True)
-class _Plane:
-    """The first channel of a level (c, y, x), or a level (y, x) as it is."""
+class _Stored:
+    """A level on disk, axes (y, x) or (c, y, x)."""
 
-    level: Any
-    shape: tuple[int, ...]
+    level: StoredLevel
 
-    @classmethod
-    def of(cls, level: Any) -> _Plane:
-        return cls(level, tuple(level.shape[-2:]))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.level.shape
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        part: np.ndarray = self.level.read(rows, columns)
-        return part if part.ndim == 2 else part[0]
+        index = (rows, columns) if len(self.shape) == 2 else (slice(None), rows, columns)
+        return self.level[index]
+
+
+def _pyramid(levels: Sequence[StoredLevel]) -> Pyramid:
+    height, width = levels[0].shape
+    return Pyramid(tuple(_Stored(level) for level in levels), (height, width))
+
+
+def _weights_sha256(values: Mapping[str, Any]) -> str | None:
+    """As predictions.json states it: of an ensemble the hash of its members' hashes."""
+    if "members" not in values:
+        return values.get("weights_sha256")
+    return hashlib.sha256(" ".join(each["weights_sha256"] for each in values["members"]).encode()).hexdigest()
 
 
 def _reference(store: Store | None, entry: Mapping[str, Any]) -> Pyramid | None:

@@ -141,9 +141,9 @@ class SampleView:
     @cached_property
     def channels(self) -> int:
         """Channels of the cube; 0 where no spectra are left."""
-        if self.spectra is not None:
-            return self.spectra.shape[2]
-        return 0 if self.overview is None else self.overview.levels[0].shape[0]
+        if self.overview is not None:
+            return self.overview.levels[0].shape[0]
+        return 0 if self.spectra is None else self.spectra.shape[2]
 
     def activation_layer(self, window: Window | None = None, most_px: int = MOST_PX) -> Layer:
         """Activations of a window at the resolution of a screen; NaN outside the tissue."""

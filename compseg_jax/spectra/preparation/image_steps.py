@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from compseg_jax.spectra.preparation.chunks import in_chunks
-from compseg_jax.spectra.preparation.step import BACKGROUND, Image, ImageStep, PreparationError
+from compseg_jax.spectra.preparation.step import BACKGROUND, Image, ImageStep, PreparationError, Survey
+from compseg_jax.spectra.preparation.surveys import LevelSurvey, ScaleSurvey, TissueSurvey
 from compseg_jax.spectra.quality import REASONS, QualityLimits, quality, supported
 from compseg_jax.spectra.tissue import TissueOptions, amide_i_map, otsu, tissue_mask
 
@@ -36,12 +37,17 @@ class Tissue(TissueOptions, ImageStep):
         tissue = tissue_mask(image.absorbance, image.wavenumbers_cm1, options=self)
         return image.dropped(tissue[image.mask], BACKGROUND)
 
+    def survey(self, shape_px: tuple[int, int]) -> Survey:
+        """The amide I map."""
+        return TissueSurvey(self, shape_px)
+
 
 @dataclass(frozen=True)
 class Quality(QualityLimits, ImageStep):
     """Drops spectra that are saturated, too thin, too thick, too noisy, or full of water vapour."""
 
     name: ClassVar[str] = "quality"
+    by_pixel: ClassVar[bool] = True
 
     def axis_after(self, wavenumbers_cm1: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
         """Checks that the axis supports every test that is not switched off."""
@@ -90,9 +96,19 @@ class Foreground(ImageStep):
         """The image without its background."""
         if not len(image.spectra):
             return image
-        level = image.spectra.mean(axis=1, dtype=np.float64) * (1 if self.side == "bright" else -1)
-        lowest = level.min()
-        return image.dropped(level > lowest + self.share * (otsu(level) - lowest), BACKGROUND)
+        levels = self._levels(image)
+        return image.dropped(levels > self._cut(levels), BACKGROUND)
+
+    def survey(self, shape_px: tuple[int, int]) -> Survey:
+        """The mean of the channels of every pixel."""
+        return LevelSurvey(self._levels, self._cut)
+
+    def _levels(self, image: Image) -> Float[np.ndarray, " n"]:
+        return image.spectra.mean(axis=1, dtype=np.float64) * (1 if self.side == "bright" else -1)
+
+    def _cut(self, levels: Float[np.ndarray, " n"]) -> float:
+        lowest = float(levels.min())
+        return lowest + self.share * (otsu(levels) - lowest)
 
 
 @dataclass(frozen=True)
@@ -106,9 +122,11 @@ class ZScore(ImageStep):
         """The image on its own scale; a channel that never changes becomes 0."""
         if not len(image.spectra):
             return image
-        values = image.spectra.astype(np.float64)
-        centred = values - values.mean(axis=0)
-        sd = centred.std(axis=0)
-        constant = sd <= 1e-7 * np.abs(values).max(axis=0)
-        scaled = np.where(constant, 0.0, centred / np.where(constant, 1.0, sd))
-        return replace(image, spectra=scaled.astype(np.float32))
+        survey = self.survey(image.mask.shape)
+        everything = slice(0, image.mask.shape[0]), slice(0, image.mask.shape[1])
+        survey.add(image, *everything)
+        return survey.settled()(image, *everything)
+
+    def survey(self, shape_px: tuple[int, ...]) -> Survey:
+        """Mean and standard deviation of each channel."""
+        return ScaleSurvey()

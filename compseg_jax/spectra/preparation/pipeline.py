@@ -79,13 +79,13 @@ class Preparation:
         Raises:
           PreparationError: when the axis is not the one the steps were fitted on, or does not hold a step.
         """
-        image = image.dropped(np.all(np.isfinite(image.spectra), axis=1), "NaN or infinite values")
+        image = without_broken(image)
         for number, fitted in enumerate(self.steps):
 
             def share(part: float, done: int = number) -> None:
                 progress((done + part) / len(self.steps))
 
-            image = _apply(fitted, image, kept, share)
+            image = apply_step(fitted, image, kept, share)
         return image
 
     def axis_after(self, wavenumbers_cm1: Float[np.ndarray, " c"]) -> Float[np.ndarray, " k"]:
@@ -166,6 +166,11 @@ def check_steps(steps: Iterable[Step], wavenumbers_cm1: Float[np.ndarray, " c"])
     return wavenumbers_cm1
 
 
+def without_broken(image: Image) -> Image:
+    """The image without spectra that hold NaN or infinite values, before the first step."""
+    return image.dropped(np.all(np.isfinite(image.spectra), axis=1), "NaN or infinite values")
+
+
 def axis_of_steps(wavenumbers_cm1: Float[np.ndarray, " c"] | None, channels: int) -> Float[np.ndarray, " c"]:
     """The axis that steps see: wavenumbers, or the channels' numbers for ordinary images."""
     return np.arange(float(channels)) if wavenumbers_cm1 is None else wavenumbers_cm1
@@ -199,7 +204,13 @@ def _learn(step: Step, done: Preparation, images: Iterable[Image], kept: KeptChu
     return Training(moments, noise)
 
 
-def _apply(fitted: FittedStep, image: Image, kept: KeptChunks | None, progress: Progress) -> Image:
+def apply_step(
+    fitted: FittedStep,
+    image: Image,
+    kept: KeptChunks | None = None,
+    progress: Progress = lambda share: None,
+) -> Image:
+    """The image behind one step; raises PreparationError where the step does not fit its axis."""
     step = fitted.step
     _check_axis(fitted, image.wavenumbers_cm1)
     if isinstance(step, ImageStep):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -109,6 +109,8 @@ class Step:
     """Settings that name a file of spectra, unless empty or ``MEAN``."""
     failures: ClassVar[tuple[str, ...]] = ()
     """Reasons for which the step drops spectra, in words."""
+    by_pixel: ClassVar[bool] = True
+    """Whether each pixel is treated by its own spectrum alone; other steps make a survey of the whole image."""
 
     @property
     def needs_training(self) -> bool:
@@ -162,10 +164,30 @@ class HostStep(Step):
         raise NotImplementedError
 
 
+ApplyToPart = Callable[[Image, slice, slice], Image]
+"""A step on a part of an image that lies at these rows and columns."""
+
+
+class Survey(Protocol):
+    """What a step must know of a whole image, gathered from its parts in any order."""
+
+    def add(self, part: Image, rows: slice, columns: slice) -> None:
+        """Takes in one part; parts neither overlap nor leave anything out."""
+
+    def settled(self) -> ApplyToPart:
+        """The step for any part, once all parts were added; it gives what the step gives on the whole image."""
+
+
 @dataclass(frozen=True)
 class ImageStep(Step):
     """A step that sees a whole image: decides which pixels are kept, or compares them with one another."""
 
+    by_pixel: ClassVar[bool] = False
+
     def applied(self, image: Image) -> Image:
         """The image behind the step."""
         raise NotImplementedError
+
+    def survey(self, shape_px: tuple[int, int]) -> Survey | None:
+        """Where what it must know of a whole image can be gathered from parts; None: it needs the image at once."""
+        return None

@@ -1,4 +1,4 @@
-"""`compseg view`: its options and what it does."""
+"""`compseg view`: the options, and the server behind them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from compseg_jax.viewer.opening import open_source
+from compseg_jax.commands.parsing import parse
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,23 @@ class ViewOptions:
     """Where the store of a report or run is now, if it was moved."""
 
 
-def view(options: ViewOptions) -> None:
-    """Shows a folder until Ctrl-C.
+def view(arguments: list[str]) -> None:
+    """Runs the command: shows a folder until Ctrl-C.
 
     Raises:
       ViewError: when the folder is none that can be shown.
       RuntimeError: when Bokeh is not installed.
       OSError: when the port is taken.
     """
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--path", *arguments]
+    options = parse(ViewOptions, arguments, "compseg view PATH")
     if find_spec("bokeh") is None:
         raise RuntimeError(
             "`compseg view` needs Bokeh, which is not installed. Install it with: pip install 'compseg-jax[viewer]'"
         )
+    from compseg_jax.viewer.opening import open_source
+
     source = open_source(options.path, model=options.model, data=options.data)
     from compseg_jax.viewer.server import view as serve
 

@@ -1,0 +1,247 @@
+"""A slide larger than memory, predicted by `compseg predict`: time, peak memory, a kill half-way, and going on.
+
+    python -m benchmarks.slide --folder NEW_FOLDER [--size 4096] [--channels 64] [--base 16] [--depth 4]
+                               [--format npy|bip|bsq] [--model RUN/model] [--memory-gib 2] [--keep]
+
+Simulates an array scan strip by strip (4.3 GB at the full size; every pixel counts as tissue, as in raw scans), then
+
+1. predicts it in a process of its own: wall time, the sample's own time, peak resident memory;
+2. times the network alone on as many pixels, tile by tile from memory, its compilation apart;
+3. predicts it again, kills that process (SIGKILL) when half of the tiles are done, and goes on;
+4. compares both maps, and reads GeoJSON and OME-Zarr back.
+
+Prints one JSON line. Without --model the network has random weights, which take the same time. Without --keep the
+folder is removed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.record import cpu_name
+from compseg_jax.bundle import SegmentingModel, load_model, save_model
+from compseg_jax.config import Network
+from compseg_jax.experiment import versions
+from compseg_jax.export.ome_zarr import open_maps
+from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.networks.receptive_field import receptive_field
+from compseg_jax.predict.forward import Forward
+from compseg_jax.predict.plan import TilePlan
+from compseg_jax.runtime import data_mesh
+from compseg_jax.spectra.array_phantom import simulate_array_scan
+from compseg_jax.spectra.core_layout import ArrayPhantom
+from compseg_jax.spectra.phantom import wavenumber_axis
+from compseg_jax.spectra.scaling import Scaling
+
+STRIP = 64
+CORES = 8
+POLL_S = 0.05
+
+
+def write_slide(folder: Path, size: int, channels: int, kind: str) -> Path:
+    """Writes a simulated scan, a strip of rows at a time; returns the file to predict."""
+    pitch = size / (CORES + 0.5)
+    config = ArrayPhantom(
+        rows=CORES,
+        columns=CORES,
+        pitch_px=(pitch, pitch),
+        core_diameter_px=0.7 * pitch,
+        noise=0.01,
+        pixel_size_um=5.5,
+    )
+    scan = simulate_array_scan(config, 0, channels)
+    if min(scan.shape[:2]) < size:
+        raise ValueError(f"the simulated scan has {scan.shape[:2]} pixels, fewer than {size}.")
+    order = {"npy": (0, 1, 2), "bip": (0, 1, 2), "bsq": (2, 0, 1)}[kind]
+    shape = (size, size, channels)
+    stored = tuple(shape[axis] for axis in order)
+    if kind == "npy":
+        path = folder / "slide.npy"
+        values = np.lib.format.open_memmap(path, "w+", np.float32, stored)
+    else:
+        path = folder / f"slide.{kind}"
+        axis = ", ".join(f"{value:.6f}" for value in scan.wavenumbers_cm1)
+        path.with_suffix(".hdr").write_text(
+            f"ENVI\nsamples = {size}\nlines = {size}\nbands = {channels}\nheader offset = 0\ndata type = 4\n"
+            f"interleave = {kind}\nbyte order = 0\nwavelength units = Wavenumber\nwavelength = {{{axis}}}\n"
+        )
+        values = np.memmap(path, np.float32, "w+", shape=stored)
+    as_cube = values.transpose(np.argsort(order))
+    for top in range(0, size, STRIP):
+        rows = slice(top, min(top + STRIP, size))
+        as_cube[rows] = scan.window(rows, slice(0, size))
+    values.flush()
+    np.save(folder / "axis.npy", scan.wavenumbers_cm1)
+    return path if kind == "npy" else path.with_suffix(".hdr")
+
+
+def write_model(folder: Path, channels: int, base: int, depth: int) -> Path:
+    """A network of random weights."""
+    config = Network(base=base, depth=depth)
+    network = build_network(config)
+    variables = init_variables(network, jax.random.key(0), channels)
+    scaling = Scaling(np.full(channels, 0.3, np.float32), np.full(channels, 0.2, np.float32))
+    model = SegmentingModel(network, variables, scaling, wavenumber_axis(channels), 0.5, "zero", {})
+    save_model(folder / "model", model, config)
+    return folder / "model"
+
+
+def started(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """`compseg predict` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "compseg_jax.cli", "predict", *words], stdout=subprocess.DEVNULL
+    )
+
+
+def finished(words: Sequence[str]) -> tuple[float, float]:
+    """Runs it to the end: seconds, and GiB of resident memory at its peak."""
+    begin = time.perf_counter()
+    process = started(words)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"compseg predict ended with {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - begin, usage.ru_maxrss / 2**20
+
+
+def journal_of(out: Path) -> list[str]:
+    """Header and finished tiles of the sample in progress."""
+    path = next(out.glob("samples/.*.partial/journal.txt"), None)
+    return [] if path is None else path.read_text().splitlines()
+
+
+def killed_half_way(words: Sequence[str], out: Path) -> dict[str, Any]:
+    """Starts it and kills it when half of its tiles are done."""
+    process = started(words)
+    half, n_tiles, tile = 0, 0, (0, 0)
+    while process.poll() is None:
+        lines = journal_of(out)
+        if lines and not n_tiles:
+            header = json.loads(lines[0])
+            tile = tuple(header["size_px"])
+            plan = TilePlan(
+                tuple(header["shape_px"]), tile, receptive_field(load_model(words_model(words)).network)
+            )
+            n_tiles = len(plan.tiles)
+            half = n_tiles // 2
+        if n_tiles > 1 and len(lines) - 1 >= half:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(POLL_S)
+    process.wait()
+    return {"tiles": n_tiles, "tile_px": list(tile), "tiles_at_kill": max(0, len(journal_of(out)) - 1)}
+
+
+def words_model(words: Sequence[str]) -> str:
+    """The model of a command."""
+    return words[list(words).index("--model") + 1]
+
+
+def forward_alone(model_folder: Path, plan: TilePlan) -> dict[str, float]:
+    """Seconds of the network alone on the pixels of a plan's image, without any overlap or file."""
+    model = load_model(model_folder)
+    forward = Forward(model, data_mesh(1))
+    height, width = plan.size_px
+    channels = len(model.scaling.mean)
+    tile = np.random.default_rng(0).standard_normal((1, height, width, channels), np.float32)
+    tissue = np.ones((1, height, width), bool)
+    whole = TilePlan((height, width), (height, width))
+    views = [whole.views(whole.tiles[0])]
+    begin = time.perf_counter()
+    forward(tile, tissue, views)
+    first = time.perf_counter() - begin
+    pixels, seconds = 0, 0.0
+    while pixels < plan.shape_px[0] * plan.shape_px[1]:
+        begin = time.perf_counter()
+        forward(tile, tissue, views)
+        seconds += time.perf_counter() - begin
+        pixels += height * width
+    each = seconds / pixels
+    return {
+        "forward_s": round(each * plan.shape_px[0] * plan.shape_px[1], 2),
+        "forward_compile_s": round(first - each * height * width, 2),
+    }
+
+
+def main() -> None:
+    """Simulates, predicts, kills, goes on, compares; prints the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, required=True)
+    for name, value in (("size", 4096), ("channels", 64), ("base", 16), ("depth", 4)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--format", choices=("npy", "bip", "bsq"), default="npy")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--memory-gib", type=float, default=2.0)
+    parser.add_argument("--tile-px", type=int)
+    parser.add_argument("--no-kill", action="store_true", help="leave out the killed run")
+    parser.add_argument("--keep", action="store_true", help="leave the slide and the predictions there")
+    options = parser.parse_args()
+    folder = options.folder.absolute()
+    folder.mkdir(parents=True)
+    try:
+        print(json.dumps(measured(folder, options)), flush=True)
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder)
+
+
+def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The record of one slide."""
+    begin = time.perf_counter()
+    slide = write_slide(folder, options.size, options.channels, options.format)
+    simulated_s = time.perf_counter() - begin
+    model = options.model or write_model(folder, options.channels, options.base, options.depth)
+    words = [str(slide), "--model", str(model), "--memory-gib", str(options.memory_gib)]
+    words += ["--axis", str(folder / "axis.npy")] if options.format == "npy" else []
+    words += [] if options.tile_px is None else ["--tile-px", str(options.tile_px)]
+    record: dict[str, Any] = {
+        "name": f"slide/{options.size}x{options.size}x{options.channels}_{options.format}",
+        "device": cpu_name(),
+        "versions": versions(),
+        "cube_gb": round(4e-9 * options.size**2 * options.channels, 2),
+        "simulated_s": round(simulated_s, 1),
+    }
+    whole, resumed = folder / "whole", folder / "resumed"
+    wall_s, peak_gib = finished([*words, "--out", str(whole)])
+    entry = json.loads((whole / "predictions.json").read_text())["samples"][0]
+    record |= {"wall_s": round(wall_s, 1), "sample_s": entry["seconds"], "peak_gib": round(peak_gib, 2)}
+    field = receptive_field(load_model(model).network)
+    if options.no_kill:
+        size = (options.tile_px or 512,) * 2
+    else:
+        record |= killed_half_way([*words, "--out", str(resumed)], resumed)
+        size = tuple(record["tile_px"])
+        record["resumed_s"] = round(finished([*words, "--out", str(resumed)])[0], 1)
+        maps = [open_maps(out / "samples" / slide.stem / "activation.ome.zarr") for out in (whole, resumed)]
+        one, other = (np.asarray(each.activation[0][:]) for each in maps)
+        record["resumed_equals_whole"] = bool(np.array_equal(one, other))
+    regions = json.loads((whole / "samples" / slide.stem / "segmentation.geojson").read_text())["features"]
+    record["geojson_regions"] = len(regions)
+    plan = TilePlan((options.size, options.size), size, field)
+    record |= {"overlap": round(plan.overlap, 3), **forward_alone(model, plan)}
+    pixels = options.size**2
+    record |= {
+        "pixels_per_s": round(pixels / wall_s),
+        "forward_pixels_per_s": round(pixels / record["forward_s"]),
+        "overhead_of_sample": round(entry["seconds"] / record["forward_s"] - 1, 3),
+        "overhead_of_wall": round(wall_s / record["forward_s"] - 1, 3),
+    }
+    return record
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Predictions in the formats of other programs: GeoJSON, OME-Zarr, OME-TIFF, PNG and tables."""

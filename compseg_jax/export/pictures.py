@@ -1,0 +1,46 @@
+"""Activation maps and masks as 8-bit PNG, as in Schuhmacher et al. 2019: value·255 rounded; 0 and 255."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from compseg_jax.export.files import whole_or_absent
+from compseg_jax.export.ome_tiff import Picture
+
+ROWS_AT_ONCE = 512
+
+
+def write_activation_png(path: Path | str, activation: Picture) -> None:
+    """Writes an activation map (y, x) in [0, 1], read some rows at a time; whole or not at all.
+
+    Raises:
+      ValueError: if a value lies outside [0, 1].
+    """
+    _write(path, activation, _eight_bit)
+
+
+def write_mask_png(path: Path | str, mask: Picture) -> None:
+    """Writes a mask (y, x): 255 where it is not 0, else 0; whole or not at all."""
+    _write(path, mask, lambda values: (values != 0).astype(np.uint8) * np.uint8(255))
+
+
+def _eight_bit(values: np.ndarray) -> np.ndarray:
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            "the activation has values that are not from 0 to 1. Check the network and its input."
+        )
+    return np.rint(values.astype(np.float32) * np.float32(255)).astype(np.uint8)
+
+
+def _write(path: Path | str, picture: Picture, converted: Any) -> None:
+    height, width = picture.shape
+    grey = np.empty((height, width), np.uint8)
+    for top in range(0, height, ROWS_AT_ONCE):
+        rows = slice(top, min(top + ROWS_AT_ONCE, height))
+        grey[rows] = converted(np.asarray(picture[rows]))
+    with whole_or_absent(path) as partial, partial.open("wb") as file:
+        Image.fromarray(grey).save(file, "PNG")

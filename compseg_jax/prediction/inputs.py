@@ -1,0 +1,208 @@
+"""From the inputs of a command to samples: files, what a folder holds, and the samples of stores."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compseg_jax.predict.reading import Specimen, StoreScan
+from compseg_jax.spectra.cube import CubeError
+from compseg_jax.spectra.readers import recognise
+from compseg_jax.spectra.scan import open_scan
+from compseg_jax.spectra.tissue import Background
+from compseg_jax.store import LONGEST_ID_BYTES, Sample, Store, names_a_file
+
+# Found in folders beside the file that stands for an image, or too often no image at all.
+STANDS_BESIDE = ("ENVI data", "Agilent FPA tile of a mosaic", "Agilent FPA interferograms")
+NAMED_ONLY = ("text table of spectra",)
+
+
+class InputError(ValueError):
+    """An input is not there, or holds nothing to predict on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One sample to predict.
+
+    Attributes:
+      id: its name in the folder of the predictions.
+      source: its file, or its store.
+      store: its store; None for a file.
+      sample: its row in the store.
+    """
+
+    id: str
+    source: Path
+    store: Store | None = None
+    sample: Sample | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What tells whether a sample in progress is of the same data."""
+        if self.store is not None and self.sample is not None:
+            place = self.store.path / "cubes" / f"{self.sample.id}.zarr" / "zarr.json"
+            return {"source": str(self.source.resolve()), "store_id": self.sample.id, "stamp": _stamp(place)}
+        return {"source": str(self.source.resolve()), "store_id": None, "stamp": _stamp(self.source)}
+
+    def opened(self, background: Background, axis: np.ndarray | None, variable: str | None) -> Specimen:
+        """The image, not read yet where its format can be read by windows.
+
+        Args:
+          background: how tissue is told apart in images without a mask.
+          axis: wavenumbers used instead of the file's own, or None.
+          variable: array to read, of files that hold several.
+
+        Raises:
+          CubeError, StoreError, OSError: when it cannot be read.
+        """
+        if self.store is not None and self.sample is not None:
+            shape = self.sample.height, self.sample.width, self.store.channels
+            scan = StoreScan(self.store, self.sample.id, shape)
+            return Specimen(scan, self.store.background, self.store.tissue(self.sample.id))
+        return Specimen(open_scan(self.source, wavenumbers_cm1=axis, variable=variable), background)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The samples of all inputs, and the files of folders that are none.
+
+    Attributes:
+      tasks: samples, ids unique.
+      left_out: files in folders that are not read as images.
+    """
+
+    tasks: tuple[Task, ...]
+    left_out: tuple[Path, ...] = ()
+
+
+def find_tasks(inputs: Sequence[Path], split: str = "") -> Found:
+    """The samples of files, folders and stores, in order.
+
+    Args:
+      inputs: what was named.
+      split: of stores, only this split; all samples where empty.
+
+    Raises:
+      InputError: when an input is not there or holds no sample.
+      StoreError: when a store cannot be opened.
+    """
+    tasks: list[Task] = []
+    left_out: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file or folder. Correct the path.")
+        if (path / "dataset.json").is_file():
+            tasks += _of_store(path, split)
+        elif path.is_dir() and not _is_zarr(path):
+            files, others = _of_folder(path)
+            if not files:
+                raise InputError(
+                    f"{path}: no image of a readable format in this folder ({len(others)} other files). Name the "
+                    "files, or see `compseg info FILE`."
+                )
+            tasks += [Task(_id(file), file) for file in files]
+            left_out += others
+        else:
+            tasks.append(Task(_id(path), path))
+    unique = {(task.source.resolve(), task.sample.id if task.sample else None): task for task in tasks}
+    return Found(tuple(_with_own_ids([*unique.values()])), tuple(left_out))
+
+
+def _of_store(path: Path, split: str) -> list[Task]:
+    store = Store.open(path)
+    samples = store.split(split) if split else store.samples
+    if not samples:
+        known = sorted({sample.split for sample in store.samples})
+        raise InputError(
+            f"{path}: no samples in the split {split!r}, only in {', '.join(known)}. Choose one with --split."
+        )
+    return [Task(sample.id, path, store, sample) for sample in samples]
+
+
+def _of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Images in a folder and its subfolders, and files that are none; hidden ones are passed over."""
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in _walked(folder):
+        try:
+            found = recognise(path)
+        except (CubeError, OSError):
+            others.append(path)
+            continue
+        stem = path.with_suffix("")
+        agilent = any((stem.with_suffix(suffix)).is_file() for suffix in (".bsp", ".BSP"))
+        beside = found.name in STANDS_BESIDE or (agilent and path.suffix.lower() in (".hdr", ".dat"))
+        if beside:
+            continue
+        # A document or a program's file may begin like an archive of arrays.
+        named = path.is_dir() or any(fnmatchcase(path.suffix.lower(), each) for each in found.suffixes)
+        (images if named and found.name not in NAMED_ONLY else others).append(path)
+    return images, others
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    for at, folders, files in os.walk(folder):
+        here = Path(at)
+        zarrs = [name for name in folders if _is_zarr(here / name)]
+        folders[:] = sorted(name for name in folders if name not in zarrs and not name.startswith("."))
+        yield from (here / name for name in sorted([*files, *zarrs]) if not name.startswith("."))
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def _id(path: Path) -> str:
+    """The name of a file without its suffix, as a name of a folder."""
+    name = path.resolve().name
+    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr", path.suffix):
+        if suffix and name.lower().endswith(suffix.lower()):
+            name = name[: -len(suffix)]
+            break
+    return _allowed(name)
+
+
+def _allowed(name: str) -> str:
+    kept = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).lstrip(".")
+    while len(kept.encode()) > LONGEST_ID_BYTES - 50:  # room for what tells equal names apart
+        kept = kept[:-1]
+    return kept if names_a_file(kept) else f"sample_{kept}"
+
+
+def _with_own_ids(tasks: list[Task]) -> list[Task]:
+    """The tasks with ids that differ: equal ones carry the names of their folders, or of their stores."""
+    for level in range(4):
+        counts = Counter(task.id.lower() for task in tasks)
+        if max(counts.values(), default=1) == 1:
+            return tasks
+        tasks = [_named_further(task, level) if counts[task.id.lower()] > 1 else task for task in tasks]
+    clashing = [name for name, n in Counter(task.id.lower() for task in tasks).items() if n > 1]
+    if clashing:
+        raise InputError(
+            f"several inputs are called {clashing[0]!r}, and so are their folders; predict them into different folders."
+        )
+    return tasks
+
+
+def _named_further(task: Task, level: int) -> Task:
+    folders = list(task.source.resolve().parents)
+    if task.sample is not None:
+        folders.insert(0, task.source.resolve())
+    elif level == 3:
+        return replace(task, id=_allowed(f"{task.id}_{task.source.suffix.lstrip('.')}"))
+    return replace(task, id=_allowed(f"{folders[min(level, len(folders) - 1)].name}_{task.id}"))
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]

@@ -1,0 +1,55 @@
+"""What to predict, with what, and where to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+Output = Literal["zarr", "png", "geojson", "tiff"]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Activation maps and masks of images of any size: files, folders of files, or stores.
+
+    Several processes may be started with the same --out: they share the samples. The same command goes on where a
+    run was stopped or killed.
+    """
+
+    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT …")]] = ()
+    """Files of any readable format, stores, or folders of files (and their subfolders)."""
+    model: Path = Path("runs/train/model")
+    """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""
+    out: Path = Path("runs/predictions")
+    """Folder of the predictions; samples that are finished there are not done again."""
+    outputs: tuple[Output, ...] = ("zarr", "png", "geojson")
+    """What is written of each sample: OME-Zarr image and labels, 8-bit PNG, GeoJSON for QuPath, OME-TIFF pyramids."""
+    threshold: float | None = None
+    """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
+    average_over: Literal["none", "flips", "dihedral"] = "none"
+    """Mean of the maps of the image and its flips (4 times the work), or flips and quarter turns (8 times)."""
+    split: str = ""
+    """Of stores, only the samples of this split: train, val or test."""
+    axis: Path | None = None
+    """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' axes."""
+    variable: str | None = None
+    """Array to predict on, in files that hold several (.npz, MATLAB, HDF5, zarr)."""
+    memory_gib: float = 2.0
+    """What tiles and networks may take at once; the program itself takes about half a GiB more."""
+    tile_px: int | None = None
+    """Edge of the tiles of large images, a multiple of 2^depth; chosen to lose little when not given."""
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ValueError(
+                "no input: name files, folders or stores, as in `compseg predict --model M INPUT … --out D`."
+            )
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"--threshold {self.threshold}: an activation from 0 to 1 is required.")
+        if not self.memory_gib > 0:
+            raise ValueError(f"--memory-gib {self.memory_gib}: more than 0 is required.")
+        if self.tile_px is not None and self.tile_px < 1:
+            raise ValueError(f"--tile-px {self.tile_px}: at least 1 is required.")

@@ -1,0 +1,179 @@
+"""One sample: predicted tile by tile into working maps, measured, written, and put in its place at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from compseg_jax.predict.plan import TURNS, TilePlan
+from compseg_jax.predict.reading import Specimen
+from compseg_jax.predict.slide import Member, Slide, members_for, plan_for, reach_of
+from compseg_jax.prediction.inputs import Task
+from compseg_jax.prediction.measures import measured
+from compseg_jax.prediction.networks import Networks
+from compseg_jax.prediction.options import PredictOptions
+from compseg_jax.prediction.outputs import write_outputs
+from compseg_jax.prediction.working import WorkingMaps
+
+SAMPLES = "samples"
+ENTRY = "sample.json"
+FINISHED = "finished"
+PIXEL_SIZE_TOLERANCE = 0.05
+"""Relative difference from the pixels of the training images above which a prediction carries a remark."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop between two tiles."""
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """How a run is followed and stopped.
+
+    Attributes:
+      begun: called with the pixels of a sample and those that are done already.
+      advanced: called with the pixels of each finished tile.
+      stop: asked between tiles.
+    """
+
+    begun: Callable[[int, int], None] = lambda pixels, done: None
+    advanced: Callable[[int], None] = lambda pixels: None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Everything that is the same for all samples.
+
+    Attributes:
+      networks: what predicts.
+      options: as given.
+      axis_cm1: wavenumbers used instead of those of files, or None.
+      mesh: devices.
+    """
+
+    networks: Networks
+    options: PredictOptions
+    axis_cm1: np.ndarray | None
+    mesh: Mesh
+
+    def predict(self, task: Task, watch: Watch) -> dict[str, Any]:
+        """Predicts a sample, or goes on with it, and returns its entry; everything is in its folder then.
+
+        Raises:
+          Stopped: when asked to stop; finished tiles are kept.
+          ValueError, OSError: when the sample cannot be read or does not fit the model.
+        """
+        started = time.perf_counter()
+        options, models = self.options, self.networks.models
+        specimen = task.opened(models[0].background, self.axis_cm1, options.variable)
+        members = members_for(models, self.networks.steps_for(task), specimen)
+        partial = options.out / SAMPLES / f".{task.id}.partial"
+        purpose = self._purpose(task)
+        found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
+        with (
+            WorkingMaps.begun(partial, self._plan(members, specimen), purpose)
+            if found is None
+            else WorkingMaps(partial, self._same_plan(specimen, found[0]), found[1])
+        ) as maps:
+            done = frozenset(maps.done)
+            pixels = math.prod(specimen.shape_px)
+            watch.begun(pixels, sum(tile.core_px for tile in maps.plan.tiles if tile.number in done))
+            if len(done) < len(maps.plan.tiles):
+                slide = Slide.of(members, specimen, maps.plan, self.mesh, memory_bytes=self._memory_bytes)
+                if not slide.predict(maps, done=done, progress=watch.advanced, stop=watch.stop):
+                    raise Stopped
+            return self._finished(task, specimen, maps, started)
+
+    @property
+    def _memory_bytes(self) -> float:
+        return self.options.memory_gib * 2**30
+
+    def _purpose(self, task: Task) -> dict[str, Any]:
+        return {
+            "model": self.networks.digest(),
+            "average_over": self.options.average_over,
+            "axis_cm1": None if self.axis_cm1 is None else self.axis_cm1.tolist(),
+            "variable": self.options.variable,
+            **task.identity(),
+        }
+
+    def _plan(self, members: Sequence[Member], specimen: Specimen) -> TilePlan:
+        turns = TURNS[self.options.average_over]
+        tile_px, field = self.options.tile_px, reach_of(self.networks.models)
+        if tile_px is None or field is None:
+            return plan_for(members, specimen, self.mesh, turns, memory_bytes=self._memory_bytes)
+        plan = TilePlan(specimen.shape_px, (tile_px, tile_px), field, turns)
+        try:
+            _ = plan.tiles
+        except ValueError as error:
+            raise ValueError(f"--tile-px: {error}") from error
+        return plan
+
+    def _same_plan(self, specimen: Specimen, size_px: tuple[int, int]) -> TilePlan:
+        """The tiles that a sample was begun with, whatever memory and devices there are now."""
+        turns = TURNS[self.options.average_over]
+        return TilePlan(specimen.shape_px, size_px, reach_of(self.networks.models), turns)
+
+    def _finished(self, task: Task, specimen: Specimen, maps: WorkingMaps, started: float) -> dict[str, Any]:
+        """Writes what was asked for beside the working maps, and renames it to the sample's place."""
+        folder = maps.folder / FINISHED
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        place = self.options.out / SAMPLES / task.id
+        threshold = self.networks.threshold
+        written = write_outputs(
+            folder,
+            maps,
+            self.options.outputs,
+            threshold=threshold,
+            pixel_size_um=specimen.scan.pixel_size_um,
+        )
+        reference = None
+        if task.store is not None and task.sample is not None and task.sample.has_reference:
+            reference = task.store.reference(task.sample.id).__getitem__
+        measures = measured(maps, threshold, self.networks.area_rule(), reference)
+        height, width, channels = specimen.scan.shape
+        entry = {
+            "id": task.id,
+            "source": str(task.source.resolve()),
+            "store_id": None if task.sample is None else task.sample.id,
+            "status": "done",
+            "error": None,
+            "height_px": height,
+            "width_px": width,
+            "pixel_size_um": specimen.scan.pixel_size_um,
+            "channels": channels,
+            **vars(measures),
+            "label": None if task.sample is None else task.sample.label,
+            "seconds": round(time.perf_counter() - started, 3),
+            "remarks": self._remarks(specimen, measures.tissue_px),
+            "files": {name: f"{SAMPLES}/{task.id}/{file}" for name, file in written.items()},
+        }
+        text = json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / ENTRY).write_text(text + "\n", encoding="utf-8")
+        os.rename(folder, place)
+        shutil.rmtree(maps.folder, ignore_errors=True)
+        return entry
+
+    def _remarks(self, specimen: Specimen, tissue_px: int) -> list[str]:
+        remarks = []
+        own = specimen.scan.pixel_size_um
+        trained = self.networks.models[0].description.get("pixel_size_um")
+        if own and trained and abs(own / trained - 1) > PIXEL_SIZE_TOLERANCE:
+            remarks.append(
+                f"a pixel measures {own:g} µm, those the model was trained on {trained:g} µm: it sees structures of "
+                "another size"
+            )
+        if not tissue_px:
+            remarks.append("no tissue")
+        return remarks

@@ -1,0 +1,481 @@
+"""`compseg predict`: every kind of input, going on after a kill, sharing samples, and what is reported."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from compseg_jax import cli
+from compseg_jax.bundle import ModelError, SegmentingModel, load_model, save_model
+from compseg_jax.config import Network
+from compseg_jax.export.ome_zarr import open_maps
+from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.networks.receptive_field import receptive_field
+from compseg_jax.predict import predict_samples
+from compseg_jax.predict.plan import TilePlan
+from compseg_jax.prediction import claims
+from compseg_jax.prediction.folder import FolderError
+from compseg_jax.prediction.inputs import InputError, find_tasks
+from compseg_jax.prediction.measures import measured
+from compseg_jax.prediction.options import PredictOptions
+from compseg_jax.prediction.run import Listener, predict
+from compseg_jax.prediction.working import WorkingMaps
+from compseg_jax.scoring.area_interval import AreaRule
+from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.training.loop import Interrupted
+from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
+
+KEYS = {
+    "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
+    "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "files", "remarks",
+}  # fmt: skip
+
+
+def write_model(folder, *, seed=0, channels=CHANNELS, axis=WAVENUMBERS_CM1, choice=None):
+    config = Network(base=2, depth=1)
+    network = build_network(config)
+    variables = init_variables(network, jax.random.key(seed), channels)
+    scaling = Scaling(np.full(channels, 5.0, np.float32), np.full(channels, 2.0, np.float32))
+    description = {"recipe": "random", **({"threshold_choice": choice} if choice else {})}
+    save_model(folder, SegmentingModel(network, variables, scaling, axis, 0.45, "zero", description), config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("store") / "data")
+
+
+def envi(path, cube, axis):
+    """An ENVI cube, pixel after pixel, in two files."""
+    height, width, channels = cube.shape
+    cube.astype("<f4").tofile(path.with_suffix(".img"))
+    listed = ", ".join(map(str, axis))
+    path.with_suffix(".hdr").write_text(
+        f"ENVI\nsamples = {width}\nlines = {height}\nbands = {channels}\ndata type = 4\ninterleave = bip\n"
+        f"byte order = 0\nwavelength units = Wavenumber\nwavelength = {{{listed}}}\npixel size = {{2e-6, 2e-6}}\n"
+    )
+
+
+def cube_of(height, width, seed=0):
+    cube = np.random.default_rng(seed).normal(5.0, 2.0, (height, width, CHANNELS)).astype(np.float32)
+    cube[: height // 3, : width // 3] = 0
+    return cube
+
+
+def index_of(out):
+    return json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+
+
+# --- stores
+
+
+def test_a_store_is_predicted_as_by_evaluation(model, store, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = [
+        str(store.path),
+        "--model",
+        str(model),
+        "--out",
+        str(out),
+        "--outputs",
+        "zarr",
+        "png",
+        "geojson",
+        "tiff",
+    ]
+    assert cli.main(["predict", *words, "--split", "test"]) == 0
+    printed = capsys.readouterr()
+    assert "samples: 6 predicted" in printed.out
+    assert printed.out.count("of the tissue segmented, score 0.") == 6
+    index = index_of(out)
+    assert (index["format"], index["version"], index["threshold"]) == ("compseg-predictions", 1, 0.45)
+    assert index["model"]["weights_sha256"] == load_model(model).description["weights_sha256"]
+    expected = {
+        found.sample.id: found for found in predict_samples(load_model(model), store, store.split("test"))
+    }
+    assert [entry["id"] for entry in index["samples"]] == sorted(expected)
+    for entry in index["samples"]:
+        found = expected[entry["id"]]
+        values = found.activation[found.tissue]
+        segmented = found.tissue & (found.activation > 0.45)
+        assert set(entry) == KEYS
+        assert (entry["status"], entry["store_id"], entry["label"]) == (
+            "done",
+            entry["id"],
+            found.sample.label,
+        )
+        assert (entry["height_px"], entry["width_px"]) == found.tissue.shape
+        assert entry["score"] == pytest.approx(values.mean(), abs=1e-5)
+        assert entry["area_fraction"] == pytest.approx(segmented.sum() / values.size)
+        assert entry["area_low"] is entry["area_high"] is None  # a threshold of unknown origin
+        if found.sample.has_reference:
+            truth = store.reference(entry["id"])
+            dice = 2 * (segmented & truth).sum() / (segmented.sum() + truth.sum())
+            assert entry["dice"] == pytest.approx(dice)
+        else:
+            assert entry["dice"] is None
+        maps = open_maps(out / entry["files"]["activation_zarr"])
+        np.testing.assert_allclose(np.asarray(maps.activation[0][:]), found.activation, atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(maps.tissue[0][:]), found.tissue)
+        np.testing.assert_array_equal(np.asarray(maps.segmentation[0][:]), segmented)
+        picture = np.asarray(Image.open(out / entry["files"]["activation_png"]))
+        np.testing.assert_allclose(picture, np.rint(found.activation * 255), atol=1)
+        assert all((out / file).exists() for file in entry["files"].values())
+        assert len(entry["files"]) == 6
+    rows = list(csv.DictReader((out / "predictions.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["id"] for row in rows] == sorted(expected)
+    assert float(rows[0]["score"]) == index["samples"][0]["score"]
+    assert not list(out.glob("samples/.*"))
+
+
+def test_nothing_is_redone_and_other_options_are_refused(model, store, tmp_path):
+    options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",))
+    assert len(predict(options).done) == len(store.samples)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "samples").rglob("*")}
+    again = predict(options)
+    assert (again.done, again.before) == ([], len(store.samples))
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "samples").rglob("*")}
+    for changed, words in (
+        ({"threshold": 0.3}, r"threshold 0.45 → 0.3"),
+        ({"average_over": "flips"}, "average-over"),
+    ):
+        with pytest.raises(FolderError, match=words):
+            predict(replace(options, **changed))
+    with pytest.raises(FolderError, match="begun with another model"):
+        predict(replace(options, model=write_model(tmp_path / "other", seed=1)))
+    with pytest.raises(FolderError, match="holds no predictions"):
+        predict(replace(options, out=store.path))
+
+
+def test_an_ensemble_gives_its_mean(store, tmp_path):
+    run = tmp_path / "run"
+    models = [load_model(write_model(run / "members" / f"m{seed}" / "model", seed=seed)) for seed in range(2)]
+    members = [
+        {"model": f"members/m{seed}/model", "weights_sha256": each.description["weights_sha256"]}
+        for seed, each in enumerate(models)
+    ]
+    values = {
+        "format": "compseg-ensemble",
+        "version": 1,
+        "threshold": 0.4,
+        "area_cut": 0.1,
+        "prepared_steps": 0,
+    }
+    (run / "ensemble.json").write_text(json.dumps({**values, "members": members}))
+    predict(PredictOptions((store.path,), run, tmp_path / "out", outputs=("zarr",), split="val"))
+    assert index_of(tmp_path / "out")["threshold"] == 0.4
+    for sample in store.split("val"):
+        cube, tissue = store.read(sample.id), store.tissue(sample.id)
+        mean = np.mean([each(cube, tissue=tissue) for each in models], axis=0)
+        maps = open_maps(tmp_path / "out" / "samples" / sample.id / "activation.ome.zarr")
+        np.testing.assert_allclose(np.asarray(maps.activation[0][:]), mean, atol=1e-5)
+
+
+# --- files and folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images that fit, one that does not, one that cannot be read, and files that are none."""
+    place = tmp_path / "scans"
+    (place / "deeper").mkdir(parents=True)
+    envi(place / "one", cube_of(20, 31), WAVENUMBERS_CM1)
+    np.savez(place / "deeper" / "two.npz", absorbance=cube_of(9, 12), wavenumbers_cm1=WAVENUMBERS_CM1)
+    np.savez(place / "narrow.npz", absorbance=cube_of(9, 12), wavenumbers_cm1=[1700.0, 1650.0, 1300.0])
+    (place / "torn.npz").write_bytes(b"PK\x03\x04 no archive")
+    (place / "labels.csv").write_text("id,label\none,1\n")
+    (place / "notes.docx").write_bytes(b"PK\x03\x04 no archive")
+    return place
+
+
+def test_a_folder_of_files_and_what_fails_in_it(model, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["predict", str(folder), "--model", str(model), "--out", str(out)]) == 1
+    printed = capsys.readouterr()
+    by_id = {entry["id"]: entry for entry in index_of(out)["samples"]}
+    assert {name: entry["status"] for name, entry in by_id.items()} == {
+        "one": "done", "two": "done", "narrow": "failed", "torn": "failed",
+    }  # fmt: skip
+    assert by_id["one"]["pixel_size_um"] == 2.0
+    assert by_id["one"]["label"] is by_id["one"]["dice"] is None
+    assert (
+        "cover 1700 … 1300 cm⁻¹ in 3 points, the model was trained on 1700.25 … 1100.5"
+        in by_id["narrow"]["error"]
+    )
+    assert "failed: narrow" in printed.err
+    assert "failed: torn" in printed.err
+    assert "2 predicted, 2 failed, 2 other files passed over (" in printed.out
+    expected = load_model(model)(cube_of(20, 31))
+    maps = open_maps(out / "samples" / "one" / "activation.ome.zarr")
+    np.testing.assert_allclose(np.asarray(maps.activation[0][:]), np.asarray(expected), atol=1e-5)
+    # Mended, only the failed one is done.
+    np.savez(folder / "narrow.npz", absorbance=cube_of(9, 12), wavenumbers_cm1=WAVENUMBERS_CM1)
+    (folder / "torn.npz").unlink()
+    report = predict(PredictOptions((folder,), model, out))
+    assert ([entry["id"] for entry in report.done], report.before, report.failed) == (["narrow"], 2, [])
+
+
+def test_inputs_that_are_not_there(model, store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    options = PredictOptions((tmp_path / "gone",), model, tmp_path / "out")
+    with pytest.raises(InputError, match="no such file or folder"):
+        predict(options)
+    with pytest.raises(InputError, match="no image of a readable format"):
+        predict(replace(options, inputs=(tmp_path / "empty",)))
+    with pytest.raises(InputError, match="no samples in the split 'tset', only in test, train, val"):
+        predict(replace(options, inputs=(store.path,), split="tset"))
+    with pytest.raises(ModelError, match=r"no model\.json found"):
+        predict(replace(options, inputs=(store.path,), model=tmp_path / "gone"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="no input"):
+        PredictOptions(())
+
+
+def test_equal_names_carry_those_of_their_folders(tmp_path):
+    for name in ("a/scan.npy", "b/scan.npy", "b/other.npy", "scan.npz", ".hidden/scan.npy"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        (np.save if path.suffix == ".npy" else np.savez)(path, np.zeros((3, 4, CHANNELS), np.float32))
+    found = find_tasks([tmp_path, tmp_path / "a" / "scan.npy"])
+    assert sorted(task.id for task in found.tasks) == ["a_scan", "b_scan", "other", f"{tmp_path.name}_scan"]
+
+
+def test_a_name_is_not_given_to_another_file(model, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "x.npz", absorbance=cube_of(8, 9), wavenumbers_cm1=WAVENUMBERS_CM1)
+    options = PredictOptions((tmp_path / "a" / "x.npz",), model, tmp_path / "out", outputs=("png",))
+    predict(options)
+    with pytest.raises(InputError, match=r"holds 'x' of .*a/x\.npz, which is not .*b/x\.npz"):
+        predict(replace(options, inputs=(tmp_path / "b" / "x.npz",)))
+
+
+def test_an_axis_given_for_plain_arrays(model, tmp_path):
+    np.save(tmp_path / "plain.npy", cube_of(10, 11))
+    np.savetxt(tmp_path / "axis.txt", WAVENUMBERS_CM1)
+    options = PredictOptions((tmp_path / "plain.npy",), model, tmp_path / "out", outputs=("png",))
+    assert "only the model states wavenumbers" in predict(options).failed[0]["error"]
+    given = replace(options, axis=tmp_path / "axis.txt", out=tmp_path / "given")
+    assert predict(given).done[0]["tissue_px"] == cube_of(10, 11).any(axis=-1).sum()
+
+
+# --- stopped, killed, shared
+
+
+class Counting(Listener):
+    """Pixels found done and pixels computed, sample by sample."""
+
+    def __init__(self, after=None):
+        self.already, self.computed, self.after = 0, 0, after
+
+    def begun(self, sample_id, pixels, done):
+        self.already += done
+
+    def advanced(self, pixels):
+        self.computed += pixels
+        if self.after is not None:
+            os.kill(os.getpid(), signal.SIGINT)
+            self.after = None
+
+
+def slide_options(model, tmp_path, out="out", size=(150, 131)) -> PredictOptions:
+    path = tmp_path / "slide.npz"
+    if not path.exists():
+        np.savez(path, absorbance=cube_of(*size), wavenumbers_cm1=WAVENUMBERS_CM1)
+    return PredictOptions((path,), model, tmp_path / out, outputs=("zarr",), tile_px=24)
+
+
+def map_of(out):
+    return np.asarray(open_maps(out / "samples" / "slide" / "activation.ome.zarr").activation[0][:])
+
+
+def test_a_stopped_run_goes_on_with_the_next_tile(model, tmp_path):
+    options = slide_options(model, tmp_path)
+    with pytest.raises(Interrupted, match=r"0 of 1 samples are finished, and the tiles .* are kept"):
+        predict(options, Counting(after=1))
+    assert not (options.out / "samples" / "slide").exists()
+    assert index_of(options.out)["samples"] == []
+    second = Counting()
+    predict(options, second)
+    assert 0 < second.already < 150 * 131
+    assert second.already + second.computed == 150 * 131
+    whole = replace(options, out=tmp_path / "whole", tile_px=None)
+    predict(whole)
+    np.testing.assert_allclose(map_of(options.out), map_of(whole.out), atol=1e-5)
+
+
+def test_a_killed_run_goes_on_where_it_was(model, tmp_path):
+    options = slide_options(model, tmp_path, size=(230, 221))
+    words = [str(options.inputs[0]), "--model", str(model), "--out", str(options.out), "--tile-px", "24"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "compseg_jax.cli", "predict", *words, "--outputs", "zarr"],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "1"},
+    )
+    journal = options.out / "samples" / ".slide.partial" / "journal.txt"
+    while process.poll() is None and not (journal.exists() and journal.read_text().count("\n") > 20):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    kept = journal.read_text().count("\n") - 1
+    assert kept >= 20
+    assert list(journal.parent.parent.glob(".slide.claim.0"))
+    resumed = Counting()
+    predict(options, resumed)
+    assert resumed.already >= 20 * 8 * 8
+    assert resumed.already + resumed.computed == 230 * 221
+    assert sorted(os.listdir(options.out / "samples")) == ["slide"]
+    model_ = load_model(model)
+    np.testing.assert_allclose(map_of(options.out), np.asarray(model_(cube_of(230, 221))), atol=1e-5)
+
+
+def test_processes_share_the_samples(model, store, tmp_path):
+    options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",))
+    reports = []
+    threads = [threading.Thread(target=lambda: reports.append(predict(options))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done = [entry["id"] for report in reports for entry in report.done]
+    assert len(done) == len(set(done)) == len(store.samples)
+    assert not any(report.failed for report in reports)
+    assert len(index_of(options.out)["samples"]) == len(store.samples)
+
+
+def test_claims(tmp_path):
+    with claims.take(tmp_path, "s") as claim:
+        assert claims.take(tmp_path, "s") is None
+        assert claims.take(tmp_path, "s.claim") is not None
+        assert not claim.is_lost()
+    assert not list(tmp_path.glob(".s.claim.[0-9]"))
+
+    def left_behind(**owner):
+        path = tmp_path / ".s.claim.0"
+        path.write_text(
+            json.dumps({"host": os.uname().nodename, "pid": os.getpid(), "started": None, **owner})
+        )
+        return path
+
+    left_behind()
+    assert claims.take(tmp_path, "s") is None
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left_behind(pid=ended.pid)
+    with claims.take(tmp_path, "s") as claim:
+        assert claim.number == 1
+        assert claims.take(tmp_path, "s") is None
+    assert not list(tmp_path.glob(".s.claim.[0-9]"))
+    left_behind(started="1")  # the number of a process that ended was given to another one
+    with claims.take(tmp_path, "s"):
+        pass
+    path = left_behind(host="elsewhere", pid=1)
+    assert claims.take(tmp_path, "s") is None
+    old = path.stat().st_mtime - claims.STALE_S - 1
+    os.utime(path, (old, old))
+    first = claims.take(tmp_path, "s")
+    assert first is not None
+    assert claims.take(tmp_path, "s") is None
+    (tmp_path / ".s.claim.2").write_text("{}")
+    assert first.is_lost()
+
+
+def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
+    plan = TilePlan((40, 50), (24, 24), receptive_field(build_network(Network(depth=1))))
+    with WorkingMaps.begun(tmp_path / "w", plan, {"model": "a"}) as maps:
+        for tile in plan.tiles[:3]:
+            height, width = tile.y.last - tile.y.first, tile.x.last - tile.x.first
+            maps.write(
+                tile, np.full((height, width), tile.number, np.float32), np.ones((height, width), bool)
+            )
+    with (tmp_path / "w" / "journal.txt").open("a") as file:
+        file.write("1")
+    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == ((24, 24), {0, 1, 2})
+    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "b"}) is None
+    assert WorkingMaps.continued(tmp_path / "w", (50, 40), {"model": "a"}) is None
+    with WorkingMaps(tmp_path / "w", plan, {0, 1, 2}) as maps:
+        first, second = plan.tiles[:2]
+        np.testing.assert_array_equal(maps.activation()[first.y.core, first.x.core], 0)
+        np.testing.assert_array_equal(maps.activation()[second.y.core, second.x.core], 1)
+        assert maps.tissue().sum() == sum(tile.core_px for tile in plan.tiles[:3])
+    shutil.rmtree(tmp_path / "w")
+    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) is None
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("rows_bytes", [400, 10**6])
+def test_measures_are_those_of_the_whole_map(tmp_path, monkeypatch, rows_bytes):
+    monkeypatch.setattr("compseg_jax.prediction.working.ROWS_BYTES", rows_bytes)
+    rng = np.random.default_rng(0)
+    activation = rng.beta(0.5, 2, (30, 37)).astype(np.float32)
+    tissue, reference = rng.uniform(size=(2, 30, 37)) < 0.6
+    rule = AreaRule(np.sort(rng.uniform(0.05, 0.9, (5, 40)), axis=0)[[1, 0, 3, 2, 0]])
+    rule.replicates[0, :3] = activation[tissue][:3]  # a threshold that equals a value does not lie below it
+    plan = TilePlan((30, 37), (30, 37))
+    with WorkingMaps.begun(tmp_path / "w", plan, {}) as maps:
+        maps.write(plan.tiles[0], activation, tissue)
+        found = measured(maps, 0.3, rule, reference.__getitem__)
+        without = measured(maps, 0.3, AreaRule(None))
+    segmented = tissue & (activation > 0.3)
+    assert found.score == pytest.approx(activation[tissue].mean(dtype=np.float64))
+    assert found.area_fraction == segmented.sum() / tissue.sum()
+    assert (found.area_low, found.area_high) == pytest.approx(rule.interval(activation[tissue]))
+    assert found.area_low < found.area_high
+    assert found.dice == pytest.approx(
+        2 * (segmented & reference).sum() / (segmented.sum() + reference.sum())
+    )
+    assert without.area_low is without.area_high is without.dice is None
+
+
+def test_intervals_come_from_the_models_own_threshold(store, tmp_path):
+    replicates = {"low_threshold": [0.45], "low_healthy_tail": [0.1], "low_diseased_tail": [0.8],
+                  "high_threshold": [0.5], "high_healthy_tail": [0.1]}  # fmt: skip
+    choice = {"supported": True, "reason": "", "interval": [0.4, 0.5], "replicates": replicates}
+    model = write_model(tmp_path / "model", choice=choice)
+    options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",), split="test")
+    for entry in predict(options).done:
+        assert 0 <= entry["area_low"] <= entry["area_high"] <= 1
+    moved = replace(options, out=tmp_path / "moved", threshold=0.2)
+    assert all(entry["area_low"] is None for entry in predict(moved).done)
+
+
+def test_ordinary_images_and_samples_without_tissue(tmp_path):
+    model = write_model(tmp_path / "model", axis=None)
+    Image.fromarray(np.zeros((12, 13, 3), np.uint8)).save(tmp_path / "black.png")
+    np.save(tmp_path / "wide.npy", np.ones((5, 6, 4), np.float32))
+    options = PredictOptions((tmp_path / "black.png", tmp_path / "wide.npy"), model, tmp_path / "out")
+    report = predict(options)
+    (entry,) = report.done
+    assert (entry["tissue_px"], entry["score"], entry["area_fraction"]) == (0, None, None)
+    assert entry["remarks"] == ["no tissue"]
+    assert "found 4 channels; the model needs 3" in report.failed[0]["error"]
+
+
+def test_help_and_wrong_options(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--help"])
+    text = capsys.readouterr().out
+    for word in ("INPUT", "--average-over {none,flips,dihedral}", "--outputs", "the same command goes on"):
+        assert word.lower() in text.lower().replace("\n", " ")
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "x", "--outputs", "gif"])
