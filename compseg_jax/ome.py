@@ -12,6 +12,8 @@ LARGEST_SHARD = 256
 """Longest edge in pixels of a file of the store."""
 LEVEL_CHUNK = 512
 """Longest edge in pixels of a chunk of a picture with several levels."""
+BANDS_IN_FILE = 32
+"""Most channels of a thumbnail in one file; each is a chunk of its own, so that one is read alone."""
 
 
 def image_group(name: str, pixel_size_um: float | None) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def pyramid_group(
 
 
 def level_array(shape: tuple[int, ...], data_type: str, axes: str) -> dict[str, Any]:
-    """Array of one level. Pictures (y, x) are cut into chunks; bands (c, y, x) are chunks of one sharded file."""
+    """Array of one level. Pictures (y, x) are cut into chunks; bands (c, y, x) are chunks of sharded files."""
     blosc = {"cname": "zstd", "clevel": 3, "shuffle": "noshuffle" if data_type == "uint8" else "shuffle"}
     codecs = [
         {"name": "bytes", "configuration": {"endian": "little"}}
@@ -100,7 +102,7 @@ def level_array(shape: tuple[int, ...], data_type: str, axes: str) -> dict[str, 
             "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
         },
     }
-    return _array(shape, data_type, list(shape), [sharding], axes)
+    return _array(shape, data_type, [min(shape[0], BANDS_IN_FILE), *shape[1:]], [sharding], axes)
 
 
 def _placed(axes: str, step: int, pixel_size: float) -> list[dict[str, Any]]:

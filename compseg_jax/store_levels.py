@@ -112,13 +112,35 @@ def open_levels(group: Path) -> tuple[Level, ...]:
       StoreError: if there is no such image, or one of its arrays is damaged.
     """
     try:
-        attributes = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        names = [dataset["path"] for dataset in attributes["ome"]["multiscales"][0]["datasets"]]
+        names = [dataset["path"] for dataset in _multiscale(group)["datasets"]]
         return tuple(_opened(group / name) for name in names)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def pixel_size_um(group: Path) -> float | None:
+    """Edge of a pixel of the first level in µm, None where unknown; raises StoreError as `open_levels` does."""
+    multiscale = _multiscale(group)
+    try:
+        if multiscale["axes"][-1].get("unit") != "micrometer":
+            return None
+        return float(multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][-1])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def _multiscale(group: Path) -> dict[str, Any]:
+    try:
+        attributes = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        return dict(attributes["ome"]["multiscales"][0])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise StoreError(
-            f"{group} is no readable OME-Zarr 0.5 image ({error!r}). Give one that `compseg predict` wrote."
-        ) from error
+        raise _unreadable(group, error) from error
+
+
+def _unreadable(group: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{group} is no readable OME-Zarr 0.5 image ({error!r}). Give one that `compseg predict` wrote."
+    )
 
 
 def _opened(path: Path) -> Level:

@@ -16,8 +16,8 @@ from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merge
 
 PACKAGE = Path(compseg_jax.__file__).parent
 ORDER = [
-    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_levels",
-    "store_writer", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch",
+    "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_writer",
+    "store_levels", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch",
     "dataset", "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
     "uncertainty", "agreement", "cross_validation", "report", "export",
     "inspection", "core_search", "ingest",

@@ -12,27 +12,16 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
-from compseg_jax.export.files import whole_or_absent
+from compseg_jax.export.files import Picture, strips, whole_or_absent
 from compseg_jax.export.outlines import Outlines, trace
 
-ROWS_AT_ONCE = 512
 _HEAD = '{"type":"FeatureCollection","features":['
-
-
-class Rows(Protocol):
-    """A picture (y, x) of which some rows are read at a time: an array, or one that lies on disk."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(y, x)."""
-
-    def __getitem__(self, rows: slice, /) -> Any:
-        """Some rows, as anything that ``np.asarray`` takes."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -49,10 +38,10 @@ class Annotation:
 
 def segmentation_features(
     mask: Bool[np.ndarray, "y x"],
-    activation: Rows | None = None,
+    activation: Picture | None = None,
     *,
     pixel_size_um: float | None = None,
-    annotation: Annotation = Annotation(),  # noqa: B008  (frozen)
+    annotation: Annotation = Annotation(),
 ) -> Iterator[dict[str, Any]]:
     """GeoJSON features, one a region of edge-connected pixels, in reading order.
 
@@ -87,10 +76,10 @@ def segmentation_features(
 
 def segmentation_to_geojson(
     mask: Bool[np.ndarray, "y x"],
-    activation: Rows | None = None,
+    activation: Picture | None = None,
     *,
     pixel_size_um: float | None = None,
-    annotation: Annotation = Annotation(),  # noqa: B008
+    annotation: Annotation = Annotation(),
 ) -> dict[str, Any]:
     """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes."""
     features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
@@ -100,10 +89,10 @@ def segmentation_to_geojson(
 def write_geojson(
     path: Path | str,
     mask: Bool[np.ndarray, "y x"],
-    activation: Rows | None = None,
+    activation: Picture | None = None,
     *,
     pixel_size_um: float | None = None,
-    annotation: Annotation = Annotation(),  # noqa: B008
+    annotation: Annotation = Annotation(),
 ) -> int:
     """Writes a segmentation as a GeoJSON file for QuPath, a feature at a time; whole or not at all.
 
@@ -118,14 +107,14 @@ def write_geojson(
         file.write(_HEAD)
         for feature in features:
             file.write(",\n" if written else "\n")
-            file.write(json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+            file.write(_ENCODER.encode(feature))
             written += 1
         file.write("\n]}\n")
     return written
 
 
 def _features(
-    mask: np.ndarray, activation: Rows | None, pixel_size_um: float | None, annotation: Annotation
+    mask: np.ndarray, activation: Picture | None, pixel_size_um: float | None, annotation: Annotation
 ) -> Iterator[dict[str, Any]]:
     outlines = trace(mask)
     areas, means = _measured(outlines, activation)
@@ -150,23 +139,22 @@ def _features(
         }
 
 
-def _measured(outlines: Outlines, activation: Rows | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _measured(outlines: Outlines, activation: Picture | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels and mean activation of every region; entry 0 is what lies outside."""
     areas = np.zeros(outlines.count + 1, np.int64)
+    for _, labels in strips(outlines.labels):
+        areas += np.bincount(labels.ravel(), minlength=len(areas))
+    if activation is None:
+        return areas, None
     sums = np.zeros(outlines.count + 1, np.float64)
-    for top in range(0, outlines.labels.shape[0], ROWS_AT_ONCE):
-        rows = slice(top, min(top + ROWS_AT_ONCE, outlines.labels.shape[0]))
-        labels = outlines.labels[rows].ravel()
-        areas += np.bincount(labels, minlength=len(areas))
-        if activation is not None:
-            values = np.asarray(activation[rows], np.float64).ravel()
-            if not np.isfinite(values).all():
-                raise ValueError(
-                    f"the activation holds NaN or Inf in rows {rows.start} to {rows.stop - 1}. The network or its "
-                    "input is broken: check both."
-                )
-            sums += np.bincount(labels, values, minlength=len(sums))
-    return areas, None if activation is None else sums / np.maximum(areas, 1)
+    for rows, values in strips(activation):
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"the activation holds NaN or Inf in rows {rows.start} to {rows.stop - 1}. The network or its "
+                "input is broken: check both."
+            )
+        sums += np.bincount(outlines.labels[rows].ravel(), values.ravel(), minlength=len(sums))
+    return areas, sums / np.maximum(areas, 1)
 
 
 def _checked_mask(mask: np.ndarray) -> np.ndarray:
@@ -202,22 +190,28 @@ def geojson_to_mask(
     """
     mask = np.zeros(shape, np.bool_)
     for number, feature in enumerate(_features_of(geojson)):
-        properties = feature.get("properties") or {}
-        if (
-            classification is not None
-            and (properties.get("classification") or {}).get("name") != classification
-        ):
-            continue
-        geometry = feature.get("geometry") or {}
-        kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-        if kind not in ("Polygon", "MultiPolygon"):
-            raise ValueError(
-                f"feature {number} of the GeoJSON is a {kind}, required Polygon or MultiPolygon. Export areas only, "
-                "or name a classification that has areas only."
-            )
-        for rings in [coordinates] if kind == "Polygon" else coordinates:
-            _fill(mask, [_ring(ring, number) for ring in rings])
+        if classification is None or _class_of(feature) == classification:
+            for rings in _polygons(feature, number):
+                _fill(mask, [_ring(ring, number) for ring in rings])
     return mask
+
+
+def _class_of(feature: Mapping[str, Any]) -> Any:
+    return ((feature.get("properties") or {}).get("classification") or {}).get("name")
+
+
+def _polygons(feature: Mapping[str, Any], number: int) -> list[Any]:
+    """The polygons of a feature, each a list of rings."""
+    geometry = feature.get("geometry") or {}
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates") or []
+    if kind == "Polygon":
+        return [coordinates]
+    if kind == "MultiPolygon":
+        return list(coordinates)
+    raise ValueError(
+        f"feature {number} of the GeoJSON is a {kind}, required Polygon or MultiPolygon. Export areas only, "
+        "or name a classification that has areas only."
+    )
 
 
 def _features_of(geojson: Mapping[str, Any]) -> list[Mapping[str, Any]]:

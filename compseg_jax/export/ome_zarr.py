@@ -26,6 +26,7 @@ from compseg_jax.store_levels import (
     halved_mask,
     halved_mean,
     open_levels,
+    pixel_size_um,
     steps,
     write_group,
 )
@@ -60,6 +61,8 @@ class ActivationMaps:
     """uint8, 1 where segmented."""
     tissue: tuple[Level, ...]
     """uint8, 1 in the tissue."""
+    pixel_size_um: float | None
+    """Edge of a full-resolution pixel in µm, or None where unknown."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,7 +76,11 @@ def open_maps(path: Path | str) -> ActivationMaps:
     path = Path(path)
     labels = path / "labels"
     return ActivationMaps(
-        path, open_levels(path), open_levels(labels / SEGMENTATION), open_levels(labels / TISSUE)
+        path=path,
+        activation=open_levels(path),
+        segmentation=open_levels(labels / SEGMENTATION),
+        tissue=open_levels(labels / TISSUE),
+        pixel_size_um=pixel_size_um(path),
     )
 
 
@@ -155,7 +162,7 @@ class ActivationMapWriter:
         if activation.ndim != 2 or mask.shape != activation.shape or tissue.shape != activation.shape:
             shapes = (activation.shape, mask.shape, tissue.shape)
             raise StoreError(f"{where} has the shapes {shapes}, required one and the same (y, x).")
-        if not (0 <= y0 and 0 <= x0 and y0 + height <= self.shape[0] and x0 + width <= self.shape[1]):
+        if min(y0, x0) < 0 or y0 + height > self.shape[0] or x0 + width > self.shape[1]:
             raise StoreError(
                 f"{where} is {activation.shape} large and reaches out of the image {self.shape}."
             )

@@ -36,9 +36,9 @@ class Outlines:
     points: Int[np.ndarray, "n 2"]
     """(x, y) of the corners of all rings, in pixel edges from the top left corner; a ring does not repeat its
     first point. x·dy encloses a positive area in outer rings and a negative one in holes."""
-    ring_starts: Int[np.ndarray, "rings+1"]
+    ring_starts: Int[np.ndarray, " ringstarts"]
     """Where each ring begins in `points`, and the end of the last; rings by region, the outer one first."""
-    region_starts: Int[np.ndarray, "regions+1"]
+    region_starts: Int[np.ndarray, " regionstarts"]
     """Where the rings of each region begin, and the end of the last one's."""
 
     def rings(self, region: int) -> Iterator[Int[np.ndarray, "n 2"]]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from compseg_jax.export.files import whole_or_absent
-from compseg_jax.export.ome_tiff import Picture
-
-ROWS_AT_ONCE = 512
+from compseg_jax.export.files import Picture, mask_255, strips, whole_or_absent
 
 
 def write_activation_png(path: Path | str, activation: Picture) -> None:
@@ -25,7 +22,7 @@ def write_activation_png(path: Path | str, activation: Picture) -> None:
 
 def write_mask_png(path: Path | str, mask: Picture) -> None:
     """Writes a mask (y, x): 255 where it is not 0, else 0; whole or not at all."""
-    _write(path, mask, lambda values: (values != 0).astype(np.uint8) * np.uint8(255))
+    _write(path, mask, mask_255)
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
@@ -36,11 +33,9 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
     return np.rint(values.astype(np.float32) * np.float32(255)).astype(np.uint8)
 
 
-def _write(path: Path | str, picture: Picture, converted: Any) -> None:
-    height, width = picture.shape
-    grey = np.empty((height, width), np.uint8)
-    for top in range(0, height, ROWS_AT_ONCE):
-        rows = slice(top, min(top + ROWS_AT_ONCE, height))
-        grey[rows] = converted(np.asarray(picture[rows]))
+def _write(path: Path | str, picture: Picture, converted: Callable[[np.ndarray], np.ndarray]) -> None:
+    grey = np.empty(picture.shape, np.uint8)
+    for rows, values in strips(picture):
+        grey[rows] = converted(values)
     with whole_or_absent(path) as partial, partial.open("wb") as file:
         Image.fromarray(grey).save(file, "PNG")

@@ -1,0 +1,56 @@
+"""The files of one sample, made from its finished activation.ome.zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
+
+from compseg_jax.export.geojson import Annotation, write_geojson
+from compseg_jax.export.ome_tiff import write_activation_tiff, write_mask_tiff
+from compseg_jax.export.ome_zarr import ActivationMaps
+from compseg_jax.export.pictures import write_activation_png, write_mask_png
+
+SampleFormat = Literal["png", "geojson", "tiff"]
+
+
+def write_sample_files(
+    folder: Path | str,
+    maps: ActivationMaps,
+    formats: Collection[SampleFormat],
+    *,
+    annotation: Annotation | None = None,
+) -> dict[str, str]:
+    """Writes a finished map in other formats, reading it in strips; each file whole or not at all.
+
+    Args:
+      folder: of the sample; files there are replaced.
+      maps: as `ActivationMapWriter.finish` or `open_maps` returns it.
+      formats: 'png' (activation.png, mask.png), 'geojson' (segmentation.geojson), 'tiff' (activation.ome.tif,
+        mask.ome.tif).
+      annotation: what the regions become in QuPath; None for tumours of any size.
+
+    Returns:
+      kind → file name, in the words of `SamplePrediction.files`.
+    """
+    folder = Path(folder)
+    written: dict[str, str] = {}
+    activation, mask, pixel_size_um = maps.activation, maps.segmentation, maps.pixel_size_um
+    if "png" in formats:
+        written |= {"activation_png": "activation.png", "mask_png": "mask.png"}
+        write_activation_png(folder / written["activation_png"], activation[0])
+        write_mask_png(folder / written["mask_png"], mask[0])
+    if "geojson" in formats:
+        written["geojson"] = "segmentation.geojson"
+        write_geojson(
+            folder / written["geojson"],
+            mask[0][:],
+            activation[0],
+            pixel_size_um=pixel_size_um,
+            annotation=annotation or Annotation(),
+        )
+    if "tiff" in formats:
+        written |= {"activation_tiff": "activation.ome.tif", "mask_tiff": "mask.ome.tif"}
+        write_activation_tiff(folder / written["activation_tiff"], activation, pixel_size_um=pixel_size_um)
+        write_mask_tiff(folder / written["mask_tiff"], mask, pixel_size_um=pixel_size_um)
+    return written

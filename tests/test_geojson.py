@@ -1,0 +1,206 @@
+"""GeoJSON for QuPath: outlines along pixel edges that are valid polygons, and the same mask back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from compseg_jax.export import (
+    Annotation,
+    geojson_to_mask,
+    segmentation_features,
+    segmentation_to_geojson,
+    write_geojson,
+)
+from compseg_jax.export.outlines import trace
+
+masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=11))
+
+
+def picture(*rows: str) -> np.ndarray:
+    return np.array([[pixel == "#" for pixel in row] for row in rows])
+
+
+RING_TOUCHING_ITSELF = picture("###", "#.#", "##.")
+ISLAND_IN_A_HOLE = picture("#####", "#...#", "#.#.#", "#...#", "#####")
+HOLE_TOUCHING_A_HOLE = picture("####", "#.##", "##.#", "####")
+CHECKERS = picture("#.#.", ".#.#", "#.#.")
+
+
+@given(masks)
+@example(RING_TOUCHING_ITSELF)
+@example(ISLAND_IN_A_HOLE)
+@example(HOLE_TOUCHING_A_HOLE)
+@example(CHECKERS)
+@example(np.ones((1, 1), np.bool_))
+def test_polygons_are_valid_and_give_the_mask_back(mask):
+    geojson = segmentation_to_geojson(mask)
+    labels, count = ndimage.label(mask)
+    assert len(geojson["features"]) == count
+    for number, feature in enumerate(geojson["features"], start=1):
+        polygon = shapely.geometry.shape(feature["geometry"])
+        assert polygon.is_valid, shapely.is_valid_reason(polygon)
+        assert polygon.area == (labels == number).sum()
+        assert polygon.exterior.is_ccw
+        assert not any(hole.is_ccw for hole in polygon.interiors)
+        assert (geojson_to_mask(feature, mask.shape) == (labels == number)).all()
+    assert (geojson_to_mask(geojson, mask.shape) == mask).all()
+
+
+@given(masks)
+def test_every_corner_of_a_ring_is_a_turn(mask):
+    outlines = trace(mask)
+    for region in range(1, outlines.count + 1):
+        for ring in outlines.rings(region):
+            steps = np.diff(ring, axis=0, append=ring[:1])
+            is_horizontal = steps[:, 1] == 0
+            assert (is_horizontal != (steps[:, 0] == 0)).all(), "an edge is neither or both"
+            assert (is_horizontal != np.roll(is_horizontal, 1)).all(), "two edges in one line"
+
+
+def test_one_pixel():
+    (feature,) = segmentation_features(
+        picture("...", "..#"), np.full((2, 3), 0.75, np.float32), pixel_size_um=2.0
+    )
+    assert feature == {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [[[2, 1], [3, 1], [3, 2], [2, 2], [2, 1]]]},
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": "Tumor", "color": [200, 0, 0]},
+            "measurements": {"Area µm^2": 4.0, "Mean activation": 0.75},
+        },
+    }
+
+
+def test_a_ring_that_would_touch_itself_becomes_a_ring_and_a_hole():
+    (feature,) = segmentation_features(RING_TOUCHING_ITSELF)
+    outer, hole = feature["geometry"]["coordinates"]
+    assert outer == [[0, 0], [3, 0], [3, 2], [2, 2], [2, 3], [0, 3], [0, 0]]
+    assert sorted(hole[:-1]) == [[1, 1], [1, 2], [2, 1], [2, 2]]
+
+
+@given(masks.filter(np.any), st.integers(0, 2**32 - 1))
+def test_measurements_are_those_of_the_pixels(mask, seed):
+    activation = np.random.default_rng(seed).random(mask.shape, np.float32)
+    labels, count = ndimage.label(mask)
+    numbers = range(1, count + 1)
+    measured = [f["properties"]["measurements"] for f in segmentation_features(mask, activation)]
+    assert [m["Area px^2"] for m in measured] == ndimage.sum_labels(mask, labels, numbers).tolist()
+    np.testing.assert_allclose(
+        [m["Mean activation"] for m in measured], ndimage.mean(activation, labels, numbers), rtol=1e-6
+    )
+
+
+def test_small_regions_can_be_left_out():
+    mask = picture("##.#", "##..", "...#", "...#")
+    kept = [
+        geojson_to_mask(
+            segmentation_to_geojson(mask, annotation=Annotation(minimum_area_px=n)), mask.shape
+        ).sum()
+        for n in (0, 1, 2, 3, 5)
+    ]
+    assert kept == [7, 7, 6, 4, 0]
+
+
+def test_the_file_holds_the_collection(tmp_path):
+    annotation = Annotation("Stroma", (1, 2, 3))
+    count = write_geojson(tmp_path / "s.geojson", ISLAND_IN_A_HOLE, pixel_size_um=0.5, annotation=annotation)
+    assert count == 2
+    assert json.loads((tmp_path / "s.geojson").read_text(encoding="utf-8")) == segmentation_to_geojson(
+        ISLAND_IN_A_HOLE, pixel_size_um=0.5, annotation=annotation
+    )
+    assert write_geojson(tmp_path / "none.geojson", np.zeros((3, 4), np.bool_)) == 0
+    empty = json.loads((tmp_path / "none.geojson").read_text(encoding="utf-8"))
+    assert empty == {"type": "FeatureCollection", "features": []}
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "s.geojson"
+    write_geojson(path, CHECKERS)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="NaN or Inf in rows 0 to 2"):
+        write_geojson(path, CHECKERS, np.full(CHECKERS.shape, np.nan, np.float32))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("mask", "options", "message"),
+    [
+        (np.zeros((2, 2, 1), np.bool_), {}, r"shape \(2, 2, 1\), required \(y, x\)"),
+        (np.full((2, 2), 255, np.uint8), {}, "uint8 values other than 0 and 1"),
+        (np.zeros((2, 2), np.float32), {}, "float32 values other than 0 and 1"),
+        (np.zeros((2, 2), np.bool_), {"pixel_size_um": 0.0}, "pixel_size_um is 0.0"),
+        (np.zeros((2, 2), np.bool_), {"activation": np.zeros((2, 3))}, r"shape \(2, 3\), the mask \(2, 2\)"),
+        (np.zeros((2, 2), np.bool_), {"annotation": Annotation(colour=(0, 0, 256))}, "from 0 to 255"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_work(mask, options, message):
+    with pytest.raises(ValueError, match=message):
+        segmentation_features(mask, **options)
+
+
+corners = st.tuples(st.integers(-5, 15), st.integers(-5, 15))
+
+
+@given(st.lists(corners, min_size=3, max_size=6, unique=True), st.sampled_from([0.0, 0.2137]))
+def test_drawn_polygons_cover_the_pixels_whose_centre_they_hold(points, shift):
+    polygon = shapely.Polygon([(x + shift, y + shift) for x, y in points])
+    if not polygon.is_valid:
+        return
+    y, x = np.mgrid[:9, :11] + 0.5
+    inside, touching = shapely.contains_xy(polygon, x, y), shapely.intersects_xy(polygon.boundary, x, y)
+    found = geojson_to_mask({"type": "Feature", "geometry": polygon.__geo_interface__}, (9, 11))
+    on_no_edge = ~(touching | (polygon.boundary.distance(shapely.points(x, y)) < 1e-9))
+    assert (found == inside)[on_no_edge].all()
+
+
+def test_annotations_are_united_and_chosen_by_class():
+    def square(x, name):
+        ring = [[x, 0], [x + 2, 0], [x + 2, 2], [x, 2], [x, 0]]
+        return {
+            "type": "Feature",
+            "geometry": {"type": "MultiPolygon", "coordinates": [[ring], [[[c + 4, r] for c, r in ring]]]},
+            "properties": {"classification": {"name": name}} if name else {},
+        }
+
+    drawn = {
+        "type": "FeatureCollection",
+        "features": [square(0, "Tumor"), square(1, "Stroma"), square(9, None)],
+    }
+    assert geojson_to_mask(drawn, (2, 8)).tolist() == [[True] * 3 + [False] + [True] * 3 + [False]] * 2
+    chosen = geojson_to_mask(drawn, (2, 8), classification="Stroma")
+    assert np.flatnonzero(chosen[0]).tolist() == [1, 2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("geojson", "message"),
+    [
+        ({"type": "Topology"}, "type Topology, required FeatureCollection or Feature"),
+        ([], "type list"),
+        (
+            {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}},
+            "feature 0 .* is a Point",
+        ),
+        ({"type": "Feature", "geometry": None}, "is a None"),
+        (
+            {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1]]]}},
+            "at least four",
+        ),
+        (
+            {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [["a", "b"]]}},
+            "a list of at least four",
+        ),
+    ],
+)
+def test_what_is_no_area_is_refused(geojson, message):
+    with pytest.raises(ValueError, match=message):
+        geojson_to_mask(geojson, (3, 3))
