@@ -1,4 +1,4 @@
-"""Folders of predictions for tests, written by hand with zarr-python, as docs/format.md lays them out."""
+"""Folders of predictions for tests, written by hand with zarr-python, as docs/outputs.md lays them out."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def write_sample(
     channels: int,
     threshold: float,
     overview: np.ndarray | None = None,
+    wavenumbers_cm1: list[float] | None = None,
     **entry: Any,
 ) -> dict[str, Any]:
     """One sample's maps; returns its entry of predictions.json."""
@@ -92,7 +93,8 @@ def write_sample(
             pixel_size_um=pixel_size_um,
         )
     if overview is not None:
-        write_image(place / "overview.ome.zarr", [overview], pixel_size_um=pixel_size_um)
+        about = {"step_px": -(-activation.shape[1] // overview.shape[2]), "wavenumbers_cm1": wavenumbers_cm1}
+        write_image(place / "overview.ome.zarr", [overview], pixel_size_um=pixel_size_um, compseg=about)
     values = {
         "id": sample_id, "source": source, "store_id": None, "status": "done", "error": None,
         "height_px": activation.shape[0], "width_px": activation.shape[1], "pixel_size_um": None, "channels": channels,

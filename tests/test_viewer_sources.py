@@ -48,11 +48,12 @@ def place(tmp_path_factory) -> Path:
     )  # fmt: skip
     save_model(folder / "run" / "model", model, config)
     write_config(folder / "run", Training(data=folder / "data", out=folder / "run"))
-    evaluate(
-        EvaluateOptions(
-            folder / "run" / "model", folder / "data", folder / "report", bootstrap=10, importance="no"
-        )
+    options = EvaluateOptions(
+        folder / "run" / "model", folder / "data", folder / "report", bootstrap=10, importance="no"
     )
+    with pytest.MonkeyPatch.context() as patch:  # its figures take seconds, and are tested with the report
+        patch.setattr("compseg_jax.report.folder.report_page", lambda *_: "<html>")
+        evaluate(options)
     return folder
 
 
@@ -73,7 +74,7 @@ def predictions(place, tmp_path_factory) -> Path:
                      pixel_size_um=5.5, label=1, **shared),
         write_sample(folder, "file", activation * 0.5, tissue, source=str(folder / "cube.npz"), **shared),
         write_sample(folder, "gone", activation * 0.1, tissue, source="gone.dms",
-                     overview=np.moveaxis(cube[:, :10], -1, 0), **shared),
+                     overview=np.moveaxis(cube[:6, :10], -1, 0), wavenumbers_cm1=WAVENUMBERS_CM1.tolist(), **shared),
         {"id": "broken", "status": "failed", "error": "cannot be read", "source": "x"},
     ]  # fmt: skip
     return write_predictions(folder, entries, threshold=THRESHOLD)
@@ -135,9 +136,8 @@ def test_without_the_file_spectra_are_those_of_the_overview(predictions):
     assert "no longer there" in view.spectra_note
     spectrum, factor = view.spectrum(11, 19)
     assert factor == 2
-    np.testing.assert_array_equal(
-        spectrum, view.overview.levels[0].read(slice(11, 12), slice(9, 10))[:, 0, 0]
-    )
+    np.testing.assert_array_equal(spectrum, view.overview.levels[0].read(slice(5, 6), slice(9, 10))[:, 0, 0])
+    np.testing.assert_allclose(view.wavenumbers_cm1, WAVENUMBERS_CM1)
     assert view.mean_spectra().factor == 2
     assert view.channels == 3
 
@@ -162,6 +162,28 @@ def test_damaged_predictions_are_refused(predictions, tmp_path, change, message)
     (tmp_path / "predictions.json").write_text(json.dumps(values))
     with pytest.raises(ViewError, match=message):
         open_source(tmp_path)
+
+
+def test_what_the_command_predicts_can_be_viewed(place, tmp_path):
+    out = tmp_path / "out"
+    asked = ["--model", str(place / "run" / "model"), "--out", str(out), "--split", "test"]
+    assert main(["predict", str(place / "data"), *asked]) == 0
+    source = open_source(out)
+    assert "rule not recorded" in source.threshold_story
+    store = Store.open(place / "data")
+    assert {row.id for row in source.samples()} == {sample.id for sample in store.split("test")}
+    for prediction in predict_samples(open_source(place / "run").model, store, store.split("test")):
+        view = source.open(prediction.sample.id)
+        values, tissue = view.activation_layer().values, prediction.tissue
+        np.testing.assert_array_equal(np.isfinite(values), tissue)
+        np.testing.assert_allclose(values[tissue], prediction.activation[tissue], atol=1e-5)
+        np.testing.assert_allclose(view.band_layer(1).values, prediction.stored[..., 1], rtol=1e-6)
+        np.testing.assert_allclose(view.wavenumbers_cm1, WAVENUMBERS_CM1)
+        assert view.pixel_size_um == 5.5
+        assert (view.reference is not None) == prediction.sample.has_reference
+        counts = view.exact_counts()
+        assert counts.area_fraction(THRESHOLD) == pytest.approx(view.row.area_fraction)
+        assert counts.dice(THRESHOLD) == pytest.approx(view.row.dice)
 
 
 def test_a_report_opens_the_samples_it_lists(place):
