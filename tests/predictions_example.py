@@ -50,6 +50,7 @@ def write_image(
             dtype=level.dtype,
             chunks=chunks,
             compressors=None,
+            config={"write_empty_chunks": True},
             dimension_names=names,
         )
         array[:] = level

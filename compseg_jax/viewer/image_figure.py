@@ -36,6 +36,8 @@ OUTLINE_PX = 1024
 """Pixels along which the outline of the reference is drawn, so that it stays thin on small samples."""
 GREYS = [f"#{level:02x}{level:02x}{level:02x}" for level in range(256)]
 OVERLAYS = ("Segmentation", "Activation", "None")
+MILLIMETRES_FROM_UM = 5000
+"""Extent from which on axes are in mm."""
 FRAME_PX = 600
 """Edge of the frame that is assumed until the browser has told its own."""
 
@@ -44,7 +46,7 @@ class ImageFigure:
     """The figure and its layers, bottom to top: ``base`` and ``detail`` of the band, overlay, outline, marker.
 
     Attributes:
-      figure: Bokeh's figure; its coordinates are µm where the pixel size is known, else pixels.
+      figure: Bokeh's figure; its coordinates are µm or mm where the pixel size is known, else pixels.
       unit: length of a pixel's edge in these coordinates.
     """
 
@@ -148,8 +150,12 @@ class ImageFigure:
     def frame(self, shape_px: tuple[int, int], pixel_size_um: float | None) -> None:
         """Makes room for another image and shows all of it."""
         self.shape_px = shape_px
-        self.unit = 1.0 if pixel_size_um is None else pixel_size_um
-        unit = "px" if pixel_size_um is None else "µm"
+        if pixel_size_um is None:
+            self.unit, unit = 1.0, "px"
+        elif max(shape_px) * pixel_size_um < MILLIMETRES_FROM_UM:
+            self.unit, unit = pixel_size_um, "µm"
+        else:
+            self.unit, unit = pixel_size_um / 1000, "mm"
         self.figure.xaxis.axis_label = f"x ({unit})"
         self.figure.yaxis.axis_label = f"y ({unit})"
         self.fit()

@@ -114,7 +114,8 @@ class PredictionsSource:
     @property
     def title(self) -> str:
         """Heading of the page."""
-        return f"Predictions in {self.folder.resolve().name}"
+        n = len(self.description["samples"])
+        return f"{self.folder.resolve().name}: {n} predicted sample{'' if n == 1 else 's'}"
 
     @property
     def threshold(self) -> float:
@@ -194,7 +195,7 @@ class PredictionsSource:
         path = self._place(entry["source"])
         shape_px = (entry["height_px"], entry["width_px"])
         if path is None:
-            return None, None, f"{entry['source']} is no longer there, so spectra are those of the overview"
+            return None, None, f"{Path(entry['source']).name} is no longer there"
         if entry.get("store_id") is None:
             variable = (self.description.get("options") or {}).get("variable")
             return FileSpectra(path, shape_px, variable), None, f"as measured, from {path.name}"

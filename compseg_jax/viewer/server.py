@@ -48,9 +48,9 @@ class Viewer:
             use_index=False,
             redirect_root=False,
         )
-        http = HTTPServer(tornado)
-        http.add_sockets(sockets)
-        self._server = BaseServer(IOLoop.current(), tornado, http)
+        self._http = HTTPServer(tornado)
+        self._http.add_sockets(sockets)
+        self._server = BaseServer(IOLoop.current(), tornado, self._http)
         self._server.start()
         self.url = f"http://{ADDRESS}:{bound}/{secret}"
 
@@ -58,9 +58,13 @@ class Viewer:
         Page(document, self._library)
 
     def close(self) -> None:
-        """Stops listening, and drops what has not been read yet."""
+        """Stops listening, and drops what has not been read yet.
+
+        Open pages are let go by the end of the event loop. Bokeh's own stop would take their sessions away first and
+        then complain that their connections close without one.
+        """
         self._library.close()
-        self._server.stop(wait=False)
+        self._http.stop()
 
 
 def view(source: Source, *, port: int, browser: bool, announce: Callable[[str], None]) -> None:

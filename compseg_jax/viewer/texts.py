@@ -32,7 +32,7 @@ SAME_THRESHOLD = 5e-7
 
 
 def is_own(threshold: float, own: float) -> bool:
-    """Whether the slider stands at the model's threshold."""
+    """Whether the slider stands at the chosen threshold."""
     return abs(threshold - own) < SAME_THRESHOLD
 
 
@@ -73,7 +73,7 @@ def failure_text(sample_id: str, failure: str) -> str:
 
 def threshold_text(threshold: float, own: float) -> str:
     """The threshold as it stands."""
-    said = "the model's own" if is_own(threshold, own) else f"moved; the model's own is {own:.3f}"
+    said = "the chosen one" if is_own(threshold, own) else f"moved; the chosen one is {own:.3f}"
     return (
         f'<div class="label"><span>Threshold on the activation <b>{threshold:.3f}</b></span>'
         f'<span class="why">{said}</span></div>'
@@ -83,7 +83,7 @@ def threshold_text(threshold: float, own: float) -> str:
 def story_text(story: str, own: float) -> str:
     """Where the model's threshold comes from; the whole of it on hovering."""
     first = story.split(". ")[0].split("; ")[0]
-    return f'<div class="why" title="{escape(story)}">Model’s threshold {own:.3f}: {escape(first)}.</div>'
+    return f'<div class="why" title="{escape(story)}">Chosen threshold {own:.3f}: {escape(first)}.</div>'
 
 
 def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: float) -> str:
@@ -94,10 +94,12 @@ def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: 
     said = "has an activation above the threshold."
     row = view.row
     if counts.factor > 1.01:
-        said += f" Counted on the overview, 1 in {counts.factor:.0f}×{counts.factor:.0f} pixels; all follow."
+        said += (
+            f" Counted on means of {counts.factor:.0f}×{counts.factor:.0f} pixels; the exact number follows."
+        )
     elif row.area_low is not None and row.area_high is not None and is_own(threshold, own):
         low, high = 100 * row.area_low, 100 * row.area_high
-        said += f" With misses and false pixels allowed for, {low:.0f}–{high:.0f} % is diseased."
+        said += f" Diseased part, with misses and false pixels allowed for: {low:.0f}–{high:.0f} %."
     elif view.pixel_size_um is not None:
         said += f" {_area(area * counts.tissue_px * view.pixel_size_um**2)}."
     return card("Segmented area", f"{100 * area:.1f} % <small>of tissue</small>", said)
@@ -134,7 +136,7 @@ def spectra_text(
 ) -> str:
     """The key of the three curves, and what they are averaged over."""
     if not view.channels:
-        return f'<div class="why">No spectra: {escape(view.spectra_note)}.</div>'
+        return f'<div class="why">No spectra: {escape(view.spectra_note)}, and there is no overview.</div>'
     keys = []
     if means is not None:
         inside, outside = means.n_inside(threshold), means.n_outside(threshold)
@@ -144,6 +146,8 @@ def spectra_text(
         value = "background" if pixel.activation is None else f"activation {pixel.activation:.3f}"
         keys.append(_key(INK, f"{where}: {value}"))
     said = f"Spectra {view.spectra_note}."
+    if view.spectra is None:
+        said = f"Spectra of the overview: {view.spectra_note}."
     if means is not None and means.factor > 1.01:
         said += f" Means over the overview, blocks of {means.factor:.0f}×{means.factor:.0f} pixels."
     if pixel is not None and pixel.factor > 1.01:
