@@ -6,10 +6,13 @@ import dataclasses
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bokeh.document import Document
+from bokeh.events import ButtonClick
 from predictions_example import OVERVIEW_PX, write_predictions, write_sample, write_slide
 from store_example import WAVENUMBERS_CM1, write_store
 
@@ -26,6 +29,7 @@ from compseg_jax.training.loop import write_config
 from compseg_jax.viewer.layers import Window
 from compseg_jax.viewer.library import Latest, Library
 from compseg_jax.viewer.opening import open_source
+from compseg_jax.viewer.page import Page
 from compseg_jax.viewer.source import ListedSample, ViewError, score_order
 
 THRESHOLD = 0.40625
@@ -295,6 +299,47 @@ def test_a_source_is_read_back_as_it_was_written(tmp_path):
     (tmp_path / "source.json").write_text(source.to_json(tmp_path))
     assert read_source(tmp_path) == source
     assert dataclasses.replace(source, title="x") != source
+
+
+def work_off(document: Document, library: Library, until: Callable[[], bool]) -> None:
+    """Runs what a page has scheduled, as the server would, until something is so."""
+    end = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < end
+        for callback in list(document.session_callbacks):
+            document.remove_next_tick_callback(callback)
+            callback.callback()
+        time.sleep(0.005)
+
+
+def test_all_samples_of_a_run_are_scored_and_one_that_fails_stops_nothing(place, tmp_path):
+    moved = shutil.copytree(place, tmp_path / "moved")
+    source = open_source(moved / "run", data=moved / "data")
+    broken = source.samples()[2].id
+    shutil.rmtree(moved / "data" / "cubes" / f"{broken}.zarr")
+    library, document = Library(source), Document()
+    page = Page(document, library)
+    widgets = page.widgets
+    work_off(document, library, lambda: page.shown.means is not None)
+    assert widgets.score_all.visible
+    assert widgets.score_all.label == "Predict the 11 samples without a score"
+    widgets.score_all._trigger_event(ButtonClick(widgets.score_all))
+    work_off(document, library, lambda: not widgets.score_all.visible)
+    scores = widgets.rows.data["score"]
+    assert scores.count("–") == 1
+    assert scores[-1] == "–"
+    assert widgets.rows.data["id"][-1] == broken
+    assert widgets.rows.data["label"][-1] == "failed"
+    assert scores[:-1] == sorted(scores[:-1], reverse=True)
+    # The failed sample says why, the page goes on.
+    widgets.rows.selected.indices = [11]
+    work_off(document, library, lambda: "cannot be read" in widgets.heading.text)
+    widgets.rows.selected.indices = [0]
+    work_off(document, library, lambda: "labelled" in widgets.heading.text)
+    widgets.order.value = "id"
+    assert widgets.rows.data["id"] == sorted(widgets.rows.data["id"])
+    assert page.listed[widgets.rows.selected.indices[0]].id in widgets.heading.text
+    library.close()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 from bokeh.document import Document
@@ -25,6 +26,7 @@ class Page:
         self.latest = Latest(document.add_next_tick_callback)
         self.shown = Shown(self.widgets, library, self.latest)
         self.listed: list[ListedSample] = []
+        self._failures: dict[str, str] = {}
         self._listing = False
         self._place(document)
         self._list()
@@ -50,7 +52,11 @@ class Page:
     def _list(self) -> None:
         """Fills the table and keeps the selection on the same sample."""
         chosen = self._chosen()
-        self.listed = score_order(self.library.source.samples(), self.widgets.order.value)
+        known = [
+            replace(sample, failure=self._failures[sample.id]) if sample.id in self._failures else sample
+            for sample in self.library.source.samples()
+        ]
+        self.listed = score_order(known, self.widgets.order.value)
         self._listing = True
         self.widgets.list_samples(self.listed)
         if chosen is not None:
@@ -91,7 +97,7 @@ class Page:
             self._list()
 
     def _failed(self, chosen: ListedSample, error: Exception) -> None:
-        self.shown.nothing(texts.failure_text(chosen.id, str(error) or type(error).__name__))
+        self.shown.nothing(texts.failure_text(chosen.id, _words(error)))
 
     def _score_all(self) -> None:
         waiting = [sample for sample in self.listed if sample.score is None and not sample.failure]
@@ -108,10 +114,18 @@ class Page:
                 "score",
                 lambda: self.library.score(sample),
                 lambda _: score_next(),
-                lambda error: self._failed(sample, error),
+                lambda error: goes_on(sample, error),
             )
+
+        def goes_on(sample: ListedSample, error: Exception) -> None:
+            self._failures[sample.id] = _words(error)
+            score_next()
 
         score_next()
 
     def _say_position(self, index: int) -> None:
         self.widgets.position.text = texts.position_text(index, len(self.listed), self.own)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
