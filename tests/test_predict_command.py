@@ -21,7 +21,7 @@ from PIL import Image
 from compseg_jax import cli
 from compseg_jax.bundle import ModelError, SegmentingModel, load_model, save_model
 from compseg_jax.config import Network
-from compseg_jax.export.ome_zarr import open_maps
+from compseg_jax.export import open_maps, open_overview
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.networks.receptive_field import receptive_field
 from compseg_jax.predict import predict_samples
@@ -40,7 +40,7 @@ from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
 
 KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
-    "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "files", "remarks",
+    "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "files",
 }  # fmt: skip
 
 
@@ -224,6 +224,8 @@ def test_a_folder_of_files_and_what_fails_in_it(model, folder, tmp_path, capsys)
     assert "failed: narrow" in printed.err
     assert "failed: torn" in printed.err
     assert "2 predicted, 2 failed, 2 other files passed over (" in printed.out
+    overview = open_overview(out / by_id["one"]["files"]["overview_zarr"])
+    np.testing.assert_allclose(np.asarray(overview.bands[:]), cube_of(20, 31).transpose(2, 0, 1))
     expected = load_model(model)(cube_of(20, 31))
     maps = open_maps(out / "samples" / "one" / "activation.ome.zarr")
     np.testing.assert_allclose(np.asarray(maps.activation[0][:]), np.asarray(expected), atol=1e-5)
@@ -231,7 +233,7 @@ def test_a_folder_of_files_and_what_fails_in_it(model, folder, tmp_path, capsys)
     np.savez(folder / "narrow.npz", absorbance=cube_of(9, 12), wavenumbers_cm1=WAVENUMBERS_CM1)
     (folder / "torn.npz").unlink()
     report = predict(PredictOptions((folder,), model, out))
-    assert ([entry["id"] for entry in report.done], report.before, report.failed) == (["narrow"], 2, [])
+    assert ([sample.id for sample in report.done], report.before, report.failed) == (["narrow"], 2, [])
 
 
 def test_inputs_that_are_not_there(model, store, tmp_path):
@@ -273,9 +275,9 @@ def test_an_axis_given_for_plain_arrays(model, tmp_path):
     np.save(tmp_path / "plain.npy", cube_of(10, 11))
     np.savetxt(tmp_path / "axis.txt", WAVENUMBERS_CM1)
     options = PredictOptions((tmp_path / "plain.npy",), model, tmp_path / "out", outputs=("png",))
-    assert "only the model states wavenumbers" in predict(options).failed[0]["error"]
+    assert "only the model states wavenumbers" in predict(options).failed[0].error
     given = replace(options, axis=tmp_path / "axis.txt", out=tmp_path / "given")
-    assert predict(given).done[0]["tissue_px"] == cube_of(10, 11).any(axis=-1).sum()
+    assert predict(given).done[0].tissue_px == cube_of(10, 11).any(axis=-1).sum()
 
 
 # --- stopped, killed, shared
@@ -285,7 +287,10 @@ class Counting(Listener):
     """Pixels found done and pixels computed, sample by sample."""
 
     def __init__(self, after=None):
-        self.already, self.computed, self.after = 0, 0, after
+        self.already, self.computed, self.after, self.remarks = 0, 0, after, []
+
+    def remarked(self, sample_id, remark):
+        self.remarks.append(remark)
 
     def begun(self, sample_id, pixels, done):
         self.already += done
@@ -355,7 +360,7 @@ def test_processes_share_the_samples(model, store, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    done = [entry["id"] for report in reports for entry in report.done]
+    done = [sample.id for report in reports for sample in report.done]
     assert len(done) == len(set(done)) == len(store.samples)
     assert not any(report.failed for report in reports)
     assert len(index_of(options.out)["samples"]) == len(store.samples)
@@ -453,10 +458,10 @@ def test_intervals_come_from_the_models_own_threshold(store, tmp_path):
     choice = {"supported": True, "reason": "", "interval": [0.4, 0.5], "replicates": replicates}
     model = write_model(tmp_path / "model", choice=choice)
     options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",), split="test")
-    for entry in predict(options).done:
-        assert 0 <= entry["area_low"] <= entry["area_high"] <= 1
+    for sample in predict(options).done:
+        assert 0 <= sample.area_low <= sample.area_high <= 1
     moved = replace(options, out=tmp_path / "moved", threshold=0.2)
-    assert all(entry["area_low"] is None for entry in predict(moved).done)
+    assert all(sample.area_low is None for sample in predict(moved).done)
 
 
 def test_ordinary_images_and_samples_without_tissue(tmp_path):
@@ -464,11 +469,12 @@ def test_ordinary_images_and_samples_without_tissue(tmp_path):
     Image.fromarray(np.zeros((12, 13, 3), np.uint8)).save(tmp_path / "black.png")
     np.save(tmp_path / "wide.npy", np.ones((5, 6, 4), np.float32))
     options = PredictOptions((tmp_path / "black.png", tmp_path / "wide.npy"), model, tmp_path / "out")
-    report = predict(options)
-    (entry,) = report.done
-    assert (entry["tissue_px"], entry["score"], entry["area_fraction"]) == (0, None, None)
-    assert entry["remarks"] == ["no tissue"]
-    assert "found 4 channels; the model needs 3" in report.failed[0]["error"]
+    listener = Counting()
+    report = predict(options, listener)
+    (sample,) = report.done
+    assert (sample.tissue_px, sample.score, sample.area_fraction) == (0, None, None)
+    assert listener.remarks == ["no tissue"]
+    assert "found 4 channels; the model needs 3" in report.failed[0].error
 
 
 def test_help_and_wrong_options(capsys):

@@ -17,9 +17,10 @@ from compseg_jax.networks.build import init_variables
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
+from compseg_jax.predict.memory import members_for, plan_for
 from compseg_jax.predict.plan import TURNS, TilePlan, plan_tiles
 from compseg_jax.predict.reading import Specimen
-from compseg_jax.predict.slide import Slide, members_for, plan_for
+from compseg_jax.predict.slide import Slide
 from compseg_jax.runtime import data_mesh
 from compseg_jax.spectra.cube import Cube
 from compseg_jax.spectra.preparation import Image as SpectralImage

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.commands.parsing import parse
-from compseg_jax.prediction.folder import INDEX_FILE, Entry
+from compseg_jax.export import SamplePrediction
 from compseg_jax.prediction.options import PredictOptions
 from compseg_jax.prediction.run import Listener, Report, predict
 
@@ -25,9 +25,9 @@ def predict_samples(arguments: list[str]) -> int:
     with _Terminal() as terminal:
         report = predict(options, terminal)
     print(_summary(report))
-    print(f"predictions: {options.out / INDEX_FILE}")
-    for entry in report.failed:
-        print(f"failed: {entry['id']} ({entry['source']}): {entry['error']}", file=sys.stderr)
+    print(f"predictions: {options.out / 'predictions.json'}")
+    for sample in report.failed:
+        print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
     return 1 if report.failed else 0
 
 
@@ -46,6 +46,7 @@ class _Terminal(Listener):
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=None, count="opening", sample="")
         self._samples = self._ended = self._pixels = self._done = 0
+        self._remarks: list[str] = []
 
     def __enter__(self) -> _Terminal:
         self._bar.start()
@@ -71,13 +72,20 @@ class _Terminal(Listener):
         self._done += pixels
         self._bar.update(self._task, completed=self._ended + self._done / max(self._pixels, 1))
 
-    def ended(self, entry: Entry | None) -> None:
+    def remarked(self, sample_id: str, remark: str) -> None:
+        """Said in the line of the sample."""
+        self._remarks.append(remark)
+
+    def ended(self, sample: SamplePrediction | None) -> None:
         """The line of a sample."""
         self._ended, self._pixels, self._done = self._ended + 1, 0, 0
-        if entry is not None and self._bar.disable:
-            print(_line(entry), flush=True)
-        elif entry is not None:
-            self._bar.console.print(_line(entry), markup=False, highlight=False, soft_wrap=True)
+        if sample is not None:
+            line = "; ".join([_line(sample), *self._remarks])
+            if self._bar.disable:
+                print(line, flush=True)
+            else:
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._remarks = []
         self._show("")
 
     def _show(self, sample_id: str) -> None:
@@ -90,20 +98,17 @@ class _Terminal(Listener):
         )
 
 
-def _line(entry: Entry) -> str:
-    if entry["status"] == "failed":
-        return f"{entry['id']}: failed ({entry['error']})"
-    size = f"{entry['height_px']}×{entry['width_px']}"
-    if entry["area_fraction"] is None:
-        return f"{entry['id']}: {size}, no tissue"
-    area = f"{100 * entry['area_fraction']:.1f} % of the tissue segmented"
-    if entry["area_low"] is not None:
-        area += f" (diseased: {100 * entry['area_low']:.0f} to {100 * entry['area_high']:.0f} %)"
-    dice = "" if entry["dice"] is None else f", Dice {entry['dice']:.2f}"
-    remarks = "".join(f"; {remark}" for remark in entry["remarks"])
-    return (
-        f"{entry['id']}: {size}, {area}, score {entry['score']:.3f}{dice}, {entry['seconds']:.1f} s{remarks}"
-    )
+def _line(sample: SamplePrediction) -> str:
+    if sample.status == "failed":
+        return f"{sample.id}: failed ({sample.error})"
+    size = f"{sample.id}: {sample.height_px}×{sample.width_px}"
+    if sample.area_fraction is None:
+        return size
+    area = f"{100 * sample.area_fraction:.1f} % of the tissue segmented"
+    if sample.area_low is not None and sample.area_high is not None:
+        area += f" (diseased: {100 * sample.area_low:.0f} to {100 * sample.area_high:.0f} %)"
+    dice = "" if sample.dice is None else f", Dice {sample.dice:.2f}"
+    return f"{size}, {area}, score {sample.score:.3f}{dice}, {sample.seconds:.1f} s"
 
 
 def _summary(report: Report) -> str:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Array, Bool, Float, Shaped
 
 from compseg_jax.bundle import SegmentingModel
 from compseg_jax.networks.build import Variables
+from compseg_jax.networks.receptive_field import why_not_local
+from compseg_jax.networks.segnet import SegNet
+from compseg_jax.networks.unet import UNet
 from compseg_jax.objective.activation import activation_map
 from compseg_jax.predict.plan import View
 from compseg_jax.runtime import DATA_AXIS
 
-PROBED_SIDE_PX = 256
-"""Edge of the tile whose program is asked how much memory it takes; memory grows with the area."""
+PROBED_SIDE_PX = 512
+"""Edge of the tile whose program is asked how much memory a network takes of which nothing else is known."""
+EXPECTED_FEATURES = 4.25
+"""Of the first level, as floats a pixel: what the programs of U-Nets take at their widest, at the last merge."""
 
 
 @partial(jax.jit, static_argnums=0)
 def _activation(
-    network: nn.Module, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
+    network: Any, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
 ) -> Float[Array, "b y x"]:
     return jnp.where(tissue, activation_map(network, variables, scaled, tissue), 0.0)
 
@@ -65,13 +68,10 @@ class Forward:
         return [total / np.float32(len(views[0])) for total in totals]
 
     def _on_devices(self, scaled: np.ndarray, tissue: np.ndarray) -> np.ndarray:
-        if self.mesh.size == 1:
-            device = self.mesh.devices.flat[0]
-            placed = jax.device_put(scaled, device), jax.device_put(tissue, device)
-        else:
-            by_tile = NamedSharding(self.mesh, PartitionSpec(DATA_AXIS))
-            placed = jax.device_put(scaled, by_tile), jax.device_put(tissue, by_tile)
-        return np.asarray(_activation(self.model.network, _placed(self.model, self.mesh), *placed))
+        by_tile = _by_tile(self.mesh)
+        placed = jax.device_put(scaled, by_tile), jax.device_put(tissue, by_tile)
+        program = _program(self.model, self.mesh, scaled.shape[1:3])
+        return np.asarray(program(_placed(self.model, self.mesh), *placed))
 
 
 def _shown(tiles: Shaped[np.ndarray, "b y x *c"], view: View) -> Shaped[np.ndarray, "b v u *c"]:
@@ -79,6 +79,13 @@ def _shown(tiles: Shaped[np.ndarray, "b y x *c"], view: View) -> Shaped[np.ndarr
     if not any(view.turn) and (view.y, view.x) == tuple(slice(0, size) for size in tiles.shape[1:3]):
         return tiles
     return np.stack([view.turn.apply(tile[view.y, view.x]) for tile in tiles])
+
+
+def _by_tile(mesh: Mesh) -> jax.sharding.Sharding:
+    # On one device a plain placement takes the host's memory as it is, without a copy.
+    if mesh.size == 1:
+        return SingleDeviceSharding(mesh.devices.flat[0])
+    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
 @lru_cache(maxsize=64)
@@ -89,13 +96,27 @@ def _placed(model: SegmentingModel, mesh: Mesh) -> Any:
 
 
 @lru_cache(maxsize=64)
-def network_bytes_per_px(model: SegmentingModel) -> float:
-    """Bytes that the program of a network takes for each pixel of a tile beside the tile itself."""
-    side = PROBED_SIDE_PX
-    shapes = jax.eval_shape(
-        lambda: (jnp.zeros((1, side, side, len(model.scaling.mean))), jnp.zeros((1, side, side), bool))
-    )
-    program = _activation.lower(model.network, model.variables, *shapes).compile()
-    analysis = program.memory_analysis()
+def _program(model: SegmentingModel, mesh: Mesh, tile_px: tuple[int, int]) -> jax.stages.Compiled:
+    """The compiled network for a tile on each device."""
+    shape, sharding = (mesh.size, *tile_px), _by_tile(mesh)
+    scaled = jax.ShapeDtypeStruct((*shape, len(model.scaling.mean)), jnp.float32, sharding=sharding)
+    tissue = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=sharding)
+    return _activation.lower(model.network, _placed(model, mesh), scaled, tissue).compile()
+
+
+def expected_bytes_per_px(model: SegmentingModel, mesh: Mesh) -> float:
+    """What the program of a network takes for each pixel beside the tile, before it is compiled for its tiles.
+
+    Exact for networks that are not the package's, whose program for a small tile is compiled; a first guess for the
+    others.
+    """
+    if isinstance(model.network, UNet | SegNet) and not why_not_local(model.network):
+        return EXPECTED_FEATURES * 4 * model.network.base
+    return bytes_per_px(model, mesh, (PROBED_SIDE_PX, PROBED_SIDE_PX))
+
+
+def bytes_per_px(model: SegmentingModel, mesh: Mesh, tile_px: tuple[int, int]) -> float:
+    """What the program for tiles of a size takes for each pixel beside the tile; the program is kept for them."""
+    analysis = _program(model, mesh, tile_px).memory_analysis()
     taken = 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-    return float(math.ceil(taken / side**2))
+    return float(taken / (tile_px[0] * tile_px[1]))

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
-from compseg_jax.bundle import ModelError, SegmentingModel
-from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
-from compseg_jax.predict.axis import preparation_for
-from compseg_jax.predict.forward import Forward, network_bytes_per_px
-from compseg_jax.predict.plan import SMALLEST_TILE_PX, Tile, TilePlan, Turn, plan_tiles
-from compseg_jax.predict.reading import PreparedSpecimen, Specimen, put_scaled
-from compseg_jax.spectra.preparation import Preparation
+from compseg_jax.predict.forward import Forward
+from compseg_jax.predict.memory import BUFFERS, Member, buffers_for
+from compseg_jax.predict.plan import Tile, TilePlan
+from compseg_jax.predict.reading import CHUNK_ROWS, PreparedSpecimen, Specimen, put_scaled
 
-BUFFERS = 2
-"""Tiles in memory: one is filled while the network works on the other."""
 ALIGNMENT_BYTES = 64
 """Of arrays that jax on CPUs takes as they are instead of copying them."""
 WRITES_BEHIND = 2
-DEVICE_SHARE = 0.7
-"""Of an accelerator's memory that tiles and what the network makes of them may take."""
+MOST_READERS = 8
 
 
 class Sink(Protocol):
@@ -39,95 +34,6 @@ class Sink(Protocol):
         """Takes the core of one tile; called once for each, from one thread."""
 
 
-class Member(NamedTuple):
-    """A network, and what the spectra of the image at hand go through before it."""
-
-    model: SegmentingModel
-    preparation: Preparation | None
-
-
-def members_for(
-    models: Sequence[SegmentingModel], steps: Sequence[Preparation | None], specimen: Specimen
-) -> tuple[Member, ...]:
-    """The networks with their preparation of one image; equal steps must be one object, and stay one.
-
-    Raises:
-      ModelError: when the image does not fit a network.
-    """
-    known: dict[tuple[int, bytes], Preparation | None] = {}
-    members = []
-    for model, each in zip(models, steps, strict=True):
-        axis = model.wavenumbers_cm1
-        key = id(each), b"" if axis is None else axis.tobytes()
-        if key not in known:
-            known[key] = preparation_for(model, each, specimen.scan)
-        members.append(Member(model, known[key]))
-    return tuple(members)
-
-
-def reach_of(models: Sequence[SegmentingModel]) -> ReceptiveField | None:
-    """The reach of the networks, which must agree; None where an image must stay whole."""
-    fields = {receptive_field(model.network) for model in models}
-    return fields.pop() if len(fields) == 1 else None
-
-
-def plan_for(
-    members: Sequence[Member], specimen: Specimen, mesh: Mesh, turns: tuple[Turn, ...], *, memory_bytes: float
-) -> TilePlan:
-    """Tiles of an image that keep within a memory.
-
-    Args:
-      members: the networks.
-      specimen: the image.
-      mesh: devices, each of which gets a tile at a time.
-      turns: how tiles are shown to the networks.
-      memory_bytes: what tiles and networks may take.
-
-    Raises:
-      ModelError: when a network must see the image whole, or needs margins so wide, that the memory does not do.
-    """
-    models = [member.model for member in members]
-    field, shape = reach_of(models), specimen.shape_px
-    if shape[0] * shape[1] <= SMALLEST_TILE_PX:
-        return TilePlan(shape, shape, field, turns)
-    bytes_per_px, most_px = _memory(members, mesh, turns, memory_bytes)
-    plan = plan_tiles(shape, field, most_px, turns=turns, at_once=mesh.size)
-    if plan is not None:
-        return plan
-    source = specimen.scan.provenance.get("source", "the image")
-    if field is None:
-        reasons = {why_not_local(model.network) for model in models} - {""}
-        why = ", ".join(sorted(reasons)) or "its networks differ in depth"
-        needed = shape[0] * shape[1] * bytes_per_px / 2**30
-        raise ModelError(
-            f"{source}: this model must see an image whole ({why}). {shape[0]}×{shape[1]} pixels take about "
-            f"{needed:.1f} GiB; allowed are {memory_bytes / 2**30:.1f}. Raise --memory-gib, or cut the image."
-        )
-    least = 2 * field.margin + 2 * field.multiple
-    raise ModelError(
-        f"{source}: the network needs a margin of {field.margin} pixels, so a tile takes at least "
-        f"{least**2 * bytes_per_px / 2**30:.1f} GiB; allowed are {memory_bytes / 2**30:.1f}. Raise --memory-gib."
-    )
-
-
-def _memory(
-    members: Sequence[Member], mesh: Mesh, turns: tuple[Turn, ...], memory_bytes: float
-) -> tuple[float, float]:
-    """Bytes for each pixel of a tile, and pixels that a tile may have."""
-    models = [member.model for member in members]
-    tile = 4 * max(len(model.scaling.mean) for model in models) + 1
-    shared = len({id(member.preparation) for member in members}) < len(members)
-    copies = BUFFERS + shared + (len(turns) > 1)
-    network = max(network_bytes_per_px(model) for model in models)
-    device = mesh.devices.flat[0]
-    if device.platform == "cpu":
-        bytes_per_px = copies * tile + network
-        return bytes_per_px, memory_bytes / (bytes_per_px * mesh.size)
-    statistics = device.memory_stats() or {}
-    on_device = statistics.get("bytes_limit", memory_bytes) * DEVICE_SHARE / (2 * tile + network)
-    return float(copies * tile), min(memory_bytes / (copies * tile * mesh.size), on_device)
-
-
 @dataclass(frozen=True, eq=False)
 class Slide:
     """An image with the networks that predict it, ready to go.
@@ -136,11 +42,13 @@ class Slide:
       plan: its tiles.
       groups: the image behind each distinct preparation, with the networks that take it so.
       mesh: devices.
+      buffers: batches of tiles in memory, 1 or `BUFFERS`.
     """
 
     plan: TilePlan
     groups: tuple[tuple[PreparedSpecimen, tuple[Forward, ...]], ...]
     mesh: Mesh
+    buffers: int = BUFFERS
 
     @classmethod
     def of(
@@ -161,7 +69,7 @@ class Slide:
             )
             for group in alike.values()
         )
-        return cls(plan, groups, mesh)
+        return cls(plan, groups, mesh, buffers_for(members, mesh, plan, memory_bytes))
 
     def predict(
         self,
@@ -184,7 +92,7 @@ class Slide:
         """
         batches = list(self.plan.batches(self.mesh.size, done))
         items = [(tiles, number) for tiles in batches for number in range(len(self.groups))]
-        buffers = itertools.cycle([self._buffer(batches) for _ in range(min(BUFFERS, len(items)))])
+        buffers = itertools.cycle([self._buffer(batches) for _ in range(min(self.buffers, len(items)))])
         writes: deque[Future[None]] = deque()
 
         def finish(tiles: list[Tile], activation: list[np.ndarray], tissue: list[np.ndarray]) -> None:
@@ -196,15 +104,24 @@ class Slide:
             ThreadPoolExecutor(1, "compseg-read") as reader,
             ThreadPoolExecutor(1, "compseg-write") as writer,
         ):
-            pending = deque(reader.submit(self._load, *item, next(buffers)) for item in items[:1])
+            following = iter(items)
+            pending: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+
+            def read_next() -> None:
+                for item in itertools.islice(following, 1):
+                    pending.append(reader.submit(self._load, *item, next(buffers)))
+
+            read_next()
             total: list[np.ndarray] = []
             kept: list[np.ndarray] = []
             networks = sum(len(networks) for _, networks in self.groups)
             for place, (tiles, number) in enumerate(items):
                 scaled, tissue = pending.popleft().result()
-                for item in items[place + 1 : place + 2]:
-                    pending.append(reader.submit(self._load, *item, next(buffers)))
+                if self.buffers > 1:
+                    read_next()
                 found, own = self._forward(tiles, number, scaled, tissue)
+                if self.buffers == 1:
+                    read_next()
                 total = [a + b for a, b in zip(total, found, strict=True)] if number else found
                 kept = [a | b for a, b in zip(kept, own, strict=True)] if number else own
                 if number + 1 < len(self.groups):
@@ -234,9 +151,18 @@ class Slide:
         absorbance = buffer[: int(np.prod(shape))].reshape(shape)
         tissue = np.zeros(shape[:3], bool)
         scaling = networks[0].model.scaling if len(networks) == 1 else None
-        for at, tile in enumerate(tiles):
-            prepared.read_into(tile.y.window, tile.x.window, absorbance[at], tissue[at], scaling)
         absorbance[len(tiles) :] = 0
+        # While the network works it has the processors; while it waits, all of them read.
+        threads = 1 if self.buffers > 1 else min(MOST_READERS, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads, "compseg-fill") as fillers:
+            parts = []
+            for at, tile in enumerate(tiles):
+                for rows in _strips(tile.y.window, threads):
+                    inner = slice(rows.start - tile.y.start, rows.stop - tile.y.start)
+                    place = absorbance[at, inner], tissue[at, inner]
+                    parts.append(fillers.submit(prepared.read_into, rows, tile.x.window, *place, scaling))
+            for part in parts:
+                part.result()
         return absorbance, tissue
 
     def _forward(
@@ -264,3 +190,11 @@ def _each(
         scaled = np.empty_like(absorbance)
         put_scaled(absorbance, tissue, scaled, network.model.scaling)
         yield network, scaled
+
+
+def _strips(rows: slice, n: int) -> list[slice]:
+    """Rows in ``n`` strips or fewer that meet where bands do."""
+    height = -(-(rows.stop - rows.start) // n)
+    edges = [rows.start + number * height for number in range(1, n)]
+    edges = [edge - edge % CHUNK_ROWS for edge in edges if rows.start < edge - edge % CHUNK_ROWS < rows.stop]
+    return [slice(*pair) for pair in itertools.pairwise([rows.start, *sorted({*edges}), rows.stop])]

@@ -44,12 +44,22 @@ class Task:
     store: Store | None = None
     sample: Sample | None = None
 
+    @property
+    def place(self) -> str:
+        """File or store, from the root."""
+        return str(self.source.resolve())
+
+    @property
+    def store_id(self) -> str | None:
+        """Its id in its store; None for a file."""
+        return None if self.sample is None else self.sample.id
+
     def identity(self) -> dict[str, Any]:
         """What tells whether a sample in progress is of the same data."""
         if self.store is not None and self.sample is not None:
             place = self.store.path / "cubes" / f"{self.sample.id}.zarr" / "zarr.json"
-            return {"source": str(self.source.resolve()), "store_id": self.sample.id, "stamp": _stamp(place)}
-        return {"source": str(self.source.resolve()), "store_id": None, "stamp": _stamp(self.source)}
+            return {"source": self.place, "store_id": self.sample.id, "stamp": _stamp(place)}
+        return {"source": self.place, "store_id": None, "stamp": _stamp(self.source)}
 
     def opened(self, background: Background, axis: np.ndarray | None, variable: str | None) -> Specimen:
         """The image, not read yet where its format can be read by windows.
@@ -111,7 +121,7 @@ def find_tasks(inputs: Sequence[Path], split: str = "") -> Found:
             left_out += others
         else:
             tasks.append(Task(_id(path), path))
-    unique = {(task.source.resolve(), task.sample.id if task.sample else None): task for task in tasks}
+    unique = {(task.place, task.store_id): task for task in tasks}
     return Found(tuple(_with_own_ids([*unique.values()])), tuple(left_out))
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compseg_jax.export import SamplePrediction
 from compseg_jax.inspection import read_axis
 from compseg_jax.prediction import claims
-from compseg_jax.prediction.folder import Entry, PredictionFolder, failed_entry
+from compseg_jax.prediction.folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.inputs import InputError, Task, find_tasks
 from compseg_jax.prediction.networks import Networks
 from compseg_jax.prediction.options import PredictOptions
@@ -24,16 +25,16 @@ class Report:
     """How a run ended.
 
     Attributes:
-      done: entries of samples that this process finished.
+      done: samples that this process finished.
       before: samples that were finished already.
-      failed: entries of samples that failed.
+      failed: samples that failed.
       elsewhere: ids of samples that other processes are working on.
       left_out: files in folders that are no images.
     """
 
-    done: list[Entry] = field(default_factory=list)
+    done: list[SamplePrediction] = field(default_factory=list)
     before: int = 0
-    failed: list[Entry] = field(default_factory=list)
+    failed: list[SamplePrediction] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     left_out: tuple[Path, ...] = ()
 
@@ -50,7 +51,10 @@ class Listener:
     def advanced(self, pixels: int) -> None:
         """So many pixels more are done."""
 
-    def ended(self, entry: Entry | None) -> None:
+    def remarked(self, sample_id: str, remark: str) -> None:
+        """Something about a sample that its reader should know."""
+
+    def ended(self, sample: SamplePrediction | None) -> None:
         """A sample is finished or failed; None where it was before, or is another process's."""
 
 
@@ -95,14 +99,11 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
 def _refuse_others(folder: PredictionFolder, tasks: Iterable[Task]) -> None:
     """Raises InputError where a finished sample has the name of another one that is to be predicted."""
     for task in tasks:
-        entry = folder.entry(task.id)
-        if entry is None:
-            continue
-        stored = None if task.sample is None else task.sample.id
-        if entry["source"] != str(task.source.resolve()) or entry["store_id"] != stored:
+        found = folder.sample(task.id)
+        if found is not None and (found.source, found.store_id) != (task.place, task.store_id):
             raise InputError(
-                f"{folder.path} holds {task.id!r} of {entry['source']}, which is not {task.source.resolve()}. Choose "
-                "another --out, or rename the file."
+                f"{folder.path} holds {task.id!r} of {found.source}, which is not {task.place}. Choose another --out, "
+                "or rename the file."
             )
 
 
@@ -136,8 +137,7 @@ class _Run:
 
     def _settled(self, task: Task) -> bool:
         """Whether a sample is finished, or failed since this run began; it is counted then."""
-        entry = self.folder.entry(task.id)
-        if entry is not None:
+        if self.folder.sample(task.id) is not None:
             shutil.rmtree(self.folder.samples / f".{task.id}.partial", ignore_errors=True)
             self.report.before += 1
             self.listener.ended(None)
@@ -153,10 +153,11 @@ class _Run:
         watch = Watch(
             begun=lambda pixels, done: self.listener.begun(task.id, pixels, done),
             advanced=self.listener.advanced,
+            remarked=lambda remark: self.listener.remarked(task.id, remark),
             stop=lambda: self.stop() or claim.is_lost(),
         )
         try:
-            entry = self.predictor.predict(task, watch)
+            sample = self.predictor.predict(task, watch)
         except Stopped:
             if not claim.is_lost():
                 raise
@@ -166,10 +167,9 @@ class _Run:
             if claim.is_lost():
                 self.listener.ended(None)
                 return
-            store_id = None if task.sample is None else task.sample.id
-            entry = failed_entry(task.id, task.source, store_id, error)
-            self.folder.put_failure(entry)
-            self.report.failed.append(entry)
+            sample = failed_sample(task, error)
+            self.folder.put_failure(sample)
+            self.report.failed.append(sample)
         else:
-            self.report.done.append(entry)
-        self.listener.ended(entry)
+            self.report.done.append(sample)
+        self.listener.ended(sample)

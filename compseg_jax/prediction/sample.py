@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -14,14 +13,16 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from compseg_jax.export import SamplePrediction, write_sample
+from compseg_jax.predict.memory import Member, members_for, plan_for, reach_of
 from compseg_jax.predict.plan import TURNS, TilePlan
 from compseg_jax.predict.reading import Specimen
-from compseg_jax.predict.slide import Member, Slide, members_for, plan_for, reach_of
+from compseg_jax.predict.slide import Slide
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.networks import Networks
 from compseg_jax.prediction.options import PredictOptions
-from compseg_jax.prediction.outputs import write_outputs
+from compseg_jax.prediction.outputs import write_outputs, write_overview
 from compseg_jax.prediction.working import WorkingMaps
 
 SAMPLES = "samples"
@@ -42,11 +43,13 @@ class Watch:
     Attributes:
       begun: called with the pixels of a sample and those that are done already.
       advanced: called with the pixels of each finished tile.
+      remarked: called with what is remarkable about a sample.
       stop: asked between tiles.
     """
 
     begun: Callable[[int, int], None] = lambda pixels, done: None
     advanced: Callable[[int], None] = lambda pixels: None
+    remarked: Callable[[str], None] = lambda remark: None
     stop: Callable[[], bool] = lambda: False
 
 
@@ -66,8 +69,8 @@ class Predictor:
     axis_cm1: np.ndarray | None
     mesh: Mesh
 
-    def predict(self, task: Task, watch: Watch) -> dict[str, Any]:
-        """Predicts a sample, or goes on with it, and returns its entry; everything is in its folder then.
+    def predict(self, task: Task, watch: Watch) -> SamplePrediction:
+        """Predicts a sample, or goes on with it, and returns what came out; everything is in its folder then.
 
         Raises:
           Stopped: when asked to stop; finished tiles are kept.
@@ -92,7 +95,7 @@ class Predictor:
                 slide = Slide.of(members, specimen, maps.plan, self.mesh, memory_bytes=self._memory_bytes)
                 if not slide.predict(maps, done=done, progress=watch.advanced, stop=watch.stop):
                     raise Stopped
-            return self._finished(task, specimen, maps, started)
+            return self._finished(task, specimen, maps, started, watch)
 
     @property
     def _memory_bytes(self) -> float:
@@ -124,46 +127,44 @@ class Predictor:
         turns = TURNS[self.options.average_over]
         return TilePlan(specimen.shape_px, size_px, reach_of(self.networks.models), turns)
 
-    def _finished(self, task: Task, specimen: Specimen, maps: WorkingMaps, started: float) -> dict[str, Any]:
+    def _finished(
+        self, task: Task, specimen: Specimen, maps: WorkingMaps, started: float, watch: Watch
+    ) -> SamplePrediction:
         """Writes what was asked for beside the working maps, and renames it to the sample's place."""
         folder = maps.folder / FINISHED
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        place = self.options.out / SAMPLES / task.id
-        threshold = self.networks.threshold
-        written = write_outputs(
-            folder,
-            maps,
-            self.options.outputs,
-            threshold=threshold,
-            pixel_size_um=specimen.scan.pixel_size_um,
+        threshold, scan = self.networks.threshold, specimen.scan
+        files = write_outputs(
+            folder, maps, self.options.outputs, threshold=threshold, pixel_size_um=scan.pixel_size_um
         )
+        if "zarr" in self.options.outputs and task.store is None:
+            files |= write_overview(folder, scan)
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
         measures = measured(maps, threshold, self.networks.area_rule(), reference)
-        height, width, channels = specimen.scan.shape
-        entry = {
-            "id": task.id,
-            "source": str(task.source.resolve()),
-            "store_id": None if task.sample is None else task.sample.id,
-            "status": "done",
-            "error": None,
-            "height_px": height,
-            "width_px": width,
-            "pixel_size_um": specimen.scan.pixel_size_um,
-            "channels": channels,
+        height, width, channels = scan.shape
+        sample = SamplePrediction(
+            id=task.id,
+            source=task.place,
+            store_id=task.store_id,
+            status="done",
+            height_px=height,
+            width_px=width,
+            pixel_size_um=scan.pixel_size_um,
+            channels=channels,
+            label=None if task.sample is None else task.sample.label,
+            seconds=round(time.perf_counter() - started, 3),
+            files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
             **vars(measures),
-            "label": None if task.sample is None else task.sample.label,
-            "seconds": round(time.perf_counter() - started, 3),
-            "remarks": self._remarks(specimen, measures.tissue_px),
-            "files": {name: f"{SAMPLES}/{task.id}/{file}" for name, file in written.items()},
-        }
-        text = json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / ENTRY).write_text(text + "\n", encoding="utf-8")
-        os.rename(folder, place)
+        )
+        write_sample(folder / ENTRY, sample)
+        os.rename(folder, self.options.out / SAMPLES / task.id)
         shutil.rmtree(maps.folder, ignore_errors=True)
-        return entry
+        for remark in self._remarks(specimen, measures.tissue_px):
+            watch.remarked(remark)
+        return sample
 
     def _remarks(self, specimen: Specimen, tissue_px: int) -> list[str]:
         remarks = []
