@@ -42,7 +42,7 @@ def place(tmp_path_factory) -> Path:
     import jax
 
     folder = tmp_path_factory.mktemp("viewer")
-    store = write_store(folder / "data")
+    store = write_store(folder / "data", sizes=(SHAPE, SHAPE, SHAPE))  # one shape: one compilation
     config = Network(base=2, depth=1)
     network = build_network(config, 1)
     variables = network.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
