@@ -45,7 +45,7 @@ def place(tmp_path_factory) -> Path:
     store = write_store(folder / "data", sizes=(SHAPE, SHAPE, SHAPE))  # one shape: one compilation
     config = Network(base=2, depth=1)
     network = build_network(config, 1)
-    variables = network.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     model = SegmentingModel(
         network, variables, Scaling(np.full(3, 5, np.float32), np.ones(3, np.float32)), store.wavenumbers_cm1,
         THRESHOLD, "zero", {"recipe": "default"},
