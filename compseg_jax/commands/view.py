@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
 
 from compseg_jax.commands.parsing import parse
 
@@ -13,12 +16,12 @@ from compseg_jax.commands.parsing import parse
 class ViewOptions:
     """Look at predictions, a report or a run on a local web page. Nothing leaves this machine; Ctrl-C ends it."""
 
-    path: Path
+    path: Annotated[Positional[Path], arg(metavar="PATH")]
     """Folder of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
     port: int = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
-    """Open the page in the browser; --no-browser only prints its address."""
+    """Whether the page is opened in the browser; its address is printed in any case."""
     model: Path | None = None
     """Where the model of a report is now, if it was moved."""
     data: Path | None = None
@@ -33,9 +36,7 @@ def view(arguments: list[str]) -> None:
       RuntimeError: when Bokeh is not installed.
       OSError: when the port is taken.
     """
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--path", *arguments]
-    options = parse(ViewOptions, arguments, "compseg view PATH")
+    options = parse(ViewOptions, arguments, "compseg view")
     if find_spec("bokeh") is None:
         raise RuntimeError(
             "`compseg view` needs Bokeh, which is not installed. Install it with: pip install 'compseg-jax[viewer]'"
