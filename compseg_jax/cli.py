@@ -48,7 +48,7 @@ def run_command(
         from compseg_jax.runtime import keep_freed_memory
 
         keep_freed_memory()
-    from compseg_jax.training.progress import Interrupted
+    from compseg_jax.training.interrupt import Interrupted
 
     try:
         code = command(list(sys.argv[1:] if arguments is None else arguments))
@@ -188,6 +188,13 @@ def check_command(arguments: list[str]) -> None:
     refuse_problems(store, findings)
 
 
+def view_command(arguments: list[str]) -> None:
+    """Look at predictions, a report or a run in the browser."""
+    from compseg_jax.commands.view import view
+
+    view(arguments)
+
+
 def doctor_command(arguments: list[str]) -> None:
     """Show devices, versions and flags, and check that they compute right."""
 
@@ -219,6 +226,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
+    "view": view_command,
     "doctor": doctor_command,
 }
 

@@ -23,9 +23,9 @@ from compseg_jax.report.tables import samples_csv
 from compseg_jax.runtime import data_mesh
 from compseg_jax.store import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
-from compseg_jax.training.interrupt import stop_requests
+from compseg_jax.training.interrupt import Interrupted, stop_requests
 from compseg_jax.training.loop import train_epochs, write_config
-from compseg_jax.training.progress import Interrupted, TrainingError
+from compseg_jax.training.progress import TrainingError
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 from compseg_jax.uncertainty import FILE, FORMAT, MEMBERS, VERSION, predict_members
 

@@ -16,7 +16,8 @@ from compseg_jax.dataset import prepared
 from compseg_jax.importance import BandImportance, band_importance, importance_flops
 from compseg_jax.predict import Prediction, predict_samples
 from compseg_jax.report.folder import check_report_folder, write_report
-from compseg_jax.report.tables import headline
+from compseg_jax.report.source import ReportSource
+from compseg_jax.report.tables import headline, threshold_story
 from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.scoring.evaluation import evaluate_samples
 from compseg_jax.scoring.samples import SampleResult
@@ -104,15 +105,25 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     )
     if isinstance(model, Ensemble):
         evaluation = with_agreement(evaluation, model, agreement, split=options.split)
+    settings = _settings(model, options)
+    title = options.title or f"{store.path.resolve().name}: {options.split} samples"
     page = write_report(
         options.out,
         results,
         evaluation,
-        model=_settings(model, options),
+        model=settings,
         history=list(model.description.get("history", [])),
         wavenumbers_cm1=model.wavenumbers_cm1,
         importance=_importance(model, store, results, threshold=threshold, asked=options.importance),
-        title=options.title or f"{store.path.resolve().name}: {options.split} samples",
+        title=title,
+        source=ReportSource(
+            model=options.model,
+            data=options.data,
+            split=options.split,
+            weights_sha256=model.description.get("weights_sha256"),
+            threshold_story=threshold_story(settings, threshold),
+            title=title,
+        ),
     )
     return page, headline(evaluation.metrics)
 

@@ -37,8 +37,9 @@ from compseg_jax.scoring.threshold_rules import threshold_by_rule
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.store import Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.interrupt import Interrupted
 from compseg_jax.training.loop import Run, rounded_microbatch, train_epochs, write_config
-from compseg_jax.training.progress import Interrupted, Progress, TrainingError
+from compseg_jax.training.progress import Progress, TrainingError
 from compseg_jax.training.step import TrainState, init_train_state
 from compseg_jax.uncertainty import is_ensemble
 

@@ -11,12 +11,13 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorstore as ts
 
-from compseg_jax.spectra.tissue import Background
+if TYPE_CHECKING:  # jax, which stands behind it, is not needed to read
+    from compseg_jax.spectra.tissue import Background
 
 FORMAT = "compseg-store"
 VERSION = 1

@@ -27,9 +27,9 @@ from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.store import Store
 from compseg_jax.training import loop, side_by_side
 from compseg_jax.training.checkpoint import Checkpoints
-from compseg_jax.training.interrupt import StopRequest
+from compseg_jax.training.interrupt import Interrupted, StopRequest
 from compseg_jax.training.loop import Run
-from compseg_jax.training.progress import Interrupted, Progress
+from compseg_jax.training.progress import Progress
 from compseg_jax.training.side_by_side import Member, how_many_fit, members_that_fit, train_side_by_side
 from compseg_jax.uncertainty import is_ensemble, predict_members
 

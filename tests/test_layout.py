@@ -21,7 +21,7 @@ ORDER = [
     "dataset", "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
     "uncertainty", "agreement", "cross_validation", "report", "export",
     "inspection", "core_search", "ingest",
-    "experiment", "ensemble", "evaluation", "prediction", "commands", "cli",
+    "experiment", "ensemble", "evaluation", "prediction", "viewer", "commands", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
 
@@ -66,7 +66,7 @@ def test_config_and_cube_import_nothing_of_ours():
 @pytest.mark.parametrize(
     ("library", "home"),
     [("flax", "networks"), ("optax", "training/"), ("orbax", "training/checkpoint.py"),
-     ("tensorstore", "store"), ("matplotlib", "report")],
+     ("tensorstore", "store"), ("matplotlib", "report"), ("bokeh", "viewer/")],
 )  # fmt: skip
 def test_each_library_has_one_home(library, home):
     allowed_types = (
@@ -101,7 +101,7 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py']"
+    heavy = "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py', 'bokeh']"
     result = python(
         f"import sys, compseg_jax, compseg_jax.cli; print([m for m in {heavy} if m in sys.modules])"
     )

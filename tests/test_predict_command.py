@@ -35,7 +35,7 @@ from compseg_jax.prediction.run import Listener, predict
 from compseg_jax.prediction.working import WorkingMaps
 from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.training.loop import Interrupted
+from compseg_jax.training.interrupt import Interrupted
 from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
 
 KEYS = {

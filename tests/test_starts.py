@@ -16,7 +16,8 @@ from compseg_jax.experiment import set_up, train
 from compseg_jax.simulate import PhantomOptions, write_phantom
 from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.training import starts
-from compseg_jax.training.progress import Interrupted, Progress
+from compseg_jax.training.interrupt import Interrupted
+from compseg_jax.training.progress import Progress
 
 
 @pytest.fixture(scope="module")

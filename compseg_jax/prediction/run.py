@@ -16,8 +16,7 @@ from compseg_jax.prediction.networks import Networks
 from compseg_jax.prediction.options import PredictOptions
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
 from compseg_jax.runtime import data_mesh
-from compseg_jax.training.interrupt import stop_requests
-from compseg_jax.training.progress import Interrupted
+from compseg_jax.training.interrupt import Interrupted, stop_requests
 
 
 @dataclass

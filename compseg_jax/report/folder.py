@@ -16,11 +16,12 @@ from compseg_jax.report.document import GENERATOR
 from compseg_jax.report.importance_figure import importance_csv
 from compseg_jax.report.page import PageContent, report_page
 from compseg_jax.report.pictures import activation_png, mask_png, spread_png
+from compseg_jax.report.source import SOURCE_FILE, ReportSource
 from compseg_jax.report.tables import samples_csv
 from compseg_jax.scoring.evaluation import Evaluation
 from compseg_jax.scoring.samples import SampleResult
 
-FILES = ("metrics.json", "samples.csv", "report.html", "importance.csv")
+FILES = ("metrics.json", "samples.csv", "report.html", "importance.csv", SOURCE_FILE)
 FOLDERS = ("activation", "mask")
 SPREAD_FOLDER = "spread"
 
@@ -64,12 +65,13 @@ def write_report(
     wavenumbers_cm1: np.ndarray | None,
     title: str,
     importance: BandImportance | str | None = None,
+    source: ReportSource | None = None,
 ) -> Path:
     """Write the report of an evaluation and return the path of its report.html.
 
     Writes metrics.json, samples.csv, activation/<id>.png (8-bit value·255), mask/<id>.png (0 or 255), of ensembles
     spread/<id>.png (8-bit, 255 is a standard deviation of .5), and report.html; importance.csv where importance is
-    given. A report of an earlier run at `out` is replaced.
+    given; source.json where a source is given. A report of an earlier run at `out` is replaced.
 
     Args:
       out: folder of the report.
@@ -81,6 +83,7 @@ def write_report(
       wavenumbers_cm1: (c,) or None where channels are not wavenumbers.
       title: heading of the page.
       importance: of the bands, or the sentence that says why there is none; None: not mentioned.
+      source: model and store, which `compseg view` opens.
 
     Raises:
       FileExistsError: `out` holds something other than a report.
@@ -97,6 +100,8 @@ def write_report(
     partial = out.parent / f".{out.name}.{uuid.uuid4().hex}.partial"
     try:
         _fill(partial, results, evaluation, content)
+        if source is not None:
+            (partial / SOURCE_FILE).write_text(source.to_json(out), encoding="utf-8")
         _swap(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -7,11 +7,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from compseg_jax.scoring.samples import SampleResult
+if TYPE_CHECKING:  # what is imported there is slow to load
+    from compseg_jax.scoring.samples import SampleResult
 
 ACTIVATION_LOW, ACTIVATION_HIGH = (
     (255, 194, 51),
@@ -124,14 +126,17 @@ def _activation_palette() -> dict[int, tuple[int, int, int, int]]:
     return {level: activation_colour(level / (ACTIVATION_LEVELS - 1)) for level in range(ACTIVATION_LEVELS)}
 
 
-def _outline_png(mask: np.ndarray, zoom: int) -> bytes:
-    """Inner edge of the mask, drawn `zoom` times finer than its pixels, with a dark line around it."""
+def outline_levels(mask: np.ndarray, zoom: int) -> np.ndarray:
+    """Inner edge of the mask (2) and a line around it (1), drawn `zoom` times finer than its pixels; 0 elsewhere."""
     fine = np.kron(mask, np.ones((zoom, zoom), np.bool_))
     width = 2 if zoom > 1 else 1
     line = fine & ~_eroded(fine, width)
     edge = _eroded(~line, 1) ^ ~line
-    layers = np.where(line, 2, np.where(edge & ~fine, 1, 0)).astype(np.uint8)
-    return palette_png(layers, {1: (*OUTLINE_EDGE, 150), 2: (*OUTLINE, 255)})
+    return np.where(line, 2, np.where(edge & ~fine, 1, 0)).astype(np.uint8)
+
+
+def _outline_png(mask: np.ndarray, zoom: int) -> bytes:
+    return palette_png(outline_levels(mask, zoom), {1: (*OUTLINE_EDGE, 150), 2: (*OUTLINE, 255)})
 
 
 def _eroded(mask: np.ndarray, times: int) -> np.ndarray:

@@ -7,10 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compseg_jax.scoring.samples import SampleRow
+if TYPE_CHECKING:  # what is imported there is slow to load, and those who only want words need not wait
+    from compseg_jax.scoring.samples import SampleRow
 
 UNKNOWN = "–"
 

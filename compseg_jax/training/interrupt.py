@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class Interrupted(RuntimeError):
+    """The run was asked to stop (Ctrl-C, SIGTERM); it was saved and can be resumed."""
+
+
 @dataclass
 class StopRequest:
     """Whether the run was asked to stop."""

@@ -21,9 +21,8 @@ from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
-from compseg_jax.training.interrupt import StopRequest, stop_requests
+from compseg_jax.training.interrupt import Interrupted, StopRequest, stop_requests
 from compseg_jax.training.progress import (
-    Interrupted,
     Progress,
     check_finite,
     check_finite_validation,

@@ -19,10 +19,6 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message says at which step and from where it can be continued."""
 
 
-class Interrupted(RuntimeError):
-    """The run was asked to stop (Ctrl-C, SIGTERM); it was saved and can be resumed."""
-
-
 @dataclass
 class Progress:
     """Where a run stands, beside its state; saved with every checkpoint.

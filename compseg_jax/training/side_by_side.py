@@ -27,10 +27,9 @@ from compseg_jax.dataset import Draw, pad_draws
 from compseg_jax.feed import ResidentFeed, gathered
 from compseg_jax.runtime import DATA_AXIS, compile_clock
 from compseg_jax.training.checkpoint import Checkpoints
-from compseg_jax.training.interrupt import StopRequest, stop_requests
+from compseg_jax.training.interrupt import Interrupted, StopRequest, stop_requests
 from compseg_jax.training.loop import STEPS_A_DISPATCH, STEPS_IN_FLIGHT, Run, begin_again, finish_epoch, save
 from compseg_jax.training.progress import (
-    Interrupted,
     Progress,
     check_finite,
     check_finite_validation,

@@ -1,0 +1,97 @@
+"""source.json: where the model and the store of a report are, for those who look at its samples again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SOURCE_FILE = "source.json"
+FORMAT = "compseg-report"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ReportSource:
+    """What was evaluated.
+
+    Attributes:
+      model: model folder, or the run of an ensemble.
+      data: store.
+      split: whose samples were evaluated.
+      weights_sha256: of the network; None for an ensemble.
+      threshold_story: where the threshold comes from, in words.
+      title: heading of the report.
+    """
+
+    model: Path
+    data: Path
+    split: str
+    weights_sha256: str | None
+    threshold_story: str
+    title: str
+
+    def to_json(self, report: Path) -> str:
+        """The text of source.json in a report folder. Places are written twice: as they are on this machine, and
+        relative to the report, so that a folder that was moved with all it belongs to still finds them.
+        """
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": {**_place(self.model, report), "weights_sha256": self.weights_sha256},
+            "data": _place(self.data, report),
+            "split": self.split,
+            "threshold_story": self.threshold_story,
+            "title": self.title,
+        }
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_source(report: Path) -> ReportSource:
+    """Reads it back; a place that is no longer there is returned as it was written.
+
+    Raises:
+      ValueError: when it is missing, damaged or of a later version.
+    """
+    path = report / SOURCE_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{report} does not say where its model and store are (no {SOURCE_FILE}): it was written by an earlier "
+            "release. Evaluate again with `compseg evaluate`."
+        )
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT or values["version"] != VERSION:
+            raise ValueError(
+                f"found format {values['format']!r} version {values['version']!r}, this release reads {FORMAT!r} "
+                f"version {VERSION}"
+            )
+        return ReportSource(
+            model=_found(values["model"], report),
+            data=_found(values["data"], report),
+            split=values["split"],
+            weights_sha256=values["model"]["weights_sha256"],
+            threshold_story=values["threshold_story"],
+            title=values["title"],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}). Evaluate again with `compseg evaluate`."
+        ) from error
+
+
+def _place(path: Path, report: Path) -> dict[str, str]:
+    absolute = path.resolve()
+    try:
+        relative = Path(os.path.relpath(absolute, report.resolve())).as_posix()
+    except ValueError:  # on another drive
+        relative = str(absolute)
+    return {"path": str(absolute), "relative": relative}
+
+
+def _found(place: Mapping[str, str], report: Path) -> Path:
+    moved = report / place["relative"]
+    return moved if moved.exists() else Path(place["path"])

@@ -1,0 +1,1 @@
+"""`compseg view`: a local web page that shows activation maps, segmentations and the spectra behind them."""

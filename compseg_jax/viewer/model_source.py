@@ -1,0 +1,201 @@
+"""A report or a run as a source: samples of a store, predicted when they are selected."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from compseg_jax.bundle import ModelError, SegmentingModel, load_model
+from compseg_jax.predict import Prediction, predict_samples
+from compseg_jax.report.source import read_source
+from compseg_jax.report.tables import threshold_story
+from compseg_jax.scoring.area_interval import AreaRule
+from compseg_jax.store import Sample, Store, StoreError
+from compseg_jax.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
+from compseg_jax.viewer.layers import Pyramid
+from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
+
+SPLITS_OF_A_RUN = ("test", "val")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSource:
+    """A network and the samples of a store.
+
+    Attributes:
+      title: heading of the page.
+      model: one network or an ensemble.
+      store: the samples' store.
+      threshold: activation above which a pixel is segmented.
+      threshold_story: where it comes from.
+      rows: the list, by id; numbers that are not known yet are filled in when a sample was predicted.
+    """
+
+    title: str
+    model: SegmentingModel | Ensemble
+    store: Store
+    threshold: float
+    threshold_story: str
+    rows: dict[str, ListedSample] = field(repr=False)
+
+    @classmethod
+    def of_report(cls, folder: Path, *, model: Path | None = None, data: Path | None = None) -> ModelSource:
+        """The samples of a report, with the numbers that it states.
+
+        Raises:
+          ViewError, ModelError, StoreError: when the report, its model or its store are gone or others.
+        """
+        try:
+            source = read_source(folder)
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            with (folder / "samples.csv").open(newline="", encoding="utf-8") as file:
+                rows = [_row_of_report(row) for row in csv.DictReader(file)]
+        except (ValueError, KeyError) as error:
+            raise ViewError(f"{folder} cannot be shown: {error}") from error
+        network = _load(model or source.model, f"the model of {folder}", "--model")
+        found = network.description.get("weights_sha256")
+        if source.weights_sha256 is not None and found != source.weights_sha256:
+            raise ViewError(
+                f"{model or source.model} holds the weights {str(found)[:12]}…, {folder} was made with "
+                f"{source.weights_sha256[:12]}…. Name the model of the report with --model, or evaluate again."
+            )
+        store = _open_store(data or source.data, f"the store of {folder}")
+        known = {sample.id for sample in store.samples}
+        lost = [row.id for row in rows if row.id not in known]
+        if lost:
+            raise ViewError(
+                f"{store.path} has no sample {lost[0]!r}, which {folder} lists. Name the report's store with --data."
+            )
+        return cls(
+            title=source.title,
+            model=network,
+            store=store,
+            threshold=float(metrics["threshold"]),
+            threshold_story=source.threshold_story,
+            rows={row.id: row for row in rows},
+        )
+
+    @classmethod
+    def of_run(cls, folder: Path, *, data: Path | None = None) -> ModelSource:
+        """Test and validation samples of the store that a run was trained on; scores are not known yet.
+
+        Raises:
+          ViewError, ModelError, StoreError: when the run is not finished, or its store is gone.
+        """
+        network = _load(folder if is_ensemble(folder) else folder / "model", f"the model of {folder}", None)
+        if data is None:
+            data = _data_of_run(folder)
+        store = _open_store(data, f"the store of {folder}")
+        chosen = [sample for split in SPLITS_OF_A_RUN for sample in store.split(split)]
+        if not chosen:
+            raise ViewError(
+                f"{store.path} has neither test nor validation samples. Name another with --data."
+            )
+        choice = {"threshold": network.threshold, **network.description.get("threshold_choice", {})}
+        return cls(
+            title=f"Run {folder.resolve().name}: test and validation samples of {store.path.resolve().name}",
+            model=network,
+            store=store,
+            threshold=network.threshold,
+            threshold_story=threshold_story({"threshold": choice}, network.threshold),
+            rows={sample.id: ListedSample(sample.id, label=sample.label) for sample in chosen},
+        )
+
+    def samples(self) -> Sequence[ListedSample]:
+        """All samples."""
+        return list(self.rows.values())
+
+    def open(self, sample_id: str) -> SampleView:
+        """Predicts a sample and keeps its numbers in the list."""
+        row = named(self.samples(), sample_id)
+        sample = next(sample for sample in self.store.samples if sample.id == sample_id)
+        prediction = self._predict(sample)
+        if not prediction.tissue.any():
+            raise ViewError(
+                f"{sample_id} has no tissue left behind the model's preparation: nothing to show."
+            )
+        row = self._with_numbers(row, prediction)
+        reference = self.store.reference(sample_id) if sample.has_reference else None
+        view = SampleView(
+            row=row,
+            activation=Pyramid.of_array(prediction.activation),
+            tissue=Pyramid.of_array(prediction.tissue),
+            reference=None if reference is None else Pyramid.of_array(reference),
+            overview=None,
+            spectra=SpectraInMemory(prediction.stored),
+            spectra_note=f"as stored in {self.store.path.name}",
+            wavenumbers_cm1=self.store.wavenumbers_cm1,
+            pixel_size_um=self.store.pixel_size_um,
+            thresholds=(self.threshold,),
+        )
+        if row.dice is None and sample.label == 1:
+            row = replace(row, dice=view.exact_counts().dice(self.threshold))
+        self.rows[sample_id] = row
+        return replace(view, row=row)
+
+    def _predict(self, sample: Sample) -> Prediction:
+        if isinstance(self.model, Ensemble):
+            return next(predict_members(self.model.members, self.store, [sample])).mean
+        return next(predict_samples(self.model, self.store, [sample]))
+
+    def _with_numbers(self, row: ListedSample, prediction: Prediction) -> ListedSample:
+        if row.score is not None:
+            return row
+        activations = np.asarray(prediction.activation[prediction.tissue])
+        choice = {"threshold": self.model.threshold, **self.model.description.get("threshold_choice", {})}
+        low, high = AreaRule.of_choice(choice, threshold=self.threshold).interval(activations) or (None, None)
+        return replace(
+            row,
+            score=float(activations.mean(dtype=np.float64)),
+            area_fraction=float((activations > self.threshold).mean()),
+            area_low=low,
+            area_high=high,
+        )
+
+
+def _row_of_report(row: dict[str, str]) -> ListedSample:
+    def value(name: str) -> float | None:
+        return float(row[name]) if row.get(name) else None
+
+    return ListedSample(
+        id=row["id"],
+        score=value("mean_activation"),
+        area_fraction=value("area_fraction"),
+        area_low=value("area_low"),
+        area_high=value("area_high"),
+        label=int(row["label"]),
+        dice=value("dice"),
+    )
+
+
+def _data_of_run(folder: Path) -> Path:
+    """The store that a run was trained on, by its config.json."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ViewError(f"{folder} does not say where its store is (no config.json). Name it with --data.")
+    try:
+        return Path(json.loads(path.read_text(encoding="utf-8"))["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ViewError(f"{path} names no store ({error!r}). Name it with --data.") from error
+
+
+def _load(path: Path, what: str, option: str | None) -> SegmentingModel | Ensemble:
+    try:
+        return load_ensemble(path) if is_ensemble(path) else load_model(path)
+    except ModelError as error:
+        hint = f" If it was moved, name its place with {option}." if option else ""
+        raise ViewError(f"{what} cannot be opened: {error}{hint}") from error
+
+
+def _open_store(path: Path, what: str) -> Store:
+    try:
+        return Store.open(path)
+    except StoreError as error:
+        raise ViewError(
+            f"{what} cannot be opened: {error} If it was moved, name its place with --data."
+        ) from error

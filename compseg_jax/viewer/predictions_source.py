@@ -1,0 +1,259 @@
+"""A folder of predictions as a source: pyramids on disk, spectra from the file or store that was predicted on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compseg_jax.export.ome_zarr import open_maps
+from compseg_jax.export.overview import Overview, open_overview
+from compseg_jax.report.tables import threshold_story
+from compseg_jax.store import Store, names_a_file
+from compseg_jax.store_levels import Level as StoredLevel
+from compseg_jax.viewer.layers import Pyramid
+from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
+
+if TYPE_CHECKING:
+    from compseg_jax.spectra.scan import Scan
+
+FILE = "predictions.json"
+FORMAT = "compseg-predictions"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoreSpectra:
+    """A cube of a store, read by crops."""
+
+    store: Store
+    sample_id: str
+    shape: tuple[int, int, int]
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part (y, x, c)."""
+        return self.store.read_crop(self.sample_id, rows, columns)
+
+
+@dataclass(frozen=True)
+class FileSpectra:
+    """The cube of a file, opened when the first part of it is asked for.
+
+    Attributes:
+      path: the file.
+      shape_px: rows and columns of the image that was predicted on.
+      variable: array of a file that holds several.
+    """
+
+    path: Path
+    shape_px: tuple[int, int]
+    variable: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the opened file."""
+        return self.scan.shape
+
+    @cached_property
+    def scan(self) -> Scan:
+        """The opened file; raises ViewError where it is no longer the image that was predicted on."""
+        from compseg_jax.spectra.scan import open_scan
+
+        scan = open_scan(self.path, variable=self.variable)
+        if scan.shape[:2] != self.shape_px:
+            raise ViewError(
+                f"{self.path} holds {_shape(scan.shape[:2])} pixels, the prediction was made on "
+                f"{_shape(self.shape_px)}: the file was changed. Predict again."
+            )
+        return scan
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part (y, x, c)."""
+        return self.scan.window(rows, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionsSource:
+    """What `compseg predict` wrote.
+
+    Attributes:
+      folder: its folder.
+      description: predictions.json.
+    """
+
+    folder: Path
+    description: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> PredictionsSource:
+        """Opens a folder of predictions; raises ViewError where it is damaged or of a later version."""
+        path = folder / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            name, version = values["format"], values["version"]
+            if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
+                raise ValueError(
+                    f"found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to {VERSION}"
+                )
+            float(values["threshold"])
+            for entry in values["samples"]:
+                if not names_a_file(entry["id"]):
+                    raise ValueError(f"the id {entry['id']!r} cannot name a folder")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ViewError(
+                f"{path} cannot be read ({error}). Predict again with `compseg predict`."
+            ) from error
+        return cls(folder, values)
+
+    @property
+    def title(self) -> str:
+        """Heading of the page."""
+        n = len(self.description["samples"])
+        return f"{self.folder.resolve().name}: {n} predicted sample{'' if n == 1 else 's'}"
+
+    @property
+    def threshold(self) -> float:
+        """Activation above which a pixel is segmented."""
+        return float(self.description["threshold"])
+
+    @cached_property
+    def model(self) -> Mapping[str, Any]:
+        """model.json (or ensemble.json) of the network, where it is still there and the same; else nothing."""
+        stated = self.description.get("model") or {}
+        for name in ("model.json", "ensemble.json"):
+            path = Path(stated.get("path") or "") / name
+            if stated.get("path") and path.is_file():
+                values: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                if _weights_sha256(values) == stated.get("weights_sha256"):
+                    return values
+        return {}
+
+    @property
+    def threshold_story(self) -> str:
+        """Where the threshold comes from, in words."""
+        if not self.model:
+            return f"as stated in {FILE}; the model that it was predicted with is no longer in its place"
+        choice = {"threshold": self.model["threshold"], **self.model.get("threshold_choice", {})}
+        return threshold_story({"threshold": choice}, self.threshold).replace("evaluation", "prediction")
+
+    def samples(self) -> Sequence[ListedSample]:
+        """All samples, failed ones with their failure."""
+        return [
+            ListedSample(
+                id=entry["id"],
+                failure="" if entry["status"] == "done" else str(entry.get("error") or "not finished"),
+                **{
+                    name: entry.get(name)
+                    for name in ("score", "area_fraction", "area_low", "area_high", "label", "dice")
+                },
+            )
+            for entry in self.description["samples"]
+        ]
+
+    def open(self, sample_id: str) -> SampleView:
+        """Opens a sample: only metadata are read."""
+        row = named(self.samples(), sample_id)
+        if row.failure:
+            raise ViewError(f"{sample_id} could not be predicted: {row.failure}")
+        entry = next(entry for entry in self.description["samples"] if entry["id"] == sample_id)
+        folder = self.folder / "samples" / sample_id
+        image = folder / "activation.ome.zarr"
+        if not image.is_dir():
+            raise ViewError(
+                f"{image} is missing: the viewer needs activation maps as OME-Zarr. Predict again with that output."
+            )
+        maps = open_maps(image)
+        if maps.shape != (entry["height_px"], entry["width_px"]):
+            raise ViewError(
+                f"{image} is {_shape(maps.shape)} pixels, {FILE} states {entry['height_px']}×{entry['width_px']}. "
+                "Predict again."
+            )
+        coarse = folder / "overview.ome.zarr"
+        overview = open_overview(coarse) if coarse.is_dir() else None
+        spectra, store, note = self._spectra(entry)
+        return SampleView(
+            row=row,
+            activation=_pyramid(maps.activation),
+            tissue=_pyramid(maps.tissue),
+            reference=_reference(store, entry),
+            overview=None if overview is None else Pyramid((_Stored(overview.bands),), maps.shape),
+            spectra=spectra,
+            spectra_note=note,
+            wavenumbers_cm1=self._axis(overview, spectra),
+            pixel_size_um=entry.get("pixel_size_um"),
+            thresholds=(self.threshold,),
+        )
+
+    def _spectra(self, entry: Mapping[str, Any]) -> tuple[Spectra | None, Store | None, str]:
+        """The cube that was predicted on, its store, and what is said about it."""
+        path = self._place(entry["source"])
+        shape_px = (entry["height_px"], entry["width_px"])
+        if path is None:
+            return None, None, f"{Path(entry['source']).name} is no longer there"
+        if entry.get("store_id") is None:
+            variable = (self.description.get("options") or {}).get("variable")
+            return FileSpectra(path, shape_px, variable), None, f"as measured, from {path.name}"
+        store = Store.open(path)
+        spectra = StoreSpectra(store, entry["store_id"], (*shape_px, store.channels))
+        return spectra, store, f"as stored in {path.name}"
+
+    def _place(self, source: str) -> Path | None:
+        """Where a source is: as it was named, or beside the folder of predictions."""
+        places = [Path(source), self.folder / source]
+        return next((path for path in places if path.exists()), None)
+
+    @staticmethod
+    def _axis(overview: Overview | None, spectra: Spectra | None) -> np.ndarray | None:
+        """Wavenumbers of the cube: what the store says, the overview, or the file, which is opened last."""
+        if isinstance(spectra, StoreSpectra):
+            return spectra.store.wavenumbers_cm1
+        if overview is not None:
+            return overview.wavenumbers_cm1
+        return spectra.scan.wavenumbers_cm1 if isinstance(spectra, FileSpectra) else None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A level on disk, axes (y, x) or (c, y, x)."""
+
+    level: StoredLevel
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.level.shape
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        index = (rows, columns) if len(self.shape) == 2 else (slice(None), rows, columns)
+        return self.level[index]
+
+
+def _pyramid(levels: Sequence[StoredLevel]) -> Pyramid:
+    height, width = levels[0].shape
+    return Pyramid(tuple(_Stored(level) for level in levels), (height, width))
+
+
+def _weights_sha256(values: Mapping[str, Any]) -> str | None:
+    """As predictions.json states it: of an ensemble the hash of its members' hashes."""
+    if "members" not in values:
+        return values.get("weights_sha256")
+    return hashlib.sha256(" ".join(each["weights_sha256"] for each in values["members"]).encode()).hexdigest()
+
+
+def _reference(store: Store | None, entry: Mapping[str, Any]) -> Pyramid | None:
+    """The reference mask of a store's sample."""
+    if store is None:
+        return None
+    sample = next((sample for sample in store.samples if sample.id == entry["store_id"]), None)
+    if sample is None or not sample.has_reference:
+        return None
+    return Pyramid.of_array(store.reference(sample.id))
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(str(size) for size in shape)

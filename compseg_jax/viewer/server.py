@@ -1,0 +1,107 @@
+"""The web server behind the page: this machine only, this page only, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import webbrowser
+from collections.abc import Callable
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.util import bind_sockets
+from bokeh.settings import settings
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+
+from compseg_jax.viewer.library import Library
+from compseg_jax.viewer.page import Page
+from compseg_jax.viewer.source import Source
+
+ADDRESS = "127.0.0.1"
+
+
+class Viewer:
+    """A server of one source, listening from its creation on, inside a running event loop.
+
+    The address of the page holds a secret, so that other users of the machine, who can reach 127.0.0.1 as well,
+    cannot guess it.
+
+    Attributes:
+      url: address of the page.
+    """
+
+    def __init__(self, source: Source, *, port: int = 0) -> None:
+        self._library = Library(source)
+        settings.resources = (
+            "server"  # BokehJS comes from the installed package whatever the environment says
+        )
+        sockets, bound = bind_sockets(ADDRESS, port)
+        secret = secrets.token_urlsafe(16)
+        tornado = BokehTornado(
+            {f"/{secret}": Application(FunctionHandler(self._page))},
+            extra_websocket_origins=[f"{ADDRESS}:{bound}"],
+            use_index=False,
+            redirect_root=False,
+        )
+        self._http = HTTPServer(tornado)
+        self._http.add_sockets(sockets)
+        self._server = BaseServer(IOLoop.current(), tornado, self._http)
+        self._server.start()
+        self.url = f"http://{ADDRESS}:{bound}/{secret}"
+
+    def _page(self, document: Document) -> None:
+        Page(document, self._library)
+
+    def close(self) -> None:
+        """Stops listening, and drops what has not been read yet.
+
+        Open pages are let go by the end of the event loop. Bokeh's own stop would take their sessions away first and
+        then complain that their connections close without one.
+        """
+        self._library.close()
+        self._http.stop()
+
+
+def view(source: Source, *, port: int, browser: bool, announce: Callable[[str], None]) -> None:
+    """Shows a source until Ctrl-C or SIGTERM.
+
+    Args:
+      source: what is shown.
+      port: of 127.0.0.1; 0: any that is free.
+      browser: open the page.
+      announce: is told its address.
+
+    Raises:
+      OSError: when the port is taken.
+    """
+    asyncio.run(_serve(source, port, browser, announce))
+
+
+async def _serve(source: Source, port: int, browser: bool, announce: Callable[[str], None]) -> None:
+    try:
+        viewer = Viewer(source, port=port)
+    except OSError as error:
+        raise OSError(
+            f"port {port} of {ADDRESS} cannot be used ({error.strerror or error}). Choose another --port, or 0."
+        ) from error
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end(*_: object) -> None:
+        loop.call_soon_threadsafe(ended.set)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        announce(viewer.url)
+        if browser:
+            await asyncio.to_thread(webbrowser.open, viewer.url)
+        await ended.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        viewer.close()

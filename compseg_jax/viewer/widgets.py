@@ -1,0 +1,147 @@
+"""Table, sliders, buttons and texts of the page, without their behaviour; names are those of the template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bokeh.models import (
+    Button,
+    Checkbox,
+    ColumnDataSource,
+    CustomJS,
+    DataTable,
+    Div,
+    HTMLTemplateFormatter,
+    InlineStyleSheet,
+    RadioButtonGroup,
+    Select,
+    Slider,
+    TableColumn,
+)
+
+from compseg_jax.viewer.appearance import TABLE_CSS, TEXT_CSS, WIDGET_CSS
+from compseg_jax.viewer.image_figure import OVERLAYS
+from compseg_jax.viewer.source import ListedSample
+from compseg_jax.viewer.threshold_counts import SLIDER_STEP
+
+ORDERS = [
+    ("score", "Highest score first"),
+    ("area_fraction", "Largest area first"),
+    ("dice", "Highest Dice first"),
+    ("id", "By name"),
+]
+COLUMNS = (
+    ("id", "sample", 94),
+    ("label", "label", 66),
+    ("score", "score", 46),
+    ("area", "area %", 52),
+    ("dice", "Dice", 42),
+)
+UNKNOWN = "–"
+LABELS = {1: "diseased", 0: "healthy", None: UNKNOWN}
+
+
+class Widgets:
+    """What is on the page besides the two figures."""
+
+    def __init__(self) -> None:
+        self.rows = ColumnDataSource({name: [] for name, _, _ in COLUMNS})
+        cell = HTMLTemplateFormatter(template='<span title="<%- value %>"><%- value %></span>')
+        self.samples = DataTable(
+            name="samples",
+            source=self.rows,
+            columns=[
+                TableColumn(field=name, title=title, width=width, sortable=False, formatter=cell)
+                for name, title, width in COLUMNS
+            ],
+            index_position=None,
+            autosize_mode="none",
+            selectable=True,
+            scroll_to_selection=True,
+            reorderable=False,
+            row_height=24,
+            sizing_mode="stretch_both",
+            stylesheets=_sheets(TABLE_CSS),
+        )
+        self.order = Select(name="order", value="score", options=ORDERS, **_plain(stretch=True))
+        self.previous = Button(name="previous", label="‹ previous", width=88, **_plain())
+        self.next = Button(name="next", label="next ›", width=68, **_plain())
+        self.score_all = Button(name="score_all", label="", visible=False, **_plain(stretch=True))
+        self.position = _text("position")
+        self.heading = _text("heading")
+        self.band_label = _text("band_label")
+        self.band = _slider("band", start=0, end=1, value=0, step=1)
+        self.threshold_label = _text("threshold_label")
+        self.threshold = _slider("threshold", start=0, end=1, value=0.5, step=SLIDER_STEP)
+        self.threshold_story = _text("threshold_story")
+        self.reset = Button(name="reset", label="reset", width=58, **_plain())
+        self.area = _text("area")
+        self.dice = _text("dice")
+        self.overlay = RadioButtonGroup(
+            name="overlay", labels=list(OVERLAYS), active=0, **_plain(stretch=True)
+        )
+        self.show_reference = Checkbox(
+            name="show_reference", label="reference outline", active=True, **_plain()
+        )
+        self.opacity_label = _text("opacity_label")
+        self.opacity = _slider("opacity", start=0, end=1, value=0.85, step=0.05)
+        self.spectra_label = _text("spectra_label")
+
+    def all(self) -> list[Any]:
+        """Everything that the template places."""
+        return [model for model in vars(self).values() if not isinstance(model, ColumnDataSource)]
+
+    def list_samples(self, samples: Sequence[ListedSample]) -> None:
+        """Fills the table."""
+        self.rows.data = {
+            "id": [sample.id for sample in samples],
+            "label": ["failed" if sample.failure else LABELS[sample.label] for sample in samples],
+            "score": [decimal(sample.score) for sample in samples],
+            "area": [UNKNOWN if s.area_fraction is None else f"{100 * s.area_fraction:.1f}" for s in samples],
+            "dice": [decimal(sample.dice) for sample in samples],
+        }
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """A number in few digits; a dash where there is none."""
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def when(model: Any, name: str, then: Callable[[], None]) -> None:
+    """Calls a function whenever a property of a widget or figure changes."""
+
+    def changed(attr: str, old: Any, new: Any) -> None:
+        then()
+
+    model.on_change(name, changed)
+
+
+def keyboard(source: ColumnDataSource, code: str) -> CustomJS:
+    """The script that lets keys walk through the table."""
+    return CustomJS(args={"source": source}, code=code)
+
+
+def _sheets(css: str) -> list[Any]:
+    return [InlineStyleSheet(css=css)]
+
+
+def _plain(*, stretch: bool = False) -> dict[str, Any]:
+    size = {"sizing_mode": "stretch_width"} if stretch else {}
+    return {"margin": 0, "stylesheets": _sheets(WIDGET_CSS), **size}
+
+
+def _text(name: str) -> Div:
+    return Div(name=name, text="", sizing_mode="stretch_width", stylesheets=_sheets(TEXT_CSS), margin=0)
+
+
+def _slider(name: str, **options: Any) -> Slider:
+    return Slider(
+        name=name,
+        show_value=False,
+        title=None,
+        sizing_mode="stretch_width",
+        margin=(2, 8, 4, 8),
+        stylesheets=_sheets(WIDGET_CSS),
+        **options,
+    )

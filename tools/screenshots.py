@@ -1,0 +1,136 @@
+"""Pictures of the documentation, of the demo's outputs: the report, its overlays, and the viewer.
+
+    make demo && .venv/bin/python -m tools.screenshots [--demo runs/demo] [--out docs/images]
+
+Writes report.png, overlays.png and viewer.png, each below 300 kB. Needs Chromium, and Bokeh for the viewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from tools.browser import Browser, find_chromium
+
+WIDTH, HEIGHT = 1280, 800
+MOST_BYTES = 300_000
+COLOURS = (256, 192, 128, 96, 64)
+SHOWN_AREA = (0.25, 0.6)
+"""Part of the tissue that is segmented in the sample shown: enough to see, and enough left to compare with."""
+
+
+def main() -> None:
+    """Makes all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--demo", type=Path, default=Path("runs/demo"), help="outputs of `make demo`")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder of the pictures")
+    options = parser.parse_args()
+    report = options.demo / "report"
+    if not (report / "report.html").is_file():
+        sys.exit(
+            f"{report} holds no report.html. Run `make demo` first, or name the demo's folder with --demo."
+        )
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit("No Chromium found. Install it (Debian: apt install chromium), or name it in $CHROMIUM.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    with Browser(chromium, width=WIDTH, height=HEIGHT) as browser:
+        browser.open((report / "report.html").resolve().as_uri())
+        browser.wait_for("document.readyState === 'complete'")
+        take(browser, options.out / "report.png")
+        browser.evaluate("document.querySelector('#pictures').scrollIntoView({behavior: 'instant'})")
+        browser.rest(0.3)
+        take(browser, options.out / "overlays.png")
+        with viewer(report) as url:
+            show_sample(browser, url, report)
+            take(browser, options.out / "viewer.png")
+
+
+def show_sample(browser: Browser, url: str, report: Path) -> None:
+    """Opens the viewer at a sample that is segmented in part, and clicks into the segmentation."""
+    sample, steps = chosen_sample(report)
+    model = "Bokeh.documents[0].get_model_by_name"
+    browser.open(url)
+    browser.wait_for(f"{model}('area').text.length")
+    for _ in range(steps):
+        browser.press("j")
+    browser.wait_for(
+        f"{model}('heading').text.includes({json.dumps(sample)}) && !{model}('heading').text.includes('reading')"
+    )
+    browser.wait_for(f"{model}('spectra').renderers[1].data_source.data.x.length")
+    browser.rest(0.5)
+    mask = np.asarray(Image.open(report / "mask" / f"{sample}.png")) > 0
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), mask.shape)
+    # From pixels of the sample to those of the page, by the ranges of the figure and its frame.
+    place = browser.evaluate(
+        f"""((figure, view) => {{
+          const box = view.el.getBoundingClientRect()
+          const [layer] = [figure.renderers[2].data_source.data]
+          const x = layer.x[0] + layer.dw[0] * {(column + 0.5) / mask.shape[1]}
+          const y = layer.y[0] + layer.dh[0] * {(row + 0.5) / mask.shape[0]}
+          return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)]
+        }})({model}('image'), Bokeh.index.get_by_id({model}('image').id))"""
+    )
+    browser.click(*place)
+    browser.wait_for(f"{model}('spectra').renderers[2].data_source.data.x.length")
+    browser.evaluate("document.activeElement?.blur()")
+    browser.rest(0.7)
+
+
+def chosen_sample(report: Path) -> tuple[str, int]:
+    """The sample of best Dice among those segmented in part, and its place in the list by score."""
+    with (report / "samples.csv").open(newline="", encoding="utf-8") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (-float(row["mean_activation"]), row["id"]))
+    partly = [
+        (float(row["dice"]), index)
+        for index, row in enumerate(rows)
+        if row["dice"] and SHOWN_AREA[0] <= float(row["area_fraction"]) <= SHOWN_AREA[1]
+    ]
+    index = max(partly)[1] if partly else 0
+    return rows[index]["id"], index
+
+
+@contextmanager
+def viewer(folder: Path) -> Iterator[str]:
+    """The address of `compseg view` on a folder."""
+    command = [sys.executable, "-m", "compseg_jax.cli", "view", str(folder), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().strip()
+            if not url:
+                sys.exit("`compseg view` did not start; its message stands above.")
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def take(browser: Browser, path: Path) -> None:
+    """Saves what is seen, with as many colours as fit into the largest size."""
+    browser.picture(path)
+    picture = Image.open(path).convert("RGB")
+    for colours in (None, *COLOURS):
+        fewer = picture if colours is None else picture.quantize(colours, dither=Image.Dither.NONE)
+        fewer.save(path, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {colours or 'all'} colours")
+            return
+    raise RuntimeError(
+        f"{path} has more than {MOST_BYTES} bytes with {COLOURS[-1]} colours: make it smaller."
+    )
+
+
+if __name__ == "__main__":
+    main()
