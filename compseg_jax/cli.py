@@ -127,7 +127,7 @@ def dearray_command(arguments: list[str]) -> None:
 
 def ingest_command(arguments: list[str]) -> None:
     """Make a store from a table and images, arrays of cores or instrument files."""
-    from compseg_jax.ingest_options import IngestOptions
+    from compseg_jax.ingest_options import IngestOptions, split_commas
 
     @dataclasses.dataclass(frozen=True)
     class Ingest(IngestOptions):
@@ -143,7 +143,7 @@ def ingest_command(arguments: list[str]) -> None:
         return
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--table", *arguments]
-    options = _parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
+    options = _parse(Ingest, split_commas(arguments), "compseg ingest TABLE.csv")
     from compseg_jax.ingest import ingest, kept_folder
 
     try:
@@ -181,6 +181,13 @@ def check_command(arguments: list[str]) -> None:
     refuse_problems(store, findings)
 
 
+def export_command(arguments: list[str]) -> None:
+    """Write an extracted network for other programs: ONNX, TorchScript, bioimage.io."""
+    from compseg_jax.portable.export import ExportOptions, export
+
+    print(export(_parse(ExportOptions, arguments, "compseg export")))
+
+
 def doctor_command(arguments: list[str]) -> None:
     """Show devices, versions and flags, and check that they compute right."""
 
@@ -204,6 +211,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "check": check_command,
     "train": train_command,
     "evaluate": evaluate_command,
+    "export": export_command,
     "doctor": doctor_command,
 }
 
@@ -261,25 +269,6 @@ def _configuration_of_run(arguments: list[str]) -> Any:
             f"{path.parent} holds no run to resume (no config.json). Name its folder with --out."
         )
     return from_json(Training, json.loads(path.read_text()))
-
-
-def _split_commas(arguments: list[str]) -> list[str]:
-    """--positive T,TI-III,M as tyro takes it: one value after the other."""
-    spread: list[str] = []
-    names_follow = False
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        is_list = option in ("--positive", "--negative", "--exclude")
-        if is_list:
-            spread += [option, *_names(value)]
-        else:
-            spread += _names(argument) if names_follow else [argument]
-        names_follow = is_list and not equals
-    return spread
-
-
-def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 @contextmanager

@@ -53,7 +53,9 @@ def refuse_disagreement(model: SegmentingModel, run: Run, format_name: str) -> f
         cubes = random_cubes(model, *size)
         expected, found = expected_activation(model, cubes), run(cubes)
         if found.shape != expected.shape:
-            raise PortableError(f"the {format_name} network returns {found.shape} for {cubes.shape}; nothing was kept.")
+            raise PortableError(
+                f"the {format_name} network returns {found.shape} for {cubes.shape}; nothing was kept."
+            )
         # A difference that is no number is the largest of all.
         largest = max(largest, float(np.nan_to_num(np.max(np.abs(found - expected)), nan=np.inf)))
     if largest > TOLERANCE:

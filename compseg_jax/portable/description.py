@@ -122,7 +122,9 @@ class _Writer:
                 f"{len(unused) - 1} others. --format safetensors keeps them; please report it."
             )
 
-    def linear(self, operation: type[Convolution] | type[UpConvolution], x: str, place: Path, norm: Path | None) -> str:
+    def linear(
+        self, operation: type[Convolution] | type[UpConvolution], x: str, place: Path, norm: Path | None
+    ) -> str:
         """A convolution, and in it the batch normalisation behind it, if any: both are one linear map."""
         kernel, bias = self.taken("params", *place, "kernel"), self.taken("params", *place, "bias")
         if norm is not None and self.has("batch_stats", *norm):
@@ -153,7 +155,9 @@ class _Writer:
             norm = (name, f"Normalisation_{index}")
             x = self.linear(Convolution, x, (name, f"Conv_{index}"), (*norm, "batch_norm"))
             x = self.normalised(x, norm, network.normalisation)
-            x = self.add(Activation(f"{name}.activation_{index}", (x,), cast(ActivationKind, network.activation)))
+            x = self.add(
+                Activation(f"{name}.activation_{index}", (x,), cast(ActivationKind, network.activation))
+            )
         return x
 
 

@@ -109,7 +109,7 @@ class _Graph:
                 bias = self.constant(f"{out}.bias", operation.bias)
                 self.node("ConvTranspose", (*inputs, weights, bias), out, kernel_shape=[2, 2], strides=[2, 2])
             case Activation(kind="gelu"):
-                self._gelu(*inputs, out)
+                self._gelu(inputs[0], out)
             case Activation():
                 self.node(PLAIN[operation.kind], inputs, out)
             case Standardise():
@@ -127,13 +127,13 @@ class _Graph:
             case MaxPool():
                 self.node("MaxPool", inputs, out, **POOL, ceil_mode=1)
             case MaxPoolWithPlaces():
-                self.node("MaxPool", (self._even(*inputs, out),), out, operation.places, **POOL)
+                self.node("MaxPool", (self._even(inputs[0], out),), out, operation.places, **POOL)
             case Unpool():
                 image, places, like = inputs
                 whole = self.node("MaxUnpool", (image, places), f"{out}.whole", **POOL)
                 self._crop(whole, like, out)
             case CropTo():
-                self._crop(*inputs, out)
+                self._crop(inputs[0], inputs[1], out)
             case Concatenate():
                 self.node("Concat", inputs, out, axis=1)
             case Multiply():
@@ -187,7 +187,9 @@ class _Graph:
         centred = self.node("Sub", (grouped, mean), f"{out}.centred")
         square = self.node("Mul", (centred, centred), f"{out}.square")
         variance = self.node("ReduceMean", (square,), f"{out}.variance", axes=[axis])
-        raised = self.node("Add", (variance, self.constant(f"{out}.epsilon", operation.epsilon)), f"{out}.raised")
+        raised = self.node(
+            "Add", (variance, self.constant(f"{out}.epsilon", operation.epsilon)), f"{out}.raised"
+        )
         sd = self.node("Sqrt", (raised,), f"{out}.sd")
         normal = self.node("Div", (centred, sd), f"{out}.normal")
         if not operation.per_pixel:

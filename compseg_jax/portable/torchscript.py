@@ -33,7 +33,13 @@ from compseg_jax.portable.operations import (
 
 METADATA = "compseg.json"
 """Name of the metadata inside the file, for ``torch.jit.load(…, _extra_files={"compseg.json": ""})``."""
-POOL = ([2, 2], [2, 2], [0, 0], [1, 1], True)  # window, stride, padding, dilation, cells of their own at the end
+POOL = (
+    [2, 2],
+    [2, 2],
+    [0, 0],
+    [1, 1],
+    True,
+)  # window, stride, padding, dilation, cells of their own at the end
 Images = dict[str, Any]
 
 
@@ -69,14 +75,16 @@ def runner(path: Path) -> Callable[[Float[np.ndarray, "b c y x"]], Float[np.ndar
 def _deprecation_of_torchscript() -> Iterator[None]:
     """PyTorch 2.9 and newer advise against TorchScript; it is the format that was asked for."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning
+        )
         yield
 
 
 def _module(torch: Any, network: PortableNetwork) -> Any:
     """A module that keeps the weights as buffers and runs one operation after the other."""
 
-    class Portable(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+    class Portable(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             for operation in network.operations:
