@@ -364,6 +364,8 @@ def test_a_package_is_accepted_by_the_tools_of_bioimageio(folder, tmp_path, caps
     assert [each.name for each in description.authors] == ["Jane Doe", "John Doe"]
     axes = [str(axis.id) for axis in description.inputs[0].axes]
     assert axes == ["batch", "channel", "y", "x"]
+    names = description.inputs[0].axes[1].channel_names
+    assert names[:2] == ["wavenumber_1800_cm1", "wavenumber_1629_6_cm1"]
     assert description.config.model_extra["compseg"]["threshold"] == 0.35
     with zipfile.ZipFile(out) as package:
         readme = package.read("README.md").decode()

@@ -162,10 +162,6 @@ def _description(v0_5: Any, folder: Path, model: SegmentingModel, publication: P
 
 
 def _input(v0_5: Any, model: SegmentingModel, test: Any) -> Any:
-    axis, channels = model.wavenumbers_cm1, len(model.scaling.mean)
-    names = (
-        [f"channel {i}" for i in range(channels)] if axis is None else [f"{each:.10g} cm-1" for each in axis]
-    )
     before = steps_in_words(model)
     size = v0_5.ParameterizedSize(min=LEAST_SIZE_PX, step=1)
     return v0_5.InputTensorDescr(
@@ -173,12 +169,20 @@ def _input(v0_5: Any, model: SegmentingModel, test: Any) -> Any:
         description="Absorbance, unscaled." + (f" Before it: {'; '.join(before)}."[:900] if before else ""),
         axes=[
             v0_5.BatchAxis(),
-            v0_5.ChannelAxis(channel_names=names),
+            v0_5.ChannelAxis(channel_names=_channel_names(model)),
             v0_5.SpaceInputAxis(id="y", size=size),
             v0_5.SpaceInputAxis(id="x", size=size),
         ],
         test_tensor=test,
     )
+
+
+def _channel_names(model: SegmentingModel) -> list[str]:
+    """One a channel; bioimage.io before 0.5.12 wants names as programs have them."""
+    if model.wavenumbers_cm1 is None:
+        return [f"channel_{number}" for number in range(len(model.scaling.mean))]
+    numbers = (f"{each:.10g}".replace(".", "_").replace("-", "minus_") for each in model.wavenumbers_cm1)
+    return [f"wavenumber_{number}_cm1" for number in numbers]
 
 
 def _output(v0_5: Any, test: Any) -> Any:
