@@ -26,7 +26,7 @@ from compseg_jax.portable import export, onnx_file, torchscript
 from compseg_jax.portable.agreement import expected_activation, random_cubes, refuse_disagreement
 from compseg_jax.portable.description import PortableError, describe
 from compseg_jax.portable.export import ExportOptions, write_portable
-from compseg_jax.portable.facts import facts
+from compseg_jax.portable.facts import facts, instructions
 from compseg_jax.portable.operations import Convolution
 from compseg_jax.portable.safetensors_file import load_safetensors
 from compseg_jax.spectra.preparation import Preparation, fit_preparation, parse_steps
@@ -40,6 +40,7 @@ NETWORKS = {
     "front and groups": Network(activation="gelu", normalisation="group", front=3, remat=True),
     "attention by pixel": Network(activation="elu", normalisation="layer", activation_map="attention"),
     "gated attention": Network(normalisation="batch", activation_map="attention", attention_features=3),
+    "unread attention": Network(attention_features=3, normalisation="group"),
     "bfloat16": Network(compute_dtype="bfloat16", convolution="plain"),
     "segnet": Network("segnet", normalisation="batch", depth=3),
     "segnet groups": Network("segnet", normalisation="group", activation="relu"),
@@ -63,7 +64,7 @@ def small(name: str) -> Network:
 
 def model_of(config: Network, background="zero", *, seed=0, description=None) -> SegmentingModel:
     """A model as if trained: every bias, scale and statistic away from its start, maps that span most of [0, 1]."""
-    maps = 2 if config.activation_map == "attention" else 1
+    maps = 2 if config.activation_map == "attention" or config.attention_features else 1
     network = build_network(config, maps)
     rng = np.random.default_rng(seed)
 
@@ -144,6 +145,18 @@ def test_maps_of_bfloat16_models_are_compared_in_float32():
     assert 1e-4 < np.max(np.abs(rounded - expected_activation(model, cubes)[:, 0])) < 0.1
 
 
+def test_bfloat16_models_are_said_to_be_computed_in_float32():
+    assert "itself computes in bfloat16" in instructions(model_of(small("bfloat16")))
+    assert "computes in" not in instructions(model_of(small("paper")))
+
+
+def test_every_fact_is_explained_in_the_documentation(folder):
+    page = (Path(__file__).parents[1] / "docs" / "portable.md").read_text()
+    for name in facts(load_model(folder)):
+        assert f"`{name}`" in page
+    assert f"operator set {onnx_file.OPSET}, IR version {onnx_file.IR_VERSION}" in page
+
+
 def test_variables_without_an_operation_are_refused():
     model = model_of(small("paper"))
     params = {**model.variables["params"], "new_layer": {"Conv_0": {"kernel": jnp.ones((1, 1))}}}
@@ -179,6 +192,7 @@ def test_an_onnx_file_says_what_it_is_and_runs_alone(folder, tmp_path, capsys):
     written = onnx.load(out)
     assert (written.ir_version, [each.version for each in written.opset_import]) == (8, [17])
     metadata = {each.key: each.value for each in written.metadata_props}
+    assert "unscaled" in written.graph.input[0].doc_string
     assert json.loads(metadata["wavenumbers_cm1"]) == pytest.approx(np.linspace(1800, 948, CHANNELS))
     assert (metadata["threshold"], metadata["background"]) == ("0.35", "zero")
     steps = Preparation.from_json(json.loads(metadata["preparation"]))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 
+import jax.numpy as jnp
+
+from compseg_jax import __version__
 from compseg_jax.bundle import SegmentingModel, weights_sha256
 from compseg_jax.portable.agreement import TOLERANCE
 
@@ -43,7 +46,9 @@ def facts(model: SegmentingModel, *libraries: str) -> dict[str, str]:
         "pixel_size_um": json.dumps(description.get("pixel_size_um")),
         "weights_sha256": weights_sha256(model.variables),
         "tolerance": f"{TOLERANCE:g}",
-        "versions": json.dumps({name: version(name) for name in ("compseg-jax", "jax", *libraries)}),
+        "versions": json.dumps(
+            {"compseg_jax": __version__, **{name: version(name) for name in ("jax", *libraries)}}
+        ),
     }
     return {name: value for name, value in values.items() if value}
 
@@ -88,12 +93,21 @@ def instructions(model: SegmentingModel) -> str:
         if steps
         else ["before it: nothing; the network takes the spectra as they were measured"]
     )
+    computes_in = jnp.dtype(getattr(model.network, "dtype", jnp.float32)).name
+    rounded = (
+        []
+        if computes_in == "float32"
+        else [
+            f"  in float32; the model itself computes in {computes_in}, which moves its maps in the third digit"
+        ]
+    )
     return "\n".join(
         [
             f"input: float32 ({INPUT_AXES.replace(' ', ', ')}), absorbance at {channels_in_words(model)}, unscaled;",
             f"  channels in that order; {background_in_words(model)}",
             *before,
             f"output: float32 (b, 1, y, x), {READINGS[activation_map_of(model)]}",
+            *rounded,
             f"  pixels above the threshold of {model.threshold:.4g} are segmented",
         ]
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from compseg_jax import __version__
 from compseg_jax.portable.libraries import library
 from compseg_jax.portable.operations import (
     Activation,
@@ -53,12 +54,16 @@ def write(path: Path, network: PortableNetwork, metadata: Mapping[str, str]) -> 
         helper.make_graph(
             graph.nodes,
             "compsegnet",
-            [helper.make_tensor_value_info(network.INPUT, number, shape)],
-            [helper.make_tensor_value_info(network.OUTPUT, number, ("batch", 1, "y", "x"))],
+            [helper.make_tensor_value_info(network.INPUT, number, shape, metadata.get("input", ""))],
+            [
+                helper.make_tensor_value_info(
+                    network.OUTPUT, number, ("batch", 1, "y", "x"), metadata.get("output", "")
+                )
+            ],
             graph.constants,
         ),
         producer_name="compseg_jax",
-        producer_version=metadata.get("compseg_jax", ""),
+        producer_version=__version__,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
