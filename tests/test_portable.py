@@ -22,7 +22,7 @@ from compseg_jax.bundle import ModelError, SegmentingModel, load_model, save_mod
 from compseg_jax.cli import main
 from compseg_jax.config import Network
 from compseg_jax.networks.build import build_network, init_variables
-from compseg_jax.portable import export, onnx_file, torchscript
+from compseg_jax.portable import bioimageio_package, export, onnx_file, torchscript
 from compseg_jax.portable.agreement import expected_activation, random_cubes, refuse_disagreement
 from compseg_jax.portable.description import PortableError, describe
 from compseg_jax.portable.export import ExportOptions, write_portable
@@ -390,6 +390,20 @@ def test_a_package_is_accepted_by_the_tools_of_bioimageio(folder, tmp_path, caps
     assert stored["preparation"] == facts(model)["preparation"]
     del description
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("label", "and no mask"), ("reference", "masks trained it"), (None, "## Limits\n\nIt is for")],
+)
+def test_a_package_says_what_its_network_learnt_from(target, said):
+    description = {"config": {"objective": {"target": target}}} if target else {}
+    publication = bioimageio_package.Publication("Name of it", ("Jane Doe",), "CC-BY-4.0")
+    readme = bioimageio_package._readme(model_of(small("paper"), description=description), publication)
+    assert said in readme
+    assert readme.startswith(
+        "# Name of it\n\nA UNet that segments diseased regions, trained with compseg_jax.\n"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

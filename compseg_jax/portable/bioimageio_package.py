@@ -18,7 +18,6 @@ from compseg_jax.portable import onnx_file
 from compseg_jax.portable.agreement import TOLERANCE, expected_activation, random_cubes, refuse_disagreement
 from compseg_jax.portable.description import PortableError, describe
 from compseg_jax.portable.facts import (
-    activation_map_of,
     channels_in_words,
     facts,
     instructions,
@@ -46,10 +45,12 @@ CITED = {
         "10.1109/TPAMI.2016.2644615",
     ),
 }
-UNTESTED = (
-    "Sample-level labels alone trained this network. It marks what tells diseased samples from healthy ones in its "
-    "training data, which may be something other than the disease. It is for research and no medical device."
-)
+LEARNT_FROM = {
+    "label": "Labels of whole samples trained it, and no mask: it marks what tells diseased samples from healthy ones "
+    "in its training data, which may be something other than the disease.",
+    "reference": "Reference masks trained it: it marks what resembles the masked regions of its training data.",
+}
+NO_DEVICE = "It is for research and no medical device."
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ def _description(v0_5: Any, folder: Path, model: SegmentingModel, publication: P
 
     return v0_5.ModelDescr(
         name=publication.name,
-        description=f"Marks the region that diseased samples have and healthy ones lack, in images of "
-        f"{channels_in_words(model)}; trained with sample-level labels (CompSegNet).",
+        description=f"Segments diseased regions in images of {channels_in_words(model)} (CompSegNet).",
         authors=[v0_5.Author(name=name) for name in publication.authors],
         license=publication.license,
         cite=[v0_5.CiteEntry(text=text, doi=doi) for text, doi in (CITED["CompSegNet"], CITED[kind])],
@@ -154,7 +154,7 @@ def _description(v0_5: Any, folder: Path, model: SegmentingModel, publication: P
                 architecture_type=kind,
                 task="semantic segmentation",
                 model_parameter_count=sum(leaf.size for leaf in jax.tree.leaves(model.variables["params"])),
-                out_of_scope_use=UNTESTED,
+                out_of_scope_use=_limits(model),
             ),
             compseg={"threshold": float(model.threshold), "background": model.background},
         ),
@@ -202,12 +202,19 @@ def _output(v0_5: Any, test: Any) -> Any:
     )
 
 
+def _limits(model: SegmentingModel) -> str:
+    """What the network learnt from, where its model.json says so, and what it is not for."""
+    target = model.description.get("config", {}).get("objective", {}).get("target")
+    return " ".join([*([LEARNT_FROM[target]] if target in LEARNT_FROM else []), NO_DEVICE])
+
+
 def _readme(model: SegmentingModel, publication: Publication) -> str:
     pixel = model.description.get("pixel_size_um")
+    recipe = model.description.get("recipe")
     return f"""# {publication.name}
 
-A {type(model.network).__name__} that marks the region that diseased samples have and healthy ones lack. It was trained
-by CompSegNet from labels of whole samples and took no mask into account.
+A {type(model.network).__name__} that segments diseased regions, trained with compseg_jax\
+{f" (recipe `{recipe}`)" if recipe else ""}.
 
 ## Use
 
@@ -215,18 +222,19 @@ by CompSegNet from labels of whole samples and took no mask into account.
 {instructions(model)}
 ```
 
-Pixels of the training images: {"unknown size" if pixel is None else f"{pixel:g} µm"}. Height and width may be any from
-{LEAST_SIZE_PX} on. The map is read as `{activation_map_of(model)}`. `compseg.json` holds the axis, the fitted steps
-that come before the network, and the versions it was written with; the Python package compseg_jax applies these steps.
+- Height and width: any from {LEAST_SIZE_PX} on. Pixels of the training images: \
+{"unknown size" if pixel is None else f"{pixel:g} µm"}.
+- `compseg.json` holds the axis, the fitted steps that come before the network, and the versions it was written with.
+  The Python package compseg_jax applies these steps.
 
 ## Limits
 
-{UNTESTED}
+{_limits(model)}
 
 ## Validation
 
-On samples from other patients and, better, another instrument, none of them used in training: compare the share of
-tissue above the threshold between diseased and healthy samples (area under the ROC curve), and the marked region with
-masks drawn by experts (Dice). The test tensors here are random numbers that show that a program computes the network
-right, and nothing about its quality.
+On samples of other patients and, better, another instrument, none of them used in training: compare the share of tissue
+above the threshold between diseased and healthy samples (area under the ROC curve), and the segmented region with masks
+drawn by experts (Dice). The test tensors are simulated: they show that a program computes the network right, and
+nothing about its quality.
 """
