@@ -1,8 +1,8 @@
-# make demo | test | test-all | lint | bench | quality    (each sets up .venv by itself, once)
+# make demo | test | test-all | notebook | lint | bench | quality    (each sets up .venv by itself, once)
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 
-.PHONY: setup demo test test-all lint format bench quality
+.PHONY: setup demo test test-all notebook lint format bench quality
 
 setup: .venv/.ready
 
@@ -17,6 +17,9 @@ test: .venv/.ready
 
 test-all: .venv/.ready
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "slow or not slow"
+
+notebook: .venv/.ready
+	@$(PYTHON) -m pytest tests/test_quickstart.py -m "slow or not slow"
 
 lint: .venv/.ready
 	@.venv/bin/ruff check .

@@ -238,10 +238,19 @@ def load_model(folder: Path | str) -> SegmentingModel:
     variables: dict[str, Any] = {"params": restore_tree(folder / "params")}
     if (folder / "collections").is_dir():
         variables |= restore_tree(folder / "collections")
+    return model_of(values, variables, folder)
+
+
+def model_of(values: Mapping[str, Any], variables: Variables, place: Path) -> SegmentingModel:
+    """The model that a description and variables make; ``place`` is where they lie.
+
+    Raises:
+      ModelError: when the weights are not those of the description.
+    """
     found = weights_sha256(variables)
     if found != values["weights_sha256"]:
         raise ModelError(
-            f"{folder}: the weights have the hash {found[:12]}…, model.json states "
+            f"{place}: the weights have the hash {found[:12]}…, the description states "
             f"{values['weights_sha256'][:12]}…. The files were changed or damaged: copy the model again."
         )
     axis = values["wavenumbers_cm1"]
@@ -263,17 +272,22 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{folder}: no model.json found. Give the RUN/model folder that `compseg train` wrote."
         )
+    return described(path.read_bytes(), path)
+
+
+def described(text: bytes | str, place: Path) -> dict[str, Any]:
+    """What the text of a model.json says, checked as by :func:`read_description`; ``place`` is where it was found."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(text)
         name, version = values.get("format"), values.get("version")
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}). Copy or extract the model again.") from error
+        raise ModelError(f"{place} cannot be read ({error}). Copy or extract the model again.") from error
     if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
         raise ModelError(
-            f"{path}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
+            f"{place}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
             f"{VERSION}. Update compseg_jax or extract the model again."
         )
     missing = [key for key in REQUIRED_KEYS if key not in values]
     if missing:
-        raise ModelError(f"{path}: {', '.join(missing)} missing. Copy or extract the model again.")
+        raise ModelError(f"{place}: {', '.join(missing)} missing. Copy or extract the model again.")
     return values

@@ -134,7 +134,7 @@ def dearray_command(arguments: list[str]) -> None:
 
 def ingest_command(arguments: list[str]) -> None:
     """Make a store from a table and images, arrays of cores or instrument files."""
-    from compseg_jax.ingest_options import IngestOptions
+    from compseg_jax.ingest_options import IngestOptions, split_commas
 
     @dataclasses.dataclass(frozen=True)
     class Ingest(IngestOptions):
@@ -150,7 +150,7 @@ def ingest_command(arguments: list[str]) -> None:
         return
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--table", *arguments]
-    options = parse(Ingest, _split_commas(arguments), "compseg ingest TABLE.csv")
+    options = parse(Ingest, split_commas(arguments), "compseg ingest TABLE.csv")
     from compseg_jax.ingest import ingest, kept_folder
 
     try:
@@ -195,6 +195,13 @@ def view_command(arguments: list[str]) -> None:
     view(arguments)
 
 
+def export_command(arguments: list[str]) -> None:
+    """Write an extracted network for other programs: ONNX, TorchScript, bioimage.io."""
+    from compseg_jax.portable.export import ExportOptions, export
+
+    print(export(parse(ExportOptions, arguments, "compseg export")))
+
+
 def doctor_command(arguments: list[str]) -> None:
     """Show devices, versions and flags, and check that they compute right."""
 
@@ -227,6 +234,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "evaluate": evaluate_command,
     "predict": predict_command,
     "view": view_command,
+    "export": export_command,
     "doctor": doctor_command,
 }
 
@@ -273,25 +281,6 @@ def _configuration_of_run(arguments: list[str]) -> Any:
             f"{path.parent} holds no run to resume (no config.json). Name its folder with --out."
         )
     return from_json(Training, json.loads(path.read_text()))
-
-
-def _split_commas(arguments: list[str]) -> list[str]:
-    """--positive T,TI-III,M as tyro takes it: one value after the other."""
-    spread: list[str] = []
-    names_follow = False
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        is_list = option in ("--positive", "--negative", "--exclude")
-        if is_list:
-            spread += [option, *_names(value)]
-        else:
-            spread += _names(argument) if names_follow else [argument]
-        names_follow = is_list and not equals
-    return spread
-
-
-def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -52,3 +52,22 @@ class IngestOptions:
     `--prepare help` explains all of them."""
     least_tissue: float = 0.02
     """Share of an image that must be tissue after the preparation; samples with less are dropped and listed."""
+
+
+def split_commas(arguments: list[str]) -> list[str]:
+    """--positive T,TI-III,M as tyro takes it: one value after the other."""
+    spread: list[str] = []
+    names_follow = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        is_list = option in ("--positive", "--negative", "--exclude")
+        if is_list:
+            spread += [option, *_names(value)]
+        else:
+            spread += _names(argument) if names_follow else [argument]
+        names_follow = is_list and not equals
+    return spread
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]

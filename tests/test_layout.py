@@ -19,7 +19,7 @@ ORDER = [
     "runtime", "config", "doctor", "spectra.cube", "spectra", "splits", "store", "folds", "ome", "store_writer",
     "store_levels", "ingest_options", "table", "ingest_record", "arrays", "raw_samples", "simulate", "check", "batch",
     "dataset", "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
-    "uncertainty", "agreement", "cross_validation", "report", "export",
+    "uncertainty", "portable", "agreement", "cross_validation", "report", "export",
     "inspection", "core_search", "ingest",
     "experiment", "ensemble", "evaluation", "prediction", "viewer", "commands", "cli",
 ]  # fmt: skip
@@ -66,7 +66,8 @@ def test_config_and_cube_import_nothing_of_ours():
 @pytest.mark.parametrize(
     ("library", "home"),
     [("flax", "networks"), ("optax", "training/"), ("orbax", "training/checkpoint.py"),
-     ("tensorstore", "store"), ("matplotlib", "report"), ("bokeh", "viewer/")],
+     ("tensorstore", "store"), ("matplotlib", "report"), ("bokeh", "viewer/"), ("onnx", "portable/"),
+     ("onnxruntime", "portable/"), ("torch", "portable/"), ("safetensors", "portable/"), ("bioimageio", "portable/")],
 )  # fmt: skip
 def test_each_library_has_one_home(library, home):
     allowed_types = (

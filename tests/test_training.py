@@ -21,9 +21,10 @@ import pytest
 from compseg_jax import load_model
 from compseg_jax.bundle import ModelError
 from compseg_jax.check import check_table
-from compseg_jax.cli import _split_commas, main
+from compseg_jax.cli import main
 from compseg_jax.config import RECIPES, Network, Training, from_json, to_json
 from compseg_jax.experiment import RunError, train
+from compseg_jax.ingest_options import split_commas
 from compseg_jax.simulate import PhantomOptions, write_phantom
 from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.store import Store
@@ -329,5 +330,5 @@ def test_bad_input_gives_one_line_and_exit_code_1(arguments, message, capsys, tm
 
 def test_label_names_are_separated_by_commas():
     expected = ["--positive", "T", "TI-III", "M", "--resize", "32"]
-    assert _split_commas(["--positive", "T,TI-III, M", "--resize", "32"]) == expected
-    assert _split_commas(["--positive=T,TI-III,M", "--resize", "32"]) == expected
+    assert split_commas(["--positive", "T,TI-III, M", "--resize", "32"]) == expected
+    assert split_commas(["--positive=T,TI-III,M", "--resize", "32"]) == expected
