@@ -209,6 +209,13 @@ def with_everything(rows: list[Row]) -> list[Row]:
     ]  # fmt: skip
 
 
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Writes rows as JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(with_everything(rows), indent=1) + "\n")
+    partial.rename(path)
+
+
 def table(rows: list[Row]) -> str:
     """Means over seeds by data set and recipe, as Markdown."""
     lines = [
@@ -269,9 +276,7 @@ def main() -> None:
             continue
         rates = rates_to_try(recipe, dataset, rows)
         rows.append(run_cell(recipe, dataset, seed, rates, options))
-        partial = results.with_suffix(".partial")
-        partial.write_text(json.dumps(with_everything(rows), indent=1) + "\n")
-        partial.rename(results)
+        write_rows(results, rows)
         print(json.dumps(rows[-1]), flush=True)
     print(table(with_everything(rows)))
 

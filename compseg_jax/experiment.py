@@ -20,7 +20,6 @@ from compseg_jax.check import check_table, refuse_problems
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.cross_validation import result_of
 from compseg_jax.dataset import (
-    Ordering,
     Samples,
     axis_behind,
     drawn_spectra,
@@ -29,7 +28,8 @@ from compseg_jax.dataset import (
 )
 from compseg_jax.doctor import refuse_wrong_results
 from compseg_jax.folds import as_configured
-from compseg_jax.networks.build import NETWORKS, build_network, count_parameters
+from compseg_jax.initial_state import RunError, initial_state, ordering_of, random_state
+from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.predict import Prediction, predict_samples
 from compseg_jax.runtime import data_mesh
@@ -38,16 +38,10 @@ from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.store import Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.interrupt import Interrupted
-from compseg_jax.training.loop import Run, rounded_microbatch, train_epochs, write_config
+from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError
-from compseg_jax.training.step import TrainState, init_train_state
+from compseg_jax.training.step import TrainState
 from compseg_jax.uncertainty import is_ensemble
-
-CHANNEL_MULTIPLE = 16
-
-
-class RunError(ValueError):
-    """A run cannot be started as asked; the message says what stands in the way."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +96,10 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     if config.self_check:
         refuse_wrong_results()
     mesh = data_mesh()
-    state = _initial_state(config, store, start, mesh, channels)
+    state = initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
     if shared is not None:
-        run = replace(shared.run, config=config, ordering=_ordering(config, store))
+        run = replace(shared.run, config=config, ordering=ordering_of(config, store))
         training = shared.training
     else:
         training, run = _data(config, store, preparation, start, mesh)
@@ -113,7 +107,7 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     if config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
-    run = replace(run, fresh_state=partial(_random_state, config, store, mesh, channels, spectra))
+    run = replace(run, fresh_state=partial(random_state, config, store, mesh, channels, spectra))
     write_config(config.out, config)
     return Setup(config, store, training, state, run)
 
@@ -173,61 +167,6 @@ def _check_folder(config: Training) -> None:
         raise RunError(
             f"{config.out} holds a run already. Go on with it by --resume, or choose another --out."
         )
-
-
-def _random_state(
-    config: Training,
-    store: Store,
-    mesh: Mesh,
-    channels: int,
-    spectra: jax.Array | None = None,
-    number: int = 0,
-) -> TrainState:
-    """A random start by its number; its front projects onto principal components where ``spectra`` are given."""
-    key = jax.random.key(config.seed)
-    state = init_train_state(
-        key if number == 0 else jax.random.fold_in(key, number),
-        build_network(config.network, config.objective.n_maps),
-        channels,
-        objective=config.objective,
-        optimiser=config.optimiser,
-        n_steps=_ordering(config, store).n_batches * config.epochs,
-        epoch_steps=_ordering(config, store).n_batches,
-        microbatch=rounded_microbatch(config, mesh),
-        augmentation=config.augment,
-        channel_multiple=_channel_multiple(config, mesh),
-    )
-    if spectra is None:
-        return state
-    return replace(state, variables=front_from_principal_components(state.variables, spectra))
-
-
-def _initial_state(
-    config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh, channels: int
-) -> TrainState:
-    """The first random start, or the network to go on from."""
-    state = _random_state(config, store, mesh, channels)
-    if start is None:
-        return state
-    own = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state.variables)
-    given = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), start.variables)
-    if own != given:
-        raise RunError(
-            f"{config.init_from} holds another network ({start.description['network']}); give the same --network, "
-            "--base, --depth and --pair as it was trained with."
-        )
-    return replace(state, variables=start.variables)
-
-
-def _ordering(config: Training, store: Store) -> Ordering:
-    labels = tuple(sample.label for sample in store.split("train"))
-    return Ordering(labels, config.batch_size, config.seed, config.balance)
-
-
-def _channel_multiple(config: Training, mesh: Mesh) -> int:
-    """Accelerators' matrix units work on multiples of 16 channels; only the package's networks know of padding."""
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return 1 if on_cpu or config.network.network not in NETWORKS else CHANNEL_MULTIPLE
 
 
 def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> str:

@@ -21,7 +21,7 @@ ORDER = [
     "dataset", "feed", "networks", "objective", "scoring", "training", "bundle", "predict", "importance",
     "uncertainty", "portable", "agreement", "cross_validation", "report", "export",
     "inspection", "core_search", "ingest",
-    "experiment", "ensemble", "evaluation", "prediction", "viewer", "commands", "cli",
+    "initial_state", "experiment", "ensemble", "evaluation", "prediction", "viewer", "commands", "cli",
 ]  # fmt: skip
 LARGEST_FILE_LINES = 300
 

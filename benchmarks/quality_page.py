@@ -1,0 +1,154 @@
+"""Puts rows of the quality benchmark together: one results file, the tables of docs/quality.md, and its figure.
+
+    python -m benchmarks.quality_page runs/quality/quality.json [MORE.json …]
+
+Writes benchmarks/results/quality.json and docs/images/quality.png, and prints the tables as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from benchmarks.quality import DATASETS, EVERYTHING, Row, table, with_everything, write_rows
+from compseg_jax.config import RECIPES
+
+RIVALS = tuple(name for name in RECIPES if name not in ("default", "supervised"))
+ORDER = ("default", *RIVALS, "supervised")
+
+
+def merged(paths: Sequence[Path]) -> list[Row]:
+    """The rows of several files, each cell once (the later one counts), by data set, recipe and seed."""
+    cells: dict[tuple[str, str, int], Row] = {}
+    for path in paths:
+        for row in json.loads(path.read_text()):
+            if row["recipe"] != EVERYTHING:
+                cells[row["dataset"], row["recipe"], row["seed"]] = row
+    datasets = list(DATASETS)
+    return sorted(
+        cells.values(),
+        key=lambda row: (datasets.index(row["dataset"]), ORDER.index(row["recipe"]), row["seed"]),
+    )
+
+
+def values(rows: Sequence[Row], name: str, **where: str) -> list[float]:
+    """One number of the rows that match; what never trained scored nothing: Dice 0, AUC .5."""
+    chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
+    empty = 0.5 if name == "auc" else 0.0
+    return [empty if row[name] is None else float(row[name]) for row in chosen]
+
+
+def over_all(rows: Sequence[Row]) -> str:
+    """Means over data sets of the means over seeds, best first, as Markdown."""
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    lines = ["| recipe | mean Dice | mean AUC | mean PxAP | failed cells |", "|---|---|---|---|---|"]
+    found = []
+    for recipe in ORDER:
+        own = [row for row in rows if row["recipe"] == recipe]
+        if {row["dataset"] for row in own} != set(datasets):
+            continue
+        means = [
+            np.mean([np.mean(values(own, name, dataset=dataset)) for dataset in datasets])
+            for name in ("dice", "auc", "pxap")
+        ]
+        found.append((means, recipe, sum(row["failed"] for row in own), len(own)))
+    for means, recipe, failed, n in sorted(found, key=lambda each: -each[0][0]):
+        lines.append(f"| {recipe} | {means[0]:.3f} | {means[1]:.3f} | {means[2]:.3f} | {failed} of {n} |")
+    return "\n".join(lines)
+
+
+def against_the_best(rows: Sequence[Row]) -> str:
+    """`default` beside the best rival of each data set, with the standard error of their difference over seeds."""
+    lines = [
+        "| data set | measure | default | best rival | difference ± standard error | within one |",
+        "|---|---|---|---|---|---|",
+    ]
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        for name in ("dice", "auc"):
+            own = values(rows, name, dataset=dataset, recipe="default")
+            others = {rival: values(rows, name, dataset=dataset, recipe=rival) for rival in RIVALS}
+            others = {rival: found for rival, found in others.items() if found}
+            best = max(others, key=lambda rival: float(np.mean(others[rival])))
+            difference = float(np.mean(own) - np.mean(others[best]))
+            error = float(np.hypot(standard_error(own), standard_error(others[best])))
+            label = {"dice": "Dice", "auc": "AUC"}[name]
+            lines.append(
+                f"| {dataset} | {label} | {np.mean(own):.3f} | {best} {np.mean(others[best]):.3f} | "
+                f"{difference:+.3f} ± {error:.3f} | {'yes' if difference >= -error else 'no'} |"
+            )
+    return "\n".join(lines)
+
+
+def standard_error(seeds: Sequence[float]) -> float:
+    """Of the mean over seeds; 0 where there is one seed, which has no spread to tell."""
+    return float(np.std(seeds, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else 0.0
+
+
+def figure(rows: Sequence[Row], path: Path) -> None:
+    """Dice and AUC of every recipe on every data set, a dot a seed, hollow where it failed to train."""
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    recipes = [recipe for recipe in ORDER if any(row["recipe"] == recipe for row in rows)]
+    columns = len(datasets)
+    drawn, axes = plt.subplots(
+        2, columns, figsize=(2.3 * columns + 1.2, 5.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for line, (name, label, least) in enumerate((("dice", "Dice", 0.0), ("auc", "AUC of samples", 0.4))):
+        for column, dataset in enumerate(datasets):
+            axis = axes[line][column]
+            for place, recipe in enumerate(recipes):
+                colour = {"default": "#0072B2", "supervised": "#999999"}.get(recipe, "#D55E00")
+                for row in rows:
+                    if (row["dataset"], row["recipe"]) != (dataset, recipe):
+                        continue
+                    (value,) = values([row], name)
+                    face = "white" if row["failed"] else colour
+                    axis.plot(value, place, "o", ms=5, mec=colour, mfc=face, mew=1.1, alpha=0.9)
+                found = values(rows, name, dataset=dataset, recipe=recipe)
+                if found:
+                    axis.plot([np.mean(found)] * 2, [place - 0.32, place + 0.32], color=colour, lw=1.6)
+            everything = [row["dice_predict_everything"] for row in rows if row["dataset"] == dataset
+                          and row.get("dice_predict_everything")]  # fmt: skip
+            chance = 0.5 if name == "auc" else everything[0] if everything else None
+            if chance is not None:
+                axis.axvline(chance, color="#555555", lw=0.9, ls=":")
+            axis.set_xlim(least - 0.03, 1.03)
+            axis.set_yticks(range(len(recipes)), recipes)
+            axis.grid(axis="x", color="#e5e5e5", lw=0.7)
+            axis.set_axisbelow(True)
+            for side in ("top", "right", "left"):
+                axis.spines[side].set_visible(False)
+            axis.tick_params(axis="y", length=0)
+            axis.set_xlabel(label)
+            if line == 0:
+                axis.set_title(dataset.replace("_", " "), fontsize=10)
+    axes[0][0].invert_yaxis()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, dpi=130)
+    plt.close(drawn)
+
+
+def main() -> None:
+    """Merges, writes, draws and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/quality.json"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/quality.png"))
+    options = parser.parse_args()
+    rows = merged(options.results)
+    write_rows(options.out, rows)
+    figure(rows, options.figure)
+    print("\n\n".join((over_all(rows), against_the_best(rows), table(with_everything(rows)))))
+
+
+if __name__ == "__main__":
+    main()
