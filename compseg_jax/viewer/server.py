@@ -23,6 +23,8 @@ from compseg_jax.viewer.page import Page
 from compseg_jax.viewer.source import Source
 
 ADDRESS = "127.0.0.1"
+ROUNDS_OF_ENDING = 3
+SECONDS_BETWEEN_ROUNDS = 0.02
 
 
 class Viewer:
@@ -105,3 +107,17 @@ async def _serve(source: Source, port: int, browser: bool, announce: Callable[[s
         for number, handler in before.items():
             signal.signal(number, handler)
         viewer.close()
+        await _let_go()
+
+
+async def _let_go() -> None:
+    """Ends the tasks of open pages, and those that their end starts in turn: Bokeh tells a session that its page went.
+
+    Left to the end of the event loop, the latter would be destroyed before they ran, with a complaint.
+    """
+    for _ in range(ROUNDS_OF_ENDING):
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(SECONDS_BETWEEN_ROUNDS)
