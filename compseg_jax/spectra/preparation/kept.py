@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import uuid
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,10 @@ class KeptChunks:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: NumPy leaves a file open that it cannot read as an archive.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 chunk = Corrected(arrays["spectra"], arrays["failed"])
-        except (ValueError, OSError, KeyError, EOFError):
+        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile):
             path.unlink(missing_ok=True)
             return None
         self.found += 1
