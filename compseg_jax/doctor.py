@@ -1,8 +1,9 @@
 """Does this machine compute right? A second's check against float64 NumPy: `compseg doctor`, and before training.
 
 Compilers have shipped wrong code: jaxlib 0.10.2 miscomputes a mapped matrix-vector product followed by a
-reduction on CPU (jax issue 39103), and some releases gave wrong results on single GPU models. A network trained
-on wrong gradients looks like one that does not converge.
+reduction on CPU (jax issue 39103); oneDNN, as jaxlib 0.11.2 runs it, the weight gradient of a 1×1 convolution
+to one feature on processors with AVX-512; and some releases gave wrong results on single GPU models. A network
+trained on wrong gradients looks like one that does not converge.
 """
 
 from __future__ import annotations
@@ -44,10 +45,19 @@ class Check:
 
 
 def self_check() -> list[Check]:
-    """Compares a 3×3 convolution, both its gradients and the pattern of jax issue 39103 with NumPy."""
+    """Compares convolutions, their gradients and the pattern of jax issue 39103 with NumPy."""
+    tolerance = TOLERANCE if jax.default_backend() == "cpu" else ACCELERATOR_TOLERANCE
+    return [
+        *_convolution("3×3 convolution", 3, 4, tolerance),
+        *_convolution("1×1 convolution to one feature", 1, 1, tolerance),
+        _mapped_product_and_reduction(tolerance),
+    ]
+
+
+def _convolution(name: str, side: int, features: int, tolerance: float) -> list[Check]:
     rng = np.random.default_rng(0)
-    image, kernel = rng.standard_normal((2, 9, 11, 5)), rng.standard_normal((3, 3, 5, 4))
-    weights = rng.standard_normal((2, 9, 11, 4))
+    image, kernel = rng.standard_normal((2, 9, 11, 5)), rng.standard_normal((side, side, 5, features))
+    weights = rng.standard_normal((2, 9, 11, features))
 
     def convolve(image: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(
@@ -63,13 +73,11 @@ def self_check() -> list[Check]:
 
     found = forward_and_backward(*(jnp.asarray(values, jnp.float32) for values in (image, kernel, weights)))
     expected = _convolution_in_numpy(image, kernel, weights)
-    names = ("convolution", "its gradient by the image", "its gradient by the kernel")
-    tolerance = TOLERANCE if jax.default_backend() == "cpu" else ACCELERATOR_TOLERANCE
-    checks = [
-        Check(name, _deviation(value, truth), tolerance)
-        for name, value, truth in zip(names, found, expected, strict=True)
+    names = (name, f"gradient of a {name} by the image", f"gradient of a {name} by the kernel")
+    return [
+        Check(each, _deviation(value, truth), tolerance)
+        for each, value, truth in zip(names, found, expected, strict=True)
     ]
-    return [*checks, _mapped_product_and_reduction(tolerance)]
 
 
 def _mapped_product_and_reduction(tolerance: float) -> Check:
@@ -88,16 +96,18 @@ def _convolution_in_numpy(
 ) -> tuple[np.ndarray, ...]:
     """Value and gradients of the 'same' convolution, term by term from its definition."""
     _, height, width, _ = image.shape
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    side = kernel.shape[0]
+    edge = side // 2
+    padded = np.pad(image, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
     value = np.zeros(weights.shape)
     by_padded, by_kernel = np.zeros(padded.shape), np.zeros(kernel.shape)
-    for y in range(3):
-        for x in range(3):
+    for y in range(side):
+        for x in range(side):
             window = (slice(None), slice(y, y + height), slice(x, x + width))
             value += padded[window] @ kernel[y, x]
             by_padded[window] += weights @ kernel[y, x].T
             by_kernel[y, x] = np.einsum("byxc,byxk->ck", padded[window], weights)
-    return value, by_padded[:, 1:-1, 1:-1], by_kernel
+    return value, by_padded[:, edge : edge + height, edge : edge + width], by_kernel
 
 
 def _deviation(found: jax.Array, expected: np.ndarray) -> float:
@@ -110,8 +120,9 @@ def refuse_wrong_results() -> None:
     if failed:
         worst = "; ".join(f"{c.name} is off by {c.error:.1e} (allowed {c.tolerance:.0e})" for c in failed)
         raise WrongResults(
-            f"this machine computes wrong numbers: {worst}. Import compseg_jax before jax, remove your own "
-            "XLA_FLAGS, or use another jaxlib release; `compseg doctor` shows details. --no-self-check trains anyway."
+            f"this machine computes wrong numbers: {worst}. Import compseg_jax before jax, remove your own XLA_FLAGS "
+            "and ONEDNN_MAX_CPU_ISA, or use another jaxlib release; `compseg doctor` shows details. "
+            "--no-self-check trains anyway."
         )
 
 
@@ -122,6 +133,7 @@ def describe(checks: list[Check], versions: dict[str, str]) -> str:
         f"devices   {devices}",
         f"versions  {', '.join(f'{name} {value}' for name, value in versions.items())}",
         f"XLA_FLAGS {os.environ.get('XLA_FLAGS', '') or '(none)'}",
+        f"oneDNN    at most {os.environ.get('ONEDNN_MAX_CPU_ISA') or 'what the processor has'}",
     ]
     for check in checks:
         verdict = "right" if check.passed else "WRONG"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 DATA_AXIS = "data"
 _ONEDNN_CONVOLUTIONS_SINCE = (0, 11)
 
-# oneDNN's AVX-512 kernels, run by jaxlib 0.11.2, give a wrong weight gradient of 1×1 convolutions to one feature, which is
-# every segmenting head: of the order of the gradient itself, for batches of two and more (seen on AMD Zen 4; right with
-# AVX2, which costs 4 to 6 % of a training step there).
+# oneDNN's AVX-512 kernels, as jaxlib 0.11.2 runs them, give a wrong weight gradient of 1×1 convolutions to one feature,
+# which is every segmenting head: off by its own size, for batches of two and more (seen on AMD Zen 4). With AVX2 it is
+# right; that costs 4 to 6 % of a training step there.
 _ONEDNN_INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 # Unknown flags abort XLA, so every flag is tied to the jaxlib releases that know it.

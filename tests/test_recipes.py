@@ -145,5 +145,6 @@ def test_recipes_of_classifiers_differ_in_their_objective_and_how_they_are_read(
         network = dataclasses.replace(
             config.network, attention_features=0, activation_map=RECIPES["cam"].network.activation_map
         )
-        same = dataclasses.replace(config, recipe="cam", objective=Objective(), network=network)
-        assert same == dataclasses.replace(RECIPES["cam"], objective=Objective())
+        same = dataclasses.replace(config, recipe="cam", objective=Objective(), network=network, starts=1)
+        assert same == dataclasses.replace(RECIPES["cam"], objective=Objective(), starts=1)
+        assert config.starts == (6 if config.objective.has_a_guess else 1)
