@@ -24,7 +24,7 @@ from compseg_jax.experiment import train
 from compseg_jax.simulate import PhantomOptions, write_phantom
 from compseg_jax.spectra.phantom import PhantomConfig
 
-FRONTS = ((0, "random"), (16, "random"), (16, "principal_components"))
+FRONTS = ((0, "random"), (16, "principal_components"), (16, "random"))
 
 
 def main() -> None:

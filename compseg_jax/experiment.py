@@ -28,7 +28,13 @@ from compseg_jax.dataset import (
 )
 from compseg_jax.doctor import refuse_wrong_results
 from compseg_jax.folds import as_configured
-from compseg_jax.initial_state import RunError, initial_state, ordering_of, random_state
+from compseg_jax.initial_state import (
+    RunError,
+    initial_state,
+    ordering_of,
+    random_state,
+    with_front_that_pays,
+)
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.predict import Prediction, predict_samples
@@ -95,6 +101,11 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
         start.check_channels((1, 1, channels), axis)
     if config.self_check:
         refuse_wrong_results()
+    asked, config = config, with_front_that_pays(config, channels)
+    if asked.network.front != config.network.front:
+        print(
+            f"no front: {channels} channels are fewer than four for each of its {asked.network.front} features"
+        )
     mesh = data_mesh()
     state = initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
@@ -104,7 +115,7 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     else:
         training, run = _data(config, store, preparation, start, mesh)
     spectra = None
-    if config.network.front_start == "principal_components" and start is None:
+    if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
     run = replace(run, fresh_state=partial(random_state, config, store, mesh, channels, spectra))

@@ -17,10 +17,20 @@ from compseg_jax.training.loop import rounded_microbatch
 from compseg_jax.training.step import TrainState, init_train_state
 
 CHANNEL_MULTIPLE = 16
+CHANNELS_A_FRONT_FEATURE = 4
+"""Channels for each feature of a front from which on it pays: fewer bands are hardly collinear."""
 
 
 class RunError(ValueError):
     """A run cannot be started as asked; the message says what stands in the way."""
+
+
+def with_front_that_pays(config: Training, channels: int) -> Training:
+    """The run without its spectral front where cubes have too few channels for one."""
+    network = config.network
+    if not network.front or channels >= CHANNELS_A_FRONT_FEATURE * network.front:
+        return config
+    return replace(config, network=replace(network, front=0))
 
 
 def random_state(

@@ -24,7 +24,7 @@ from compseg_jax.training.progress import Progress
 def store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("phantom") / "data"
     write_phantom(
-        PhantomOptions(out=path, train=6, val=4, test=4, phantom=PhantomConfig(size=16, channels=4))
+        PhantomOptions(out=path, train=6, val=4, test=4, phantom=PhantomConfig(size=16, channels=8))
     )
     return path
 
@@ -133,7 +133,7 @@ class _Stop:
         return None
 
 
-def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tmp_path):
+def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tmp_path, capsys):
     network = Network(base=2, depth=1, front=2, front_start="principal_components")
     config = dataclasses.replace(run(store, tmp_path / "run"), network=network)
     setup = set_up(config)
@@ -146,8 +146,10 @@ def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tm
         first.variables["params"]["head"]["Conv_0"]["kernel"],
         second.variables["params"]["head"]["Conv_0"]["kernel"],
     )
-    with pytest.raises(ValueError, match="needs a front"):
-        Network(front_start="principal_components")
+    assert setup.config.network.front == 2
+    wide = dataclasses.replace(run(store, tmp_path / "wide"), network=dataclasses.replace(network, front=3))
+    assert set_up(wide).config.network.front == 0, "8 channels are too few for 3 features"
+    assert "no front: 8 channels" in capsys.readouterr().out
 
 
 def test_starts_without_a_known_guess_are_refused():

@@ -33,8 +33,8 @@ class Network:
     attention_features: int = 0
     """Hidden features of the gated attention that makes the second map (0: a linear second map)."""
     front: int = 0
-    """Features that a linear projection of each spectrum makes before the network (0: none). Once trained it can be
-    folded into the first convolution."""
+    """Features that a linear projection of each spectrum makes before the network (0: none); left out of cubes of fewer
+    than four times as many channels. Once trained it can be folded into the first convolution."""
     front_start: Literal["random", "principal_components"] = "random"
     """Where that projection starts: at random, or at the leading principal components of the training tissue's spectra,
     each to variance 1."""
@@ -54,7 +54,3 @@ class Network:
         for name in ("attention_features", "front"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 0.")
-        if self.front_start != "random" and not self.front:
-            raise ValueError(
-                f"front_start={self.front_start!r} needs a front: set its features, front=16 say."
-            )
