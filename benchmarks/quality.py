@@ -40,6 +40,7 @@ from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.spectra.preparation import Image, fit_preparation, parse_steps
 from compseg_jax.store import Store
 from compseg_jax.store_writer import StoreWriter
+from compseg_jax.training.progress import TrainingError
 
 Row = dict[str, Any]
 
@@ -158,7 +159,7 @@ def run_cell(
         config = dataclasses.replace(config, data=data, out=out)
         try:
             model = train(config)
-        except RuntimeError as error:  # a loss that is not finite is a failed rate, not a failed benchmark
+        except TrainingError as error:  # a loss that is not finite is a failed rate, not a failed benchmark
             print(f"{dataset} {recipe} seed {seed} rate {rate:g}: {error}", flush=True)
             continue
         seconds = time.perf_counter() - started

@@ -78,11 +78,14 @@ def against_the_best(rows: Sequence[Row]) -> str:
             others = {rival: found for rival, found in others.items() if found}
             best = max(others, key=lambda rival: float(np.mean(others[rival])))
             difference = float(np.mean(own) - np.mean(others[best]))
+            enough = len(own) > 1 and len(others[best]) > 1
             error = float(np.hypot(standard_error(own), standard_error(others[best])))
+            spread = f" ± {error:.3f}" if enough else ""
+            verdict = ("yes" if difference >= -error else "no") if enough else "one seed"
             label = {"dice": "Dice", "auc": "AUC"}[name]
             lines.append(
                 f"| {dataset} | {label} | {np.mean(own):.3f} | {best} {np.mean(others[best]):.3f} | "
-                f"{difference:+.3f} ± {error:.3f} | {'yes' if difference >= -error else 'no'} |"
+                f"{difference:+.3f}{spread} | {verdict} |"
             )
     return "\n".join(lines)
 
