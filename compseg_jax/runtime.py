@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 DATA_AXIS = "data"
 _ONEDNN_CONVOLUTIONS_SINCE = (0, 11)
 
-# oneDNN's AVX-512 kernels, as jaxlib 0.11.2 runs them, give a wrong weight gradient of 1×1 convolutions to one feature,
-# which is every segmenting head: off by its own size, for batches of two and more (seen on AMD Zen 4). With AVX2 it is
-# right; that costs 4 to 6 % of a training step there.
-_ONEDNN_INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "AVX2")
-
 # Unknown flags abort XLA, so every flag is tied to the jaxlib releases that know it.
 # - ynn_fusion_type (empty = off): YNNPACK fusion computes wrong results in some programs of jaxlib 0.10.2
 #   (jax issue 39103).
@@ -66,8 +61,6 @@ def append_xla_flags() -> None:
         wanted = flags_for_jaxlib(version("jaxlib"))
     except PackageNotFoundError:
         return
-    if _release(version("jaxlib")) >= _ONEDNN_CONVOLUTIONS_SINCE:
-        os.environ.setdefault(*_ONEDNN_INSTRUCTIONS)  # read when the first convolution runs
     existing = os.environ.get("XLA_FLAGS", "")
     merged = merged_flags(existing, wanted)
     if merged == " ".join(existing.split()):

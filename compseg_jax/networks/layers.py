@@ -216,6 +216,26 @@ class UpConvolution(nn.Module):
         return add_bias(pixels, bias)
 
 
+class Pointwise(nn.Module):
+    """1×1 convolution with bias as a matrix product; the parameters, names and start of ``nn.Conv``.
+
+    As a convolution its weight gradient to one feature is wrong where oneDNN (jaxlib 0.11.2) uses AVX-512.
+    """
+
+    features: int
+    kernel_init: Callable[..., Array]
+    bias_init: Callable[..., Array]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x features"]:
+        """Maps the features of each pixel."""
+        kernel = self.param("kernel", self.kernel_init, (1, 1, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(
+            *x.shape[:-1], self.features
+        ) + bias.reshape(1, 1, 1, -1)
+
+
 class Head(nn.Module):
     """1×1 convolution to ``maps`` logits, always in float32.
 
@@ -261,6 +281,6 @@ class Head(nn.Module):
         gate = jax.nn.sigmoid(self._pointwise(self.attention_features, "attention_gate", zeros)(x))
         return self._pointwise(1, "attention", zeros)(content * gate)
 
-    def _pointwise(self, features: int, name: str, bias_init: Callable[..., Array]) -> nn.Conv:
+    def _pointwise(self, features: int, name: str, bias_init: Callable[..., Array]) -> nn.Module:
         init = INITIALISERS[self.kernel_init]
-        return nn.Conv(features, (1, 1), kernel_init=init, bias_init=bias_init, name=name)
+        return Pointwise(features, init, bias_init, name=name)
