@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from compseg_jax.agreement import Agreement, with_agreement
 from compseg_jax.bundle import SegmentingModel, load_model
+from compseg_jax.cross_validation import result_of
 from compseg_jax.dataset import prepared
 from compseg_jax.importance import BandImportance, band_importance, importance_flops
 from compseg_jax.predict import Prediction, predict_samples
@@ -131,15 +132,9 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
 def _result(
     store: Store, prediction: Prediction, threshold: float, spread: np.ndarray | None = None
 ) -> SampleResult:
-    sample = prediction.sample
     segmented = prediction.tissue & (prediction.activation > threshold)
-    return SampleResult(
-        id=sample.id,
-        label=sample.label,
-        group=sample.group,
-        activation=prediction.activation,
-        tissue=prediction.tissue,
-        reference=_reference(store, prediction),
+    return replace(
+        result_of(prediction, store),
         preview=preview(prediction.stored, prediction.tissue, store.wavenumbers_cm1),
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
@@ -193,12 +188,6 @@ def _expected_s(results: Sequence[SampleResult], flops: Mapping[tuple[int, ...],
     shapes = [result.tissue.shape for result in results]
     speed = FLOPS_A_SECOND.get(jax.devices()[0].platform, ACCELERATOR_FLOPS_A_SECOND)
     return COMPILATION_S * len(set(shapes)) + sum(flops[shape] for shape in shapes) / speed
-
-
-def _reference(store: Store, prediction: Prediction) -> np.ndarray | None:
-    if not prediction.sample.has_reference:
-        return None
-    return store.reference(prediction.sample.id)
 
 
 def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:

@@ -16,8 +16,9 @@ from compseg_jax.cli import main
 
 def test_this_machine_computes_right():
     checks = doctor.self_check()
-    assert len(checks) == 4
-    assert all(check.passed for check in checks), checks
+    assert len(checks) == 7
+    assert all(check.passed for check in checks if not check.advice), checks
+    assert [bool(check.advice) for check in checks] == [False] * 3 + [True] * 3 + [False]
     doctor.refuse_wrong_results()
 
 
@@ -26,7 +27,7 @@ def test_a_wrong_convolution_is_noticed_and_training_refused(monkeypatch):
     monkeypatch.setattr(
         doctor.jax.lax, "conv_general_dilated", lambda *a, **k: right(*a, **k) * jnp.float32(1.001)
     )
-    assert [check.passed for check in doctor.self_check()] == [False] * 3 + [True]
+    assert [check.passed for check in doctor.self_check()] == [False] * 6 + [True]
     with pytest.raises(doctor.WrongResults, match="convolution is off by"):
         doctor.refuse_wrong_results()
 
@@ -35,7 +36,7 @@ def test_the_command_shows_what_it_found(capsys):
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out
     assert "XLA_FLAGS" in printed
-    assert printed.count("right ") == 4
+    assert printed.count("right ") == sum(check.passed for check in doctor.self_check())
 
 
 def test_the_flags_are_what_makes_jaxlib_0_10_2_right():
@@ -52,5 +53,17 @@ def test_the_flags_are_what_makes_jaxlib_0_10_2_right():
             [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
         )
         outcomes[name] = run.stdout.strip() or run.stderr[-300:]
-    assert outcomes["ours"] == str([True] * 4)
+    assert outcomes["ours"] == str([True] * 7)
     assert outcomes["users"] != outcomes["ours"]
+
+
+def test_what_networks_do_without_is_told_and_not_refused(monkeypatch, capsys):
+    right = doctor.jax.lax.conv_general_dilated
+
+    def wrong_pointwise(image, kernel, *rest, **options):
+        return right(image, kernel, *rest, **options) * jnp.float32(1.01 if kernel.shape[0] == 1 else 1)
+
+    monkeypatch.setattr(doctor.jax.lax, "conv_general_dilated", wrong_pointwise)
+    doctor.refuse_wrong_results()
+    assert "use flax.linen.Dense" in capsys.readouterr().out
+    assert "use flax.linen.Dense" in doctor.describe(doctor.self_check(), {})
