@@ -1,7 +1,7 @@
 """A slide larger than memory, predicted by `compseg predict`: time, peak memory, a kill half-way, and going on.
 
     python -m benchmarks.slide --folder NEW_FOLDER [--size 4096] [--channels 64] [--base 16] [--depth 4]
-                               [--format npy|bip|bsq] [--model RUN/model] [--memory-gib 2.3] [--keep]
+                               [--format npy|bip|bsq] [--model RUN/model] [--memory-gib 2.0] [--keep]
 
 Simulates an array scan strip by strip (4.3 GB at the full size; every pixel counts as tissue, as in raw scans), then
 
@@ -187,7 +187,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--format", choices=("npy", "bip", "bsq"), default="npy")
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--memory-gib", type=float, default=2.3)
+    parser.add_argument("--memory-gib", type=float, default=2.0)
     parser.add_argument("--tile-px", type=int)
     parser.add_argument("--no-kill", action="store_true", help="leave out the killed run")
     parser.add_argument("--keep", action="store_true", help="leave the slide and the predictions there")

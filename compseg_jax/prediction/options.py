@@ -37,7 +37,7 @@ class PredictOptions:
     """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' axes."""
     variable: str | None = None
     """Array to predict on, in files that hold several (.npz, MATLAB, HDF5, zarr)."""
-    memory_gib: float = 2.3
+    memory_gib: float = 2.0
     """What tiles and networks may take at once; the program itself takes about half a GiB more."""
     tile_px: int | None = None
     """Edge of the tiles of large images, a multiple of 2^depth; chosen to lose little when not given."""
