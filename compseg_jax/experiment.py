@@ -31,8 +31,8 @@ from compseg_jax.folds import as_configured
 from compseg_jax.initial_state import (
     RunError,
     initial_state,
+    later_state,
     ordering_of,
-    random_state,
     with_front_that_pays,
 )
 from compseg_jax.networks.build import build_network, count_parameters
@@ -118,7 +118,7 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
-    run = replace(run, fresh_state=partial(random_state, config, store, mesh, channels, spectra))
+    run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
     write_config(config.out, config)
     return Setup(config, store, training, state, run)
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.bundle import SegmentingModel
 from compseg_jax.config import Training
-from compseg_jax.dataset import Ordering
+from compseg_jax.dataset import Ordering, draws_of, pad_draws
 from compseg_jax.networks.build import NETWORKS, build_network
 from compseg_jax.networks.front import front_from_principal_components
+from compseg_jax.networks.normalised_start import feature_statistics, with_normalised_features
 from compseg_jax.store import Store
-from compseg_jax.training.loop import rounded_microbatch
+from compseg_jax.training.loop import Run, rounded_microbatch
+from compseg_jax.training.starts import begins_normalised
 from compseg_jax.training.step import TrainState, init_train_state
 
 CHANNEL_MULTIPLE = 16
 CHANNELS_A_FRONT_FEATURE = 4
 """Channels for each feature of a front from which on it pays: fewer bands are hardly collinear."""
+
+SAMPLES_TO_NORMALISE = 96
+"""Training samples, about as many, whose features are brought to variance 1."""
 
 
 class RunError(ValueError):
@@ -58,6 +65,23 @@ def random_state(
     if spectra is None:
         return state
     return replace(state, variables=front_from_principal_components(state.variables, spectra))
+
+
+def later_state(
+    run: Run, store: Store, mesh: Mesh, channels: int, spectra: jax.Array | None = None, *, number: int
+) -> TrainState:
+    """The state of a later random start of a run: plain, or with normalised features where its turn has come."""
+    state = random_state(run.config, store, mesh, channels, spectra, number)
+    if not begins_normalised(run.config, number):
+        return state
+    size = run.config.microbatch or run.config.batch_size
+    order = np.random.default_rng([run.config.seed, number]).permutation(len(run.ordering.labels))
+    draws = pad_draws(draws_of(order, np.ones(len(order), np.float32), size), run.multiple)
+    network = build_network(run.config.network, run.config.objective.n_maps)
+    measure = jax.jit(lambda variables, cube: feature_statistics(network, variables, cube))
+    batches = run.train_feed.batches(islice(draws, -(-SAMPLES_TO_NORMALISE // size)))
+    found = [measure(state.variables, batch.cube) for batch in batches]
+    return replace(state, variables=with_normalised_features(state.variables, found))
 
 
 def initial_state(

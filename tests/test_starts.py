@@ -13,6 +13,7 @@ import pytest
 from compseg_jax.config import RECIPES, Network, Objective, Training
 from compseg_jax.dataset import Ordering, drawn_spectra
 from compseg_jax.experiment import set_up, train
+from compseg_jax.networks.normalised_start import feature_statistics
 from compseg_jax.simulate import PhantomOptions, write_phantom
 from compseg_jax.spectra.phantom import PhantomConfig
 from compseg_jax.training import starts
@@ -150,6 +151,37 @@ def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tm
     wide = dataclasses.replace(run(store, tmp_path / "wide"), network=dataclasses.replace(network, front=3))
     assert set_up(wide).config.network.front == 0, "8 channels are too few for 3 features"
     assert "no front: 8 channels" in capsys.readouterr().out
+
+
+def test_starts_after_the_plain_ones_begin_with_normalised_features(store, tmp_path):
+    config = run(store, tmp_path / "run", plain_starts=2)
+    setup = set_up(config)
+    cube = setup.run.train_feed.samples.cube
+    network = setup.state.plan.network
+
+    def variances(number: int) -> np.ndarray:
+        state = setup.run.fresh_state(number=number)
+        found = feature_statistics(network, state.variables, cube)
+        return np.concatenate([variance for _, variance in found.values()])
+
+    assert np.median(variances(1)) < 0.5
+    np.testing.assert_allclose(variances(2), 1, rtol=0.4)  # some of the six samples fill the batch up
+    np.testing.assert_array_equal(variances(2), variances(2))
+
+
+def test_only_plain_networks_of_this_package_can_begin_normalised():
+    config = dataclasses.replace(RECIPES["default"], plain_starts=2)
+    assert [starts.begins_normalised(config, number) for number in range(4)] == [False, False, True, True]
+    for changes in ({"normalisation": "batch"}, {"network": "some.where:Else"}):
+        other = dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
+        assert not starts.begins_normalised(other, 3)
+
+
+def test_the_next_start_is_named(store, tmp_path, capsys, never_learns):
+    train(run(store, tmp_path / "run", plain_starts=2))
+    said = capsys.readouterr().out
+    assert "start 1 of 3 has learnt nothing in 2 epochs" in said
+    assert said.count("another random start, with normalised features") == 1
 
 
 def test_starts_without_a_known_guess_are_refused():

@@ -99,6 +99,10 @@ class Training:
     starts: int = 1
     """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
     the next, with all its epochs before it; the last one goes on. Needs cross-entropy of a pooled logit."""
+    plain_starts: int = 3
+    """Random starts before those whose hidden features are brought to variance 1 over training samples. These learn
+    labels where plain ones stay on the plateau, and more often by something else than the disease. Networks with
+    normalisation layers, and your own, have plain starts alone."""
     start_share: float = 0.4
     """Share of the epochs after which a start is judged."""
     batch_size: int = 7
@@ -135,6 +139,7 @@ class Training:
         for name, least in (
             ("epochs", 1),
             ("starts", 1),
+            ("plain_starts", 1),
             ("batch_size", 1),
             ("microbatch", 0),
             ("checkpoint_every", 1),

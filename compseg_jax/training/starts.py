@@ -3,7 +3,8 @@
 From some starts a network that sees sample labels alone stays where it is: its most active pixels have nothing to do
 with the disease, so their gradient does not either. On brain scans with lesions of 3 % a quarter to a half of the
 starts did, for any number of epochs, while the others left the plateau within the first third of theirs and ended alike
-(BUILD_NOTES.md). The training loss of the labels tells the two apart: nothing else is looked at.
+(BUILD_NOTES.md). The training loss of the labels tells the two apart: nothing else is looked at. Where
+several plain starts have failed, the next ones begin with normalised features.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from compseg_jax.config import Training
 from compseg_jax.dataset import Ordering
+from compseg_jax.networks.build import NETWORKS
 from compseg_jax.training.progress import Progress
 
 LEARNT_BELOW = 0.97
@@ -62,12 +64,19 @@ def has_failed(config: Training, ordering: Ordering, progress: Progress) -> bool
     return least >= LEARNT_BELOW * guess_loss(config, ordering)
 
 
+def begins_normalised(config: Training, number: int) -> bool:
+    """Whether the start of this number, from 0, has its hidden features normalised before the first step."""
+    own = config.network.network in NETWORKS and config.network.normalisation == "none"
+    return own and number >= config.plain_starts
+
+
 def given_up(config: Training, ordering: Ordering, progress: Progress) -> str:
     """What to say of a start that is given up."""
     least = min(record["loss"] for record in progress.history)
+    following = ", with normalised features" if begins_normalised(config, progress.start + 1) else ""
     return (
         f"start {progress.start + 1} of {config.starts} has learnt nothing in {len(progress.history)} epochs (loss "
-        f"{least:.3f}, {guess_loss(config, ordering):.3f} by guessing): another random start"
+        f"{least:.3f}, {guess_loss(config, ordering):.3f} by guessing): another random start{following}"
     )
 
 
