@@ -14,12 +14,14 @@ from compseg_jax.bundle import ModelError
 from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
 from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.spectra.scan import Scan
+from compseg_jax.spectra.scan import CubeScan, Scan
 from compseg_jax.spectra.tissue import Background, tissue_from_background
 from compseg_jax.store import Store
 
+PIECE_BYTES = 2 * 2**20
+"""Of a scan that are copied, looked at and scaled at once, so that they come from memory once."""
 CACHE_BYTES = 4 * 2**20
-"""Of a scan that are read, prepared and scaled at once, so that they need not be fetched from memory each time."""
+"""Of a scan that are prepared at once, so that they need not be fetched from memory for each step."""
 BAND_BYTES = 32 * 2**20
 """The same where rows of chunks are longer: steps hold several copies of it."""
 CHUNK_ROWS = 32
@@ -83,17 +85,43 @@ class Specimen:
 
         Spectra with NaN or infinite values are no tissue and come as 0.
         """
-        row_bytes = 4 * (columns.stop - columns.start) * self.scan.shape[2]
-        if at_once is None:
-            at_once = max(1, min(BAND_BYTES, max(CACHE_BYTES, CHUNK_ROWS * row_bytes)) // row_bytes)
-            at_once -= at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0
-        edges = [*range(rows.start - rows.start % at_once, rows.stop, at_once), rows.stop]
-        for top, bottom in pairwise([rows.start, *edges[1:]]):
-            band = slice(top, bottom)
+        for band in _parted(rows, self._rows_of_a_band(columns) if at_once is None else at_once):
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
                 absorbance = np.require(self.scan.window(band, columns), np.float32, "W")
-            own = None if self.tissue is None else self.tissue[band, columns]
-            yield absorbance, _tissue_of(absorbance, self.background, own), band
+            yield absorbance, self._tissue(absorbance, band, columns), band
+
+    def pieces(self, rows: slice, columns: slice) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+        """The same as `bands`, fewer rows at a time, and no copy of what lies in a file but the rows themselves."""
+        at_once = max(1, PIECE_BYTES // self._row_bytes(columns))
+        for band in _parted(rows, self._rows_of_a_band(columns)):
+            # What lies in a file goes from there straight into the cache, without a copy of the band.
+            look = self.scan.look if isinstance(self.scan, CubeScan) else self.scan.window
+            window = look(band, columns)
+            for piece in _parted(band, at_once):
+                with np.errstate(over="ignore"):
+                    absorbance = np.array(
+                        window[piece.start - band.start : piece.stop - band.start], np.float32, order="C"
+                    )
+                yield absorbance, self._tissue(absorbance, piece, columns), piece
+
+    def _row_bytes(self, columns: slice) -> int:
+        return 4 * (columns.stop - columns.start) * self.scan.shape[2]
+
+    def _rows_of_a_band(self, columns: slice) -> int:
+        row_bytes = self._row_bytes(columns)
+        at_once = max(1, min(BAND_BYTES, max(CACHE_BYTES, CHUNK_ROWS * row_bytes)) // row_bytes)
+        return at_once - (at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0)
+
+    def _tissue(self, absorbance: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        own = None if self.tissue is None else self.tissue[rows, columns]
+        return _tissue_of(absorbance, self.background, own)
+
+
+def _parted(rows: slice, at_once: int) -> Iterator[slice]:
+    """Rows in parts that begin and end at multiples of ``at_once``, or where the rows do."""
+    edges = [*range(rows.start - rows.start % at_once, rows.stop, at_once), rows.stop]
+    for top, bottom in pairwise([rows.start, *edges[1:]]):
+        yield slice(top, bottom)
 
 
 def _tissue_of(
@@ -192,11 +220,14 @@ class PreparedSpecimen:
             tissue[...] = self.whole[1][rows, columns]
             put_scaled(self.whole[0][rows, columns], tissue, absorbance, scaling)
             return
-        for raw, mask, band in self.specimen.bands(rows, columns):
+        steps = self.preparation
+        for raw, mask, band in (self.specimen.pieces if steps is None else self.specimen.bands)(
+            rows, columns
+        ):
             at = slice(band.start - rows.start, band.stop - rows.start)
-            if self.preparation is not None:
+            if steps is not None:
                 axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, raw.shape[2])
-                part = self.preparation(Image.of(raw, axis, mask), band, columns)
+                part = steps(Image.of(raw, axis, mask), band, columns)
                 raw, mask = part.absorbance, part.mask
             tissue[at] = mask
             put_scaled(raw, mask, absorbance[at], scaling)

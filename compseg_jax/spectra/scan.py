@@ -71,8 +71,12 @@ class CubeScan:
 
     def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
         """A part as a new array (y, x, c)."""
+        return np.array(self.look(rows, columns, channels))
+
+    def look(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as it lies in the cube or in its file (y, x, c), to be read only: no copy is made of it."""
         cube = self.cube if self.path is None else read(self.path, wavenumbers_cm1=self.wavenumbers_cm1)
-        return np.array(cube.absorbance[rows, columns, channels])
+        return cube.absorbance[rows, columns, channels]
 
 
 def open_scan(
