@@ -2,7 +2,8 @@
 
     make demo && .venv/bin/python -m tools.screenshots [--demo runs/demo] [--out docs/images]
 
-Writes report.png, overlays.png and viewer.png, each below 300 kB. Needs Chromium, and Bokeh for the viewer.
+Writes report.png, overlays.png and viewer.png, each below 300 kB. With --slide PREDICTIONS, the folder of one predicted
+slide (docs/predict.md says how to make it), slide.png alone: the viewer on it. Needs Chromium, and Bokeh for it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from tools.browser import Browser, find_chromium
 
 WIDTH, HEIGHT = 1280, 800
 MOST_BYTES = 300_000
+MODEL = "Bokeh.documents[0].get_model_by_name"
+MOSTLY = 250
+"""Of 255, the share of a block of mask pixels that must be segmented."""
 COLOURS = (256, 192, 128, 96, 64)
 SHOWN_AREA = (0.25, 0.6)
 """Part of the tissue that is segmented in the sample shown: enough to see, and enough left to compare with."""
@@ -35,9 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--demo", type=Path, default=Path("runs/demo"), help="outputs of `make demo`")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder of the pictures")
+    parser.add_argument("--slide", type=Path, help="predictions of one slide: its picture alone")
     options = parser.parse_args()
     report = options.demo / "report"
-    if not (report / "report.html").is_file():
+    if options.slide is not None and not (options.slide / "predictions.json").is_file():
+        sys.exit(
+            f"{options.slide} holds no predictions.json. Name the folder that `compseg predict --out` wrote."
+        )
+    if options.slide is None and not (report / "report.html").is_file():
         sys.exit(
             f"{report} holds no report.html. Run `make demo` first, or name the demo's folder with --demo."
         )
@@ -46,6 +55,11 @@ def main() -> None:
         sys.exit("No Chromium found. Install it (Debian: apt install chromium), or name it in $CHROMIUM.")
     options.out.mkdir(parents=True, exist_ok=True)
     with Browser(chromium, width=WIDTH, height=HEIGHT) as browser:
+        if options.slide is not None:
+            with viewer(options.slide) as url:
+                show_slide(browser, url, options.slide)
+                take(browser, options.out / "slide.png")
+            return
         browser.open((report / "report.html").resolve().as_uri())
         browser.wait_for("document.readyState === 'complete'")
         take(browser, options.out / "report.png")
@@ -60,17 +74,32 @@ def main() -> None:
 def show_sample(browser: Browser, url: str, report: Path) -> None:
     """Opens the viewer at a sample that is segmented in part, and clicks into the segmentation."""
     sample, steps = chosen_sample(report)
-    model = "Bokeh.documents[0].get_model_by_name"
     browser.open(url)
-    browser.wait_for(f"{model}('area').text.length")
+    browser.wait_for(f"{MODEL}('area').text.length")
     for _ in range(steps):
         browser.press("j")
     browser.wait_for(
-        f"{model}('heading').text.includes({json.dumps(sample)}) && !{model}('heading').text.includes('reading')"
+        f"{MODEL}('heading').text.includes({json.dumps(sample)}) && !{MODEL}('heading').text.includes('reading')"
     )
-    browser.wait_for(f"{model}('spectra').renderers[1].data_source.data.x.length")
+    browser.wait_for(f"{MODEL}('spectra').renderers[1].data_source.data.x.length")
     browser.rest(0.5)
-    mask = np.asarray(Image.open(report / "mask" / f"{sample}.png")) > 0
+    click_into(browser, np.asarray(Image.open(report / "mask" / f"{sample}.png")) > 0)
+
+
+def show_slide(browser: Browser, url: str, predictions: Path) -> None:
+    """Opens the viewer at the one slide of a folder, and clicks into its largest segmented region."""
+    entry = json.loads((predictions / "predictions.json").read_text(encoding="utf-8"))["samples"][0]
+    browser.open(url)
+    browser.wait_for(f"{MODEL}('area').text.length")
+    browser.wait_for(f"{MODEL}('spectra').renderers[1].data_source.data.x.length")
+    browser.rest(1.0)
+    Image.MAX_IMAGE_PIXELS = None
+    mask = Image.open(predictions / "samples" / entry["id"] / "mask.png").convert("L")
+    click_into(browser, np.asarray(mask.resize((WIDTH, WIDTH), Image.Resampling.BOX)) > MOSTLY)
+
+
+def click_into(browser: Browser, mask: np.ndarray) -> None:
+    """Clicks the pixel of the picture that lies deepest in a mask (y, x), and waits for its spectrum."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), mask.shape)
     # From pixels of the sample to those of the page, by the ranges of the figure and its frame.
@@ -81,10 +110,10 @@ def show_sample(browser: Browser, url: str, report: Path) -> None:
           const x = layer.x[0] + layer.dw[0] * {(column + 0.5) / mask.shape[1]}
           const y = layer.y[0] + layer.dh[0] * {(row + 0.5) / mask.shape[0]}
           return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)]
-        }})({model}('image'), Bokeh.index.get_by_id({model}('image').id))"""
+        }})({MODEL}('image'), Bokeh.index.get_by_id({MODEL}('image').id))"""
     )
     browser.click(*place)
-    browser.wait_for(f"{model}('spectra').renderers[2].data_source.data.x.length")
+    browser.wait_for(f"{MODEL}('spectra').renderers[2].data_source.data.x.length")
     browser.evaluate("document.activeElement?.blur()")
     browser.rest(0.7)
 
