@@ -40,7 +40,9 @@ fi
 project=".${COMPSEG_EXTRAS:+[$COMPSEG_EXTRAS]}"
 uv=$(command -v uv || { [ -x .venv/bin/uv ] && echo .venv/bin/uv; } || true)
 if [ -n "$uv" ]; then
-    VIRTUAL_ENV="$PWD/.venv" "$uv" pip install --quiet -r requirements.txt -r requirements-dev.txt -e "$project"
+    # Compiled once, as pip does: where Python may not keep bytecode, every command would do it again (4 s).
+    VIRTUAL_ENV="$PWD/.venv" "$uv" pip install --quiet --compile-bytecode \
+        -r requirements.txt -r requirements-dev.txt -e "$project"
 else
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r requirements.txt -r requirements-dev.txt -e "$project"
