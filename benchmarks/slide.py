@@ -1,18 +1,18 @@
 """A slide larger than memory, predicted by `compseg predict`: time, peak memory, a kill half-way, and going on.
 
     python -m benchmarks.slide --folder NEW_FOLDER [--size 4096] [--channels 64] [--base 16] [--depth 4]
-                               [--format npy|bip|bsq] [--model RUN/model] [--memory-gib 2.0] [--keep]
+                               [--format npy|bip|bsq] [--model RUN/model] [--memory-gib 2.0] [--keep-memory] [--keep]
 
 Simulates an array scan strip by strip (4.3 GB at the full size; every pixel counts as tissue, as in raw scans), then
 
 1. predicts it in a process of its own: wall time, the sample's own time, peak resident memory;
-2. times the network alone on as many pixels, tile by tile from memory, its compilation apart;
+2. times the network alone on as many pixels, tile by tile from memory, its compilation apart; as the command runs it,
+   which returns freed memory to stay within its bound, or with --keep-memory at its fastest;
 3. predicts it again, kills that process (SIGKILL) when half of the tiles are done, and goes on;
 4. compares both maps, and reads GeoJSON and OME-Zarr back.
 
-Prints one JSON line. Without --model the network has random weights, which take the same time; one that
-segments is made by benchmarks.slide_network. Without --keep the
-folder is removed at the end.
+Prints one JSON line. Without --model the network has random weights, which take the same time; one that segments is
+made by benchmarks.slide_network. Without --keep the folder is removed at the end.
 """
 
 from __future__ import annotations
@@ -191,9 +191,13 @@ def main() -> None:
     parser.add_argument("--memory-gib", type=float, default=2.0)
     parser.add_argument("--tile-px", type=int)
     parser.add_argument("--no-kill", action="store_true", help="leave out the killed run")
+    parser.add_argument(
+        "--keep-memory", action="store_true", help="time the network alone with freed memory kept"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the slide and the predictions there")
     options = parser.parse_args()
-    keep_freed_memory()  # as the command does: the network alone is a fifth slower without
+    if options.keep_memory:
+        keep_freed_memory()
     folder = options.folder.absolute()
     folder.mkdir(parents=True)
     try:
@@ -236,7 +240,9 @@ def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     regions = json.loads((whole / "samples" / slide.stem / "segmentation.geojson").read_text())["features"]
     record["geojson_regions"] = len(regions)
     plan = TilePlan((options.size, options.size), size, field)
-    record |= {"overlap": round(plan.overlap, 3), **forward_alone(model, plan)}
+    # Without the killed run, whose journal tells the tiles, their size is known where it was given alone.
+    record |= {} if options.no_kill and options.tile_px is None else {"overlap": round(plan.overlap, 3)}
+    record |= forward_alone(model, plan)
     pixels = options.size**2
     record |= {
         "pixels_per_s": round(pixels / wall_s),

@@ -3,7 +3,8 @@
     python -m benchmarks.slide_network --out FOLDER [--epochs 20] [--channels 64]
 
 Writes FOLDER/data, whose samples are 96×96 windows around the cores of three arrays (the third one for testing, every
-pixel counted as tissue, as in the slide), trains the recipe `default` on them into FOLDER/run and evaluates it there.
+pixel counted as tissue, as in the slide), trains the recipe `default` on them into FOLDER/run, without its preparation
+and its projection of the bands, and evaluates it there.
 The network is FOLDER/run/model, for `python -m benchmarks.slide --model`.
 """
 
