@@ -1,4 +1,4 @@
-"""`compseg predict`: every kind of input, going on after a kill, sharing samples, and what is reported."""
+"""`compseg predict`: every kind of input, going on after a kill, and what is reported."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from compseg_jax import cli
-from compseg_jax.bundle import ModelError, SegmentingModel, load_model, save_model
+from compseg_jax.bundle import ModelError, load_model
 from compseg_jax.config import Network
 from compseg_jax.export import open_maps, open_overview
-from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.networks.build import build_network
 from compseg_jax.networks.receptive_field import receptive_field
 from compseg_jax.predict import predict_samples
 from compseg_jax.predict.plan import TilePlan
-from compseg_jax.prediction import claims
 from compseg_jax.prediction.folder import FolderError
 from compseg_jax.prediction.inputs import InputError, find_tasks
 from compseg_jax.prediction.measures import measured
@@ -34,24 +31,14 @@ from compseg_jax.prediction.options import PredictOptions
 from compseg_jax.prediction.run import Listener, predict
 from compseg_jax.prediction.working import WorkingMaps
 from compseg_jax.scoring.area_interval import AreaRule
-from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.training.interrupt import Interrupted
+from tests.model_example import write_model
 from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
 
 KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "files",
 }  # fmt: skip
-
-
-def write_model(folder, *, seed=0, channels=CHANNELS, axis=WAVENUMBERS_CM1, choice=None):
-    config = Network(base=2, depth=1)
-    network = build_network(config)
-    variables = init_variables(network, jax.random.key(seed), channels)
-    scaling = Scaling(np.full(channels, 5.0, np.float32), np.full(channels, 2.0, np.float32))
-    description = {"recipe": "random", **({"threshold_choice": choice} if choice else {})}
-    save_model(folder, SegmentingModel(network, variables, scaling, axis, 0.45, "zero", description), config)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +267,7 @@ def test_an_axis_given_for_plain_arrays(model, tmp_path):
     assert predict(given).done[0].tissue_px == cube_of(10, 11).any(axis=-1).sum()
 
 
-# --- stopped, killed, shared
+# --- stopped, killed
 
 
 class Counting(Listener):
@@ -350,57 +337,6 @@ def test_a_killed_run_goes_on_where_it_was(model, tmp_path):
     assert sorted(os.listdir(options.out / "samples")) == ["slide"]
     model_ = load_model(model)
     np.testing.assert_allclose(map_of(options.out), np.asarray(model_(cube_of(230, 221))), atol=1e-5)
-
-
-def test_processes_share_the_samples(model, store, tmp_path):
-    options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",))
-    reports = []
-    threads = [threading.Thread(target=lambda: reports.append(predict(options))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    done = [sample.id for report in reports for sample in report.done]
-    assert len(done) == len(set(done)) == len(store.samples)
-    assert not any(report.failed for report in reports)
-    assert len(index_of(options.out)["samples"]) == len(store.samples)
-
-
-def test_claims(tmp_path):
-    with claims.take(tmp_path, "s") as claim:
-        assert claims.take(tmp_path, "s") is None
-        assert claims.take(tmp_path, "s.claim") is not None
-        assert not claim.is_lost()
-    assert not list(tmp_path.glob(".s.claim.[0-9]"))
-
-    def left_behind(**owner):
-        path = tmp_path / ".s.claim.0"
-        path.write_text(
-            json.dumps({"host": os.uname().nodename, "pid": os.getpid(), "started": None, **owner})
-        )
-        return path
-
-    left_behind()
-    assert claims.take(tmp_path, "s") is None
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left_behind(pid=ended.pid)
-    with claims.take(tmp_path, "s") as claim:
-        assert claim.number == 1
-        assert claims.take(tmp_path, "s") is None
-    assert not list(tmp_path.glob(".s.claim.[0-9]"))
-    left_behind(started="1")  # the number of a process that ended was given to another one
-    with claims.take(tmp_path, "s"):
-        pass
-    path = left_behind(host="elsewhere", pid=1)
-    assert claims.take(tmp_path, "s") is None
-    old = path.stat().st_mtime - claims.STALE_S - 1
-    os.utime(path, (old, old))
-    first = claims.take(tmp_path, "s")
-    assert first is not None
-    assert claims.take(tmp_path, "s") is None
-    (tmp_path / ".s.claim.2").write_text("{}")
-    assert first.is_lost()
 
 
 def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):

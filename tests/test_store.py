@@ -189,6 +189,8 @@ def test_nothing_is_left_after_ctrl_c_at_any_moment(tmp_path: Path) -> None:
                 writer.add(Sample(f"s{number}", 1, "train", "a", 128, 128, False), cube, tissue, None)
 
     before = signal.signal(signal.SIGALRM, interrupt)
+    # A shell's background job ignores Ctrl-C, and so does all that it starts.
+    before_sigint = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for delay_s in np.linspace(0.002, 0.06, 12):
             with pytest.raises(KeyboardInterrupt):
@@ -197,6 +199,7 @@ def test_nothing_is_left_after_ctrl_c_at_any_moment(tmp_path: Path) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGINT, before_sigint)
     assert list(tmp_path.iterdir()) == []
 
 

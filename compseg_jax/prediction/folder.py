@@ -64,9 +64,7 @@ class PredictionFolder:
           FolderError: when it was not, or holds something else.
         """
         run_file = self.path / RUN_FILE
-        if self.path.exists() and (
-            not self.path.is_dir() or (any(self.path.iterdir()) and not run_file.exists())
-        ):
+        if self.path.exists() and not (self.path.is_dir() and self._may_begin(run_file)):
             raise FolderError(f"{self.path} is there and holds no predictions. Choose another --out.")
         self.samples.mkdir(parents=True, exist_ok=True)
         wanted = {"format": FORMAT, "version": VERSION, **self._asked}
@@ -82,6 +80,15 @@ class PredictionFolder:
         finally:
             staged.unlink(missing_ok=True)
         self._check(run_file)
+
+    def _may_begin(self, run_file: Path) -> bool:
+        """Whether the folder was begun, or holds at most what a process that begins it makes first."""
+        others = [
+            path
+            for path in self.path.iterdir()
+            if not path.name.startswith(f".{RUN_FILE}.") and (path != self.samples or any(path.iterdir()))
+        ]
+        return not others or run_file.exists()
 
     def _check(self, run_file: Path) -> None:
         try:
@@ -108,7 +115,10 @@ class PredictionFolder:
         """A sample that failed, and when it did by the clock of the file system."""
         path = self.samples / f".{sample_id}.{FAILED}"
         found = _read(path)
-        return None if found is None else (found, path.stat().st_mtime)
+        try:
+            return None if found is None else (found, path.stat().st_mtime)
+        except FileNotFoundError:  # another process tries the sample again
+            return None
 
     def put_failure(self, sample: SamplePrediction) -> None:
         """Notes that a sample failed, for the tables and for other processes."""
@@ -165,10 +175,11 @@ def failed_sample(task: Task, error: BaseException) -> SamplePrediction:
 def _read(path: Path) -> SamplePrediction | None:
     try:
         return read_sample(path)
-    except ValueError:
-        if path.exists():
-            raise
-        return None
+    except ValueError as error:
+        # Not a second look whether it is there: another process may have put it there meanwhile.
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 def _shown(value: object) -> str:
