@@ -65,7 +65,7 @@ def test_every_form_against_float64(product, form, shape, features):
     assert deviation(found, in_float64(values)[product]) < TOLERANCE
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     b=st.integers(1, 2),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -162,9 +162,9 @@ def one_step(n_devices, form):
     state = init_train_state(jax.random.key(0), network, 64, objective=objective)
     step = make_train_step(data_mesh(n_devices))
     batch = step.padded(state.plan, wide_batch())
-    program = step.jitted.lower(state, batch).compile().as_text()
-    state, metrics = step(state, batch)
-    return metrics, program
+    program = step.jitted.lower(state, batch).compile()
+    _, metrics = program(state, batch)
+    return metrics, program.as_text()
 
 
 def test_fast_and_plain_and_eight_devices_compute_the_same_gradient():

@@ -116,7 +116,7 @@ def test_padded_channels_change_nothing(network):
             state.variables["params"].keys()
             == init_variables(network, jax.random.key(0), CHANNELS)["params"].keys()
         )
-        state, metrics = train_step(state, batch)
+        state, metrics = jax.jit(train_step)(state, batch)
         results.append((metrics, state.variables))
     np.testing.assert_allclose(results[0][0]["loss"], results[1][0]["loss"], rtol=1e-5)
     np.testing.assert_allclose(results[0][0]["gradient_norm"], results[1][0]["gradient_norm"], rtol=1e-4)

@@ -202,7 +202,7 @@ def stopping_after(looks: int):
     return requests
 
 
-@pytest.mark.parametrize(("at_once", "looks"), [(1, 14), (2, 5)])
+@pytest.mark.parametrize(("at_once", "looks"), [(1, 14), pytest.param(2, 5, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_where_it_stood(trained, store, tmp_path, at_once, looks):
     options = Ensemble(2, 2, side_by_side=at_once)
     config = small(store, tmp_path / "stopped", options)
