@@ -42,7 +42,7 @@ def state_of(network=None, **options):
     return init_train_state(jax.random.key(3), network, CHANNELS, objective=OBJECTIVE, **options)
 
 
-@pytest.mark.parametrize("n_devices", [1, 4])
+@pytest.mark.parametrize("n_devices", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_loop_on_the_device_is_the_steps_one_by_one(n_devices):
     mesh, whole = data_mesh(n_devices), samples()
     ordering = Ordering(tuple(int(label) for label in whole.label), 3, seed=0)
@@ -139,6 +139,7 @@ BAND = 0.05
 STEPS = 200
 
 
+@pytest.mark.slow
 def test_bfloat16_follows_float32_over_two_hundred_steps():
     """Mean loss of every 20 steps: within 5 % of the first one's, while it falls to a tenth of it."""
     whole, curves = samples(n=14, size=(16, 16)), []

@@ -103,6 +103,7 @@ def test_auto_normalises_spectra_that_nothing_has_normalised(store, tmp_path):
     assert steps(replace(store, channels=3)) == []
 
 
+@pytest.mark.slow
 def test_a_run_resumes_and_goes_on_behind_the_same_steps(store, model, tmp_path):
     whole = config(store, tmp_path / "run", "emsc", "vector")
     train(whole)

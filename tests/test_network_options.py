@@ -89,7 +89,8 @@ def test_dropout_acts_in_training_from_the_second_level_on(cls, acts):
     np.testing.assert_array_equal(apply_network(network, variables, x), apply_network(plain, variables, x))
 
 
-@pytest.mark.parametrize("cls", [UNet, pytest.param(SegNet, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [UNet, SegNet])
 def test_every_option_together_trains_under_remat_as_without(cls):
     options = {"normalisation": "batch", "dropout": 0.3, "head_norm": True, "front": 5, "maps": 2}
     network = cls(base=4, depth=1, attention_features=3, **options)

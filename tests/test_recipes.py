@@ -22,6 +22,8 @@ from compseg_jax.store import Store
 from compseg_jax.training.optimiser import make_optimiser
 
 RELATIVES = ("attention_mil", "cam", "lse", "maxmin", "openvibspec2022", "saliency")
+LIKE_OTHERS = ("lse", "openvibspec2022", "paper2019", "saliency")
+"""Recipes whose parts other tests cover one by one; trained by `make test-all`."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,10 @@ def test_the_relatives_are_all_there():
     assert set(RELATIVES) < set(RECIPES)
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in sorted(RECIPES)],
+)
 def test_a_recipe_trains_and_its_model_predicts_what_it_did(recipe, store, tmp_path, monkeypatch):
     saved = []
     save_model = experiment.save_model

@@ -93,6 +93,7 @@ def test_a_failed_start_is_followed_by_another_and_everything_is_told(store, tmp
     assert len({record["loss"] for record in log}) == 8, "every start is another one"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_in_a_later_start_goes_on_exactly(store, tmp_path, monkeypatch, never_learns):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(run(store, whole))

@@ -224,9 +224,8 @@ SIZES = [
 @pytest.mark.parametrize(
     ("cls", "depth", "shape", "size"),
     [
-        *((UNet, *each) for each in SIZES),
-        *((SegNet, *each) for each in SIZES[:2]),
-        *(pytest.param(SegNet, *each, marks=pytest.mark.slow) for each in SIZES[2:]),
+        *((cls, *each) for cls in (UNet, SegNet) for each in SIZES[:2]),
+        *(pytest.param(cls, *each, marks=pytest.mark.slow) for cls in (UNet, SegNet) for each in SIZES[2:]),
     ],
 )
 def test_tiled_is_whole(cls, depth, shape, size):

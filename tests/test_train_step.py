@@ -56,7 +56,7 @@ def assert_same(first, second, rtol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), first[1], second[1])
 
 
-@pytest.mark.parametrize("n_devices", [4, 8])
+@pytest.mark.parametrize("n_devices", [pytest.param(4, marks=pytest.mark.slow), 8])
 def test_four_and_eight_devices_train_as_one(n_devices):
     assert_same(run(n_devices), on_one_device())
 
@@ -66,9 +66,9 @@ def test_augmentation_is_that_of_one_device(augmentation):
     assert_same(run(8, augmentation=augmentation), run(1, augmentation=augmentation))
 
 
-def test_microbatches_train_alike():
-    assert_same(run(1, microbatch=2), on_one_device())
-    assert_same(run(4, microbatch=4), on_one_device())
+@pytest.mark.parametrize(("n_devices", "microbatch"), [pytest.param(1, 2, marks=pytest.mark.slow), (4, 4)])
+def test_microbatches_train_alike(n_devices, microbatch):
+    assert_same(run(n_devices, microbatch=microbatch), on_one_device())
 
 
 def test_microbatch_must_fit_the_devices():

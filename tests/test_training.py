@@ -126,6 +126,7 @@ def test_damaged_weights_are_refused(trained, tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(store, tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     train(small(store, whole, epochs=4, augment="dihedral"))
