@@ -65,7 +65,7 @@ def test_every_form_against_float64(product, form, shape, features):
     assert deviation(found, in_float64(values)[product]) < TOLERANCE
 
 
-@settings(max_examples=6)
+@settings(max_examples=10)
 @given(
     b=st.integers(1, 2),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -255,7 +255,7 @@ def test_tiled_is_whole_at_any_size(height, width, rows, columns):
 def test_averages_over_turns_are_those_of_the_whole_image(average_over):
     """Of odd sizes, where the cells of the poolings of a flipped image lie elsewhere."""
     model = model_of(UNet(base=2, depth=1))
-    cube = cube_of(35, 21)
+    cube = cube_of(35, 41)
     turns = TURNS[average_over]
     sink = tiled([model], cube, TilePlan(cube.shape[:2], (24, 24), receptive_field(model.network), turns))
     wanted = np.mean([turn.undo(np.asarray(model(turn.apply(cube)))) for turn in turns], axis=0)
