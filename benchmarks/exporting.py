@@ -22,8 +22,8 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.record import Record, cpu_name
-from compseg_jax.experiment import versions
-from compseg_jax.export import ActivationMapWriter, open_maps, write_sample_files
+from compseg_jax.prediction.formats import ActivationMapWriter, open_maps, write_sample_files
+from compseg_jax.runtime.versions import versions
 
 STEPS = ("zarr", "png", "geojson", "tiff")
 SEGMENTED = 0.3

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from compseg_jax import Batch, UNet, init_train_state, make_train_step
-from compseg_jax.experiment import versions
+from compseg_jax.runtime.versions import versions
 
 GIB = 2**30
 

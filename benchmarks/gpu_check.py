@@ -6,8 +6,8 @@ import json
 
 import jax
 
-from compseg_jax.doctor import refuse_wrong_results, self_check
-from compseg_jax.experiment import versions
+from compseg_jax.runtime.self_check import refuse_wrong_results, self_check
+from compseg_jax.runtime.versions import versions
 
 
 def main() -> None:

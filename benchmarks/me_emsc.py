@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import scipy.io
 
-from compseg_jax.spectra.mie import me_emsc
+from compseg_jax.spectra.scatter.mie import me_emsc
 
 MAX_ITERATIONS, TOLERANCE, PATIENCE = 30, 1e-4, 1
 

@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record import Record, cpu_name
-from compseg_jax.experiment import versions
-from compseg_jax.spectra.array_phantom import ArrayScan, simulate_array_scan
-from compseg_jax.spectra.core_layout import ArrayPhantom
+from compseg_jax.ingest.cores.layout import ArrayPhantom
+from compseg_jax.ingest.phantom.array_scan import ArrayScan, simulate_array_scan
+from compseg_jax.runtime.versions import versions
 from tests.instrument_files import agilent_parameters, agilent_tile
 
 TILE_PIXELS = 100

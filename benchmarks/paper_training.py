@@ -32,8 +32,8 @@ ARITHMETIC_LIMIT_S = 18.0  # all convolutions at the 790 TFLOP/s an H200 reaches
 
 def simulate(path: Path, options: argparse.Namespace) -> None:
     """Writes the store, several cubes at a time."""
-    from compseg_jax.store import Sample
-    from compseg_jax.store_writer import StoreWriter
+    from compseg_jax.store.read import Sample
+    from compseg_jax.store.write import StoreWriter
 
     splits = ["train"] * options.train + ["val"] * options.val
     y, x = np.mgrid[: options.size, : options.size] / options.size
@@ -68,7 +68,7 @@ def train(options: argparse.Namespace) -> None:
     keep_freed_memory()
     cache_compilations()
     from compseg_jax.config import RECIPES
-    from compseg_jax.experiment import train as run
+    from compseg_jax.training.run import train as run
 
     recipe = RECIPES["paper2019"]
     network = dataclasses.replace(recipe.network, base=options.base, compute_dtype=options.dtype)

@@ -28,19 +28,19 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from compseg_jax.bundle import load_model
 from compseg_jax.config import RECIPES, Training
-from compseg_jax.evaluation import EvaluateOptions, evaluate
-from compseg_jax.experiment import train
-from compseg_jax.ingest import ingest
-from compseg_jax.ingest_options import IngestOptions
-from compseg_jax.predict import predict_samples
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
+from compseg_jax.ingest.ingest_options import IngestOptions
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.ingest.to_store import ingest
+from compseg_jax.model.bundle import load_model
+from compseg_jax.model.samples import predict_samples
 from compseg_jax.spectra.preparation import Image, fit_preparation, parse_steps
-from compseg_jax.store import Store
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.read import Store
+from compseg_jax.store.write import StoreWriter
 from compseg_jax.training.progress import TrainingError
+from compseg_jax.training.run import train
 
 Row = dict[str, Any]
 

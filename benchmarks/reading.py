@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record import Record, cpu_name, measurement
-from compseg_jax.experiment import versions
-from compseg_jax.store import Sample, Store
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.runtime.versions import versions
+from compseg_jax.store.read import Sample, Store
+from compseg_jax.store.write import StoreWriter
 
 CROP = 64
 MB = 1e6

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from benchmarks.cases import Case
 from benchmarks.record import Record, cpu_name
-from compseg_jax.experiment import versions
+from compseg_jax.runtime.versions import versions
 
 CASE = Case("train_step", 16, 32, 32, 8)
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")

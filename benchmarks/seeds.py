@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from compseg_jax.config import RECIPES
-from compseg_jax.evaluation import EvaluateOptions, evaluate
-from compseg_jax.experiment import train
-from compseg_jax.simulate import PhantomOptions, write_phantom
+from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.training.run import train
 
 CONVERGED_AUC = 0.9
 COLUMNS = ("auc_area", "dice_mean", "false_positive_area_healthy", "threshold", "best_epoch", "train_seconds")

@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.record import cpu_name, measurement
 from compseg_jax import Batch, UNet, init_train_state
 from compseg_jax.config import RECIPES
-from compseg_jax.experiment import versions
 from compseg_jax.runtime import keep_freed_memory
+from compseg_jax.runtime.versions import versions
 from compseg_jax.training.side_by_side import stacked, train_step_of_each
 from compseg_jax.training.step import train_step
 

@@ -33,18 +33,18 @@ import jax
 import numpy as np
 
 from benchmarks.record import cpu_name
-from compseg_jax.bundle import SegmentingModel, load_model, save_model
 from compseg_jax.config import Network
-from compseg_jax.experiment import versions
-from compseg_jax.export.ome_zarr import open_maps
+from compseg_jax.ingest.cores.layout import ArrayPhantom
+from compseg_jax.ingest.phantom.array_scan import simulate_array_scan
+from compseg_jax.ingest.phantom.spots import wavenumber_axis
+from compseg_jax.model.bundle import SegmentingModel, load_model, save_model
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.networks.receptive_field import receptive_field
-from compseg_jax.predict.forward import Forward
-from compseg_jax.predict.plan import TilePlan
+from compseg_jax.prediction.formats.ome_zarr import open_maps
+from compseg_jax.prediction.tiles.forward import Forward
+from compseg_jax.prediction.tiles.plan import TilePlan
 from compseg_jax.runtime import data_mesh, keep_freed_memory
-from compseg_jax.spectra.array_phantom import simulate_array_scan
-from compseg_jax.spectra.core_layout import ArrayPhantom
-from compseg_jax.spectra.phantom import wavenumber_axis
+from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.scaling import Scaling
 
 STRIP = 64

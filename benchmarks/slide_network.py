@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from compseg_jax.config import RECIPES, Network
-from compseg_jax.evaluation import EvaluateOptions, evaluate
-from compseg_jax.experiment import train
+from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
+from compseg_jax.ingest.cores.layout import ArrayPhantom
+from compseg_jax.ingest.phantom.array_scan import ArrayScan, simulate_array_scan
+from compseg_jax.ingest.phantom.spots import wavenumber_axis
 from compseg_jax.runtime import keep_freed_memory
-from compseg_jax.spectra.array_phantom import ArrayScan, simulate_array_scan
-from compseg_jax.spectra.core_layout import ArrayPhantom
-from compseg_jax.spectra.phantom import wavenumber_axis
-from compseg_jax.store import Sample
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.read import Sample
+from compseg_jax.store.write import StoreWriter
+from compseg_jax.training.run import train
 
 WINDOW_PX = 96
 # The slide is array 0.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.record import Record, cpu_name, measurement
-from compseg_jax.experiment import versions
+from compseg_jax.runtime.versions import versions
 
 COMPILE = """
 import json, time

@@ -1,7 +1,7 @@
 """compseg_jax: pixel-level segmentations from sample-level labels (CompSegNet, Schuhmacher et al. 2019).
 
 The names below are loaded on first use, so that importing the package costs nothing. The only work done at
-import is appending the XLA flags that correct results need (see ``runtime.py``).
+import is appending the XLA flags that correct results need (see ``runtime/xla_flags.py``).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compseg_jax import runtime as _runtime
+from compseg_jax.runtime import xla_flags as _xla_flags
+from compseg_jax.runtime.versions import __version__
 
 if TYPE_CHECKING:
-    from compseg_jax.batch import Batch
-    from compseg_jax.bundle import SegmentingModel, load_model
     from compseg_jax.config import Objective, Optimiser
+    from compseg_jax.model.bundle import SegmentingModel, load_model
+    from compseg_jax.model.uncertainty import Ensemble, EnsembleMap, load_ensemble
     from compseg_jax.networks.segnet import SegNet
     from compseg_jax.networks.unet import UNet
     from compseg_jax.objective import (
@@ -24,29 +25,24 @@ if TYPE_CHECKING:
         one_sided_error,
         pooled_activation,
     )
-    from compseg_jax.training.step import (
-        TrainState,
-        init_train_state,
-        make_train_step,
-        train_step,
-    )
-    from compseg_jax.uncertainty import Ensemble, EnsembleMap, load_ensemble
+    from compseg_jax.training.batch import Batch
+    from compseg_jax.training.step import TrainState, init_train_state, make_train_step, train_step
 
 _HOMES = {
-    "Batch": "batch",
-    "Ensemble": "uncertainty",
-    "EnsembleMap": "uncertainty",
+    "Batch": "training.batch",
+    "Ensemble": "model.uncertainty",
+    "EnsembleMap": "model.uncertainty",
     "Objective": "config",
     "Optimiser": "config",
     "SegNet": "networks.segnet",
-    "SegmentingModel": "bundle",
+    "SegmentingModel": "model.bundle",
     "TrainState": "training.step",
     "UNet": "networks.unet",
     "absolute_error": "objective",
     "crossing_point": "objective",
     "init_train_state": "training.step",
-    "load_ensemble": "uncertainty",
-    "load_model": "bundle",
+    "load_ensemble": "model.uncertainty",
+    "load_model": "model.bundle",
     "make_train_step": "training.step",
     "modified_sigmoid": "objective",
     "one_sided_error": "objective",
@@ -54,7 +50,6 @@ _HOMES = {
     "train_step": "training.step",
 }
 
-__version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Ensemble",
@@ -65,6 +60,7 @@ __all__ = [
     "SegmentingModel",
     "TrainState",
     "UNet",
+    "__version__",
     "absolute_error",
     "crossing_point",
     "init_train_state",
@@ -77,7 +73,7 @@ __all__ = [
     "train_step",
 ]
 
-_runtime.append_xla_flags()
+_xla_flags.append_xla_flags()
 
 
 def __getattr__(name: str) -> Any:

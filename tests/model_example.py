@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from compseg_jax.bundle import SegmentingModel, save_model
 from compseg_jax.config import Network
+from compseg_jax.model.bundle import SegmentingModel, save_model
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.spectra.scaling import Scaling
 from tests.store_example import CHANNELS, WAVENUMBERS_CM1

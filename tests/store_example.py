@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.store import SPLITS, Sample, Store
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.read import SPLITS, Sample, Store
+from compseg_jax.store.write import StoreWriter
 
 SIZES = ((12, 20), (7, 9), (16, 5))
 CHANNELS = 3

@@ -12,9 +12,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compseg_jax.export import ActivationMapWriter, open_maps
-from compseg_jax.store import StoreError
-from compseg_jax.store_levels import halved_mask, halved_mean, steps
+from compseg_jax.prediction.formats import ActivationMapWriter, open_maps
+from compseg_jax.store.pyramid import halved_mask, halved_mean, steps
+from compseg_jax.store.read import StoreError
 
 PIECES = ((0, 0, 8, 5), (0, 5, 8, 4), (8, 0, 3, 9))
 SHAPE = (11, 9)

@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax.report.tables import rows_table, samples_csv, threshold_story
-from compseg_jax.scoring import AreaRule, SampleResult, area_interval, choose_threshold, evaluate_samples
+from compseg_jax.evaluation.report.report_tables import rows_table, samples_csv, threshold_story
+from compseg_jax.evaluation.scores import (
+    AreaRule,
+    SampleResult,
+    choose_threshold,
+    evaluate_samples,
+)
+from compseg_jax.model import diseased_area
 
 SHAPE = (24, 17)
 TISSUE = np.ones(SHAPE, np.bool_)
@@ -85,7 +91,7 @@ def test_intervals_hold_the_truth(between):
 def test_the_chosen_threshold_alone_would_promise_too_much(monkeypatch):
     """What the plateau is for: samples that differ are missed by the resampled threshold."""
     with_it = covered(range(6), between=2.5)[0]
-    monkeypatch.setattr(area_interval, "EQUALLY_GOOD", 0.0)
+    monkeypatch.setattr(diseased_area, "EQUALLY_GOOD", 0.0)
     assert covered(range(6), between=2.5)[0] < 0.85 < 0.9 < with_it
 
 

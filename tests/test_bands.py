@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compseg_jax.spectra.bands import (
+from compseg_jax.ingest.phantom.bands import (
     BANDS,
     CONSTITUENTS,
     TISSUE_TYPES,
     constituent_spectra,
     tissue_concentrations,
 )
-from compseg_jax.spectra.phantom import wavenumber_axis
+from compseg_jax.ingest.phantom.spots import wavenumber_axis
 
 
 def test_every_band_lies_on_the_axis_and_is_used() -> None:

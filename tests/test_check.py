@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from store_example import write_store
 
-from compseg_jax.check import Findings, check_table, check_values, describe, refuse_problems
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
-from compseg_jax.store import Sample, Store, StoreError
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.store.check import Findings, check_table, check_values, describe, refuse_problems
+from compseg_jax.store.read import Sample, Store, StoreError
+from compseg_jax.store.write import StoreWriter
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from compseg_jax.cross_validation import HeldOut, choose_area_cut, cross_validate
-from compseg_jax.scoring.samples import SampleResult
+from compseg_jax.evaluation.cross_validation import HeldOut, choose_area_cut, cross_validate
+from compseg_jax.evaluation.scores.sample_scores import SampleResult
 
 
 def held_out(n: int = 24, folds: int = 3, seed: int = 0) -> list[HeldOut]:

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_example import CHANNELS, SIZES, sample_arrays, write_store
 
-from compseg_jax.batch import Batch, augment_batch, pad_batch
-from compseg_jax.dataset import Ordering, Samples, draws_of, fit_scaling, pad_draws
-from compseg_jax.feed import ResidentFeed, StreamFeed, make_feed
 from compseg_jax.runtime import data_mesh
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.store import Store
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.prepared import fit_scaling
+from compseg_jax.store.read import Store
+from compseg_jax.store.write import StoreWriter
+from compseg_jax.training.batch import Batch, augment_batch, pad_batch
+from compseg_jax.training.feed import ResidentFeed, StreamFeed, make_feed
+from compseg_jax.training.order import Ordering, draws_of, pad_draws
+from compseg_jax.training.samples import Samples
 
 BALANCES = ("none", "weights", "sampling")
 labels_of_both = st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda n: (0,) * n[0] + (1,) * n[1])

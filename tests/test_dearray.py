@@ -11,12 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from compseg_jax.report.core_map import STYLES, core_map_png
-from compseg_jax.spectra.array_phantom import ArrayPhantom, simulate_array_picture, simulate_array_scan
-from compseg_jax.spectra.core_grid import Core, CoreGrid, DearrayOptions, core_name
-from compseg_jax.spectra.core_lattice import fit_lattice
-from compseg_jax.spectra.cube import Cube, CubeError
-from compseg_jax.spectra.dearray import (
+from compseg_jax.ingest.cores.core_map import STYLES, core_map_png
+from compseg_jax.ingest.cores.dearray import (
     core_window,
     cut_core,
     find_cores,
@@ -25,7 +21,11 @@ from compseg_jax.spectra.dearray import (
     tissue_picture,
     write_cores_csv,
 )
-from compseg_jax.spectra.scan import ROWS_AT_ONCE, CubeScan
+from compseg_jax.ingest.cores.grid import Core, CoreGrid, DearrayOptions, core_name
+from compseg_jax.ingest.cores.lattice import fit_lattice
+from compseg_jax.ingest.phantom.array_scan import ArrayPhantom, simulate_array_picture, simulate_array_scan
+from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.scan import ROWS_AT_ONCE, CubeScan
 
 SMALL = ArrayPhantom(rows=4, columns=5, missing=0.1, broken=0.1)
 

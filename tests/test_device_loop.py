@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 from store_example import write_store
 
-from compseg_jax import Batch, Objective, SegNet, UNet, experiment, init_train_state, make_train_step
+from compseg_jax import Batch, Objective, SegNet, UNet, init_train_state, make_train_step
 from compseg_jax.config import RECIPES, Network, Optimiser
-from compseg_jax.dataset import Ordering, Samples, draws_of, fit_scaling, pad_draws
-from compseg_jax.feed import ResidentFeed, StreamFeed
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.build import init_variables
 from compseg_jax.runtime import data_mesh
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.store.prepared import fit_scaling
+from compseg_jax.training import run as experiment
 from compseg_jax.training.device_loop import DeviceLoop
+from compseg_jax.training.feed import ResidentFeed, StreamFeed
 from compseg_jax.training.loop import Run
+from compseg_jax.training.order import Ordering, draws_of, pad_draws
+from compseg_jax.training.samples import Samples
 from compseg_jax.training.step import make_evaluate_step, train_step
 
 CHANNELS = 5

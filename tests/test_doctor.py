@@ -10,8 +10,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from compseg_jax import doctor
-from compseg_jax.cli import main
+from compseg_jax.cli.main import main
+from compseg_jax.runtime import self_check as doctor
 
 
 def test_this_machine_computes_right():
@@ -45,7 +45,7 @@ def test_the_flags_are_what_makes_jaxlib_0_10_2_right():
 
     if jaxlib.__version__ != "0.10.2":
         pytest.skip(f"jaxlib {jaxlib.__version__} does not have the fault of 0.10.2")
-    program = "from compseg_jax.doctor import self_check; print([c.passed for c in self_check()])"
+    program = "from compseg_jax.runtime.self_check import self_check; print([c.passed for c in self_check()])"
     outcomes = {}
     for name, flags in (("ours", ""), ("users", "--xla_cpu_experimental_ynn_fusion_type=dot,reduce")):
         environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compseg_jax.spectra.emsc import emsc
+from compseg_jax.spectra.scatter.emsc import emsc
 
 AXIS = np.linspace(1800, 948, 120)
 SCALED = (AXIS - 1374) / 426

@@ -14,24 +14,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compseg_jax import ensemble, load_ensemble, load_model
-from compseg_jax.bundle import ModelError
-from compseg_jax.cli import main
+from compseg_jax import load_ensemble, load_model
+from compseg_jax.cli.main import main
 from compseg_jax.config import RECIPES, Ensemble, Network, Training, from_json, to_json
-from compseg_jax.ensemble import member_runs, train_ensemble
-from compseg_jax.experiment import RunError, set_up, train
-from compseg_jax.folds import as_configured, fold_of_samples, holding_out
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model.bundle import ModelError
+from compseg_jax.model.uncertainty import is_ensemble, predict_members
 from compseg_jax.runtime import data_mesh
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
-from compseg_jax.store import Store
-from compseg_jax.training import loop, side_by_side
+from compseg_jax.runtime.interrupts import Interrupted, StopRequest
+from compseg_jax.store.folds import as_configured, fold_of_samples, holding_out
+from compseg_jax.store.read import Store
+from compseg_jax.training import ensemble, loop, side_by_side
 from compseg_jax.training.checkpoint import Checkpoints
-from compseg_jax.training.interrupt import Interrupted, StopRequest
+from compseg_jax.training.ensemble import member_runs, train_ensemble
 from compseg_jax.training.loop import Run
 from compseg_jax.training.progress import Progress
+from compseg_jax.training.run import RunError, set_up, train
 from compseg_jax.training.side_by_side import Member, how_many_fit, members_that_fit, train_side_by_side
-from compseg_jax.uncertainty import is_ensemble, predict_members
 
 CHANNELS = 8
 MESH = data_mesh(2)

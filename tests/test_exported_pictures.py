@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from compseg_jax.export import (
+from compseg_jax.prediction.formats import (
     ActivationMapWriter,
     Annotation,
     OverviewWriter,
@@ -30,7 +30,7 @@ from compseg_jax.export import (
     write_mask_tiff,
     write_sample_files,
 )
-from compseg_jax.store import StoreError
+from compseg_jax.store.read import StoreError
 
 OME = {"ome": "http://www.openmicroscopy.org/Schemas/OME/2016-06"}
 
@@ -125,7 +125,7 @@ def test_png_is_that_of_the_paper(tmp_path):
 def test_a_thumbnail_is_the_mean_of_blocks(tmp_path_factory, height, width, tile, random):
     path = tmp_path_factory.mktemp("overview") / "overview.ome.zarr"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compseg_jax.store_levels.LONGEST_SIDE_OF_LAST_LEVEL_PX", 12)
+        patch.setattr("compseg_jax.store.pyramid.LONGEST_SIDE_OF_LAST_LEVEL_PX", 12)
         writer = OverviewWriter(path, (height, width, 3), pixel_size_um=2.0)
     cube = np.random.default_rng(0).normal(size=(height, width, 3)).astype(np.float32)
     places = [(y, x) for y in range(0, height, tile) for x in range(0, width, tile)]

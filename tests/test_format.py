@@ -24,14 +24,14 @@ import pytest
 import zarr
 from store_example import write_store
 
-from compseg_jax.bundle import ModelError, SegmentingModel, load_model, save_model
-from compseg_jax.check import check_values
 from compseg_jax.config import Network
-from compseg_jax.dataset import fit_scaling
+from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model, save_model
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.store import Sample, Store, StoreError
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.check import check_values
+from compseg_jax.store.prepared import fit_scaling
+from compseg_jax.store.read import Sample, Store, StoreError
+from compseg_jax.store.write import StoreWriter
 
 STORE_V1 = Path(__file__).parent / "data" / "store_v1"
 AXIS_CM1 = (1650.25, 1100.5)

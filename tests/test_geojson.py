@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from compseg_jax.export import (
+from compseg_jax.prediction.formats import (
     Annotation,
     geojson_to_mask,
     segmentation_features,
     segmentation_to_geojson,
     write_geojson,
 )
-from compseg_jax.export.outlines import trace
+from compseg_jax.prediction.formats.outlines import trace
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9)
 masks = hnp.arrays(np.bool_, shapes, fill=st.nothing())  # without a fill value every pixel is drawn

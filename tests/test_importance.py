@@ -13,18 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax import evaluation, importance
-from compseg_jax.bundle import ModelError, SegmentingModel
-from compseg_jax.importance import band_importance, importance_flops
-from compseg_jax.report import folder
-from compseg_jax.report.importance_figure import importance_csv, importance_figure, strongest_text
-from compseg_jax.scoring import SampleResult, evaluate_samples
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.bands import BANDS
-from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.evaluation import evaluate as evaluation
+from compseg_jax.evaluation.report import report_folder as folder
+from compseg_jax.evaluation.report.importance_figure import (
+    importance_csv,
+    importance_figure,
+    strongest_text,
+)
+from compseg_jax.evaluation.scores import SampleResult, evaluate_samples
+from compseg_jax.ingest.phantom.bands import BANDS
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model import importance
+from compseg_jax.model.bundle import ModelError, SegmentingModel
+from compseg_jax.model.importance import band_importance, importance_flops
+from compseg_jax.model.windows import BandWidth, covering_windows, strongest_bands
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.spectra.windows import BandWidth, covering_windows, strongest_bands
-from compseg_jax.store import Store
+from compseg_jax.store.read import Store
 
 WEIGHTS = np.random.default_rng(0).normal(0, 1, 9)
 ONE_CHANNEL = BandWidth(cm1=1.0)

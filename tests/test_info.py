@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compseg_jax.inspection import InfoOptions, inspect, read_axis
-from compseg_jax.report import quicklook, quicklook_axes
-from compseg_jax.spectra import overview
-from compseg_jax.spectra.cube import Cube, CubeError
-from compseg_jax.spectra.overview import take_sample
-from compseg_jax.spectra.scan import CubeScan
+from compseg_jax.readers.axis_file import read_axis
+from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.info import overview, quicklook, quicklook_axes
+from compseg_jax.readers.info.inspection import InfoOptions, inspect
+from compseg_jax.readers.info.overview import take_sample
+from compseg_jax.readers.scan import CubeScan
 
 AXIS = np.array([1800.0, 1750, 1700, 1650, 1600, 1550, 1500])
 SPECTRUM = np.array([0.1, 0.1, 0.2, 0.6, 0.3, 0.4, 0.1], np.float32)
@@ -114,7 +114,7 @@ def test_a_mosaic_names_its_tiles_and_is_dearrayed_next(tmp_path, monkeypatch):
     text = text_of(path)
     assert row(text, "files") == f"scan.dmt and 6 tiles ({6 * (1020 + 4 * 4 * 4 * 6) / 1000:.3g} kB)"
     assert row(text, "pixel size") == "11 µm; field of view 0.132 × 0.088 mm (y × x)"
-    monkeypatch.setattr("compseg_jax.inspection.LARGE_SCAN_PIXELS", 96)
+    monkeypatch.setattr("compseg_jax.readers.info.inspection.LARGE_SCAN_PIXELS", 96)
     assert row(text_of(path), "next") == f"compseg dearray {path}"
 
 

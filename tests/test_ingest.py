@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from compseg_jax.check import check_table, check_values
-from compseg_jax.ingest import ingest
-from compseg_jax.ingest_options import IngestError, IngestOptions
-from compseg_jax.store import Store, StoreError
+from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
+from compseg_jax.ingest.to_store import ingest
+from compseg_jax.store.check import check_table, check_values
+from compseg_jax.store.read import Store, StoreError
 
 Rows = Sequence[Mapping[str, object]]
 SIZE = (6, 9)

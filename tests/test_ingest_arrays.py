@@ -10,16 +10,16 @@ import instrument_files as files
 import numpy as np
 import pytest
 
-from compseg_jax import cli
+from compseg_jax.cli import main as cli
 from compseg_jax.config import RECIPES
-from compseg_jax.experiment import train
-from compseg_jax.ingest import ingest, kept_folder
-from compseg_jax.ingest_options import IngestError, IngestOptions
-from compseg_jax.predict import predict_raw, predict_samples
-from compseg_jax.spectra.phantom import PhantomConfig, simulate_spot
+from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
+from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot
+from compseg_jax.ingest.to_store import ingest, kept_folder
+from compseg_jax.model.samples import predict_raw, predict_samples
+from compseg_jax.readers import read
 from compseg_jax.spectra.preparation import KeptChunks, Preparation, PreparationError, chunks
-from compseg_jax.spectra.readers import read
-from compseg_jax.store import Store, StoreError
+from compseg_jax.store.read import Store, StoreError
+from compseg_jax.training.run import train
 
 CONFIG = PhantomConfig(size=24, channels=220, difficulty=0.5)
 AXIS = np.linspace(1800.0, 948.0, 220)
@@ -122,13 +122,13 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     config = replace(
         recipe, data=store.path, out=tmp_path / "run", epochs=2, network=network, self_check=False
     )
-    from compseg_jax.bundle import load_model
+    from compseg_jax.model.bundle import load_model
 
     model = load_model(train(config))
     raw_store = tmp_path / "raw"
     ingest(table, raw_store, options(scan, prepare=()))
     raw = Store.open(raw_store)
-    from compseg_jax.spectra.cube import Cube
+    from compseg_jax.readers.cube import Cube
 
     for prediction in predict_samples(model, store, store.samples[:3]):
         name = prediction.sample.id
@@ -304,7 +304,7 @@ def test_the_command_line_lists_the_steps_and_keeps_what_was_corrected(made, tmp
 def test_a_scan_is_never_read_whole(made, monkeypatch):
     scan, table, _ = made
     sizes = []
-    from compseg_jax.spectra.scan import CubeScan
+    from compseg_jax.readers.scan import CubeScan
 
     window = CubeScan.window
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compseg_jax import cli
-from compseg_jax.bundle import ModelError, load_model
+from compseg_jax.cli import main as cli
 from compseg_jax.config import RECIPES, Training, from_json, to_json
-from compseg_jax.dataset import fit_input_preparation
-from compseg_jax.experiment import train
-from compseg_jax.predict import predict_raw, predict_samples
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.cube import Cube
-from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model.bundle import ModelError, load_model
+from compseg_jax.model.samples import predict_raw, predict_samples
+from compseg_jax.readers.cube import Cube
 from compseg_jax.spectra.preparation import Image, Preparation
-from compseg_jax.store import Store
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.prepared import fit_input_preparation
+from compseg_jax.store.read import Store
+from compseg_jax.store.write import StoreWriter
+from compseg_jax.training.run import train
 
 
 @pytest.fixture(scope="module")

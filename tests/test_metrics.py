@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from compseg_jax.scoring import MeanAndSpread, PixelHistogram, SampleResult, evaluate_samples
-from compseg_jax.scoring.bootstrap import group_multiplicities, interval_95, weighted_auc
+from compseg_jax.evaluation.scores import MeanAndSpread, PixelHistogram, SampleResult, evaluate_samples
+from compseg_jax.evaluation.scores.bootstrap import group_multiplicities, interval_95, weighted_auc
 
 pixel_sets = arrays(np.float32, st.integers(0, 30), elements=st.floats(0, 1, width=32)).flatmap(
     lambda a: arrays(np.bool_, len(a)).map(lambda t: (a, t))

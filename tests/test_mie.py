@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compseg_jax.spectra.kramers_kronig import dispersion_matrix
-from compseg_jax.spectra.mie import MieSettings, correct_chunks, me_emsc
-from compseg_jax.spectra.mie_curves import Spheres, extinction_curves
-from compseg_jax.spectra.mie_loop import StopRule, correct_pool
-from compseg_jax.spectra.mie_model import mie_model
-from compseg_jax.spectra.mie_step import curves_of_guess
+from compseg_jax.spectra.scatter.kramers_kronig import dispersion_matrix
+from compseg_jax.spectra.scatter.mie import MieSettings, correct_chunks, me_emsc
+from compseg_jax.spectra.scatter.mie_curves import Spheres, extinction_curves
+from compseg_jax.spectra.scatter.mie_loop import StopRule, correct_pool
+from compseg_jax.spectra.scatter.mie_model import mie_model
+from compseg_jax.spectra.scatter.mie_step import curves_of_guess
 
 SETTINGS = MieSettings(7, StopRule("tolerance", max_iterations=30))
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compseg_jax.spectra.mie import me_emsc
+from compseg_jax.spectra.scatter.mie import me_emsc
 
 Matlab = namedtuple("Matlab", "wavenumbers_cm1 spectrum reference corrected coefficients rmse iterations")
 

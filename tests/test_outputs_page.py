@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import compseg_jax.export as export
-from compseg_jax.export.tables import FILE_KINDS
+import compseg_jax.prediction.formats as export
+from compseg_jax.prediction.formats.prediction_tables import FILE_KINDS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "outputs.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compseg_jax.spectra import overview
-from compseg_jax.spectra.cube import Cube
-from compseg_jax.spectra.overview import band_image, choose_band, take_sample
-from compseg_jax.spectra.scan import CubeScan, open_scan
-from compseg_jax.spectra.value_summary import histogram_lines, mean_and_sd, summarise
+from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.info import overview
+from compseg_jax.readers.info.overview import band_image, choose_band, take_sample
+from compseg_jax.readers.info.value_summary import histogram_lines, mean_and_sd, summarise
+from compseg_jax.readers.scan import CubeScan, open_scan
 
 AXIS = np.array([1800.0, 1750, 1700, 1650, 1600, 1550, 1500])
 SPECTRUM = np.array([0.1, 0.1, 0.2, 0.6, 0.3, 0.4, 0.1], np.float32)

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from compseg_jax.spectra.bands import TISSUE_TYPES
-from compseg_jax.spectra.measurement import mie_extinction
-from compseg_jax.spectra.phantom import (
+from compseg_jax.ingest.phantom.bands import TISSUE_TYPES
+from compseg_jax.ingest.phantom.measurement import mie_extinction
+from compseg_jax.ingest.phantom.spots import (
     PhantomConfig,
     Spot,
     simulate_array,

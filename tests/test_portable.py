@@ -18,17 +18,17 @@ import onnxruntime
 import pytest
 import safetensors.numpy
 
-from compseg_jax.bundle import ModelError, SegmentingModel, load_model, save_model
-from compseg_jax.cli import main
+from compseg_jax.cli.main import main
 from compseg_jax.config import Network
+from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model, save_model
+from compseg_jax.model.portable import bioimageio_package, export, onnx_file, torchscript
+from compseg_jax.model.portable.comparison import expected_activation, random_cubes, refuse_disagreement
+from compseg_jax.model.portable.description import PortableError, describe
+from compseg_jax.model.portable.export import ExportOptions, write_portable
+from compseg_jax.model.portable.facts import facts, instructions
+from compseg_jax.model.portable.operations import Convolution
+from compseg_jax.model.portable.safetensors_file import load_safetensors
 from compseg_jax.networks.build import build_network, init_variables
-from compseg_jax.portable import bioimageio_package, export, onnx_file, torchscript
-from compseg_jax.portable.agreement import expected_activation, random_cubes, refuse_disagreement
-from compseg_jax.portable.description import PortableError, describe
-from compseg_jax.portable.export import ExportOptions, write_portable
-from compseg_jax.portable.facts import facts, instructions
-from compseg_jax.portable.operations import Convolution
-from compseg_jax.portable.safetensors_file import load_safetensors
 from compseg_jax.spectra.preparation import Preparation, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import Scaling
 

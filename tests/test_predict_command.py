@@ -16,22 +16,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compseg_jax import cli
-from compseg_jax.bundle import ModelError, load_model
+from compseg_jax.cli import main as cli
 from compseg_jax.config import Network
-from compseg_jax.export import open_maps, open_overview
+from compseg_jax.model.bundle import ModelError, load_model
+from compseg_jax.model.diseased_area import AreaRule
+from compseg_jax.model.samples import predict_samples
 from compseg_jax.networks.build import build_network
 from compseg_jax.networks.receptive_field import receptive_field
-from compseg_jax.predict import predict_samples
-from compseg_jax.predict.plan import TilePlan
-from compseg_jax.prediction.folder import FolderError
+from compseg_jax.prediction.formats import open_maps, open_overview
 from compseg_jax.prediction.inputs import InputError, find_tasks
 from compseg_jax.prediction.measures import measured
-from compseg_jax.prediction.options import PredictOptions
-from compseg_jax.prediction.run import Listener, predict
+from compseg_jax.prediction.predict import Listener, predict
+from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_folder import FolderError
+from compseg_jax.prediction.tiles.plan import TilePlan
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.scoring.area_interval import AreaRule
-from compseg_jax.training.interrupt import Interrupted
+from compseg_jax.runtime.interrupts import Interrupted
 from tests.model_example import write_model
 from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
 

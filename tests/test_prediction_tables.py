@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax.export import (
+from compseg_jax.prediction.formats import (
     Predictions,
     SamplePrediction,
     read_predictions,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compseg_jax.spectra.phantom import PhantomConfig, simulate_spot
+from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot
 from compseg_jax.spectra.preparation import (
     STEPS,
     Image,

@@ -235,7 +235,7 @@ def test_errors_say_what_is_wrong(call, message):
 
 
 def test_a_tile_of_nine_channels(shared_data):
-    from compseg_jax.spectra.readers import read
+    from compseg_jax.readers import read
 
     cube = read(shared_data / "formats" / "agilent" / "4_noimage_agg256.dat")
     with pytest.raises(ValueError, match="amide I: no channel between 1640"):

@@ -10,8 +10,9 @@ import instrument_files as files
 import numpy as np
 import pytest
 
-from compseg_jax.spectra.cube import CubeError
-from compseg_jax.spectra.readers import agilent, mat5, read, read_spectra, recognise
+from compseg_jax.readers import read, read_spectra, recognise
+from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.formats import agilent, mat5
 
 # file, shape (y, x, c), ends of the axis, {place: value}, pixel size in µm; from the folder's README.
 CUBES = [

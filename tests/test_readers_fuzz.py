@@ -21,8 +21,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from compseg_jax.spectra.cube import CubeError
-from compseg_jax.spectra.readers import read, read_spectra
+from compseg_jax.readers import read, read_spectra
+from compseg_jax.readers.cube import CubeError
 
 CHANGES_PER_FILE = 90
 SECONDS_PER_READ = 5

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from compseg_jax.spectra.cube import CubeError
-from compseg_jax.spectra.readers import read, read_mask
+from compseg_jax.readers import read, read_mask
+from compseg_jax.readers.cube import CubeError
 
 RGB = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 STACK = np.random.default_rng(2).integers(0, 60000, (4, 5, 7), dtype=np.uint16)

@@ -11,15 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compseg_jax import Objective, Optimiser, UNet, experiment, init_train_state, load_model
+from compseg_jax import Objective, Optimiser, UNet, init_train_state, load_model
 from compseg_jax.config import RECIPES, Network, Training
-from compseg_jax.experiment import train
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.build import apply_network, init_variables
 from compseg_jax.objective.activation import activation_map, activation_of_logits, attended_probability
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
-from compseg_jax.store import Store
+from compseg_jax.store.read import Store
+from compseg_jax.training import run as experiment
 from compseg_jax.training.optimiser import make_optimiser
+from compseg_jax.training.run import train
 
 RELATIVES = ("attention_mil", "cam", "lse", "maxmin", "openvibspec2022", "saliency")
 LIKE_OTHERS = ("lse", "openvibspec2022", "paper2019", "saliency")

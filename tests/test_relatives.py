@@ -12,9 +12,14 @@ from scipy.special import expit, logsumexp, softmax
 
 from compseg_jax import Objective
 from compseg_jax.objective import ERRORS, comparative_error, trapezoid
-from compseg_jax.objective.errors import negatives_error
+from compseg_jax.objective.loss import negatives_error
 from compseg_jax.objective.maxmin import extended_log_barrier, maxmin_error
-from compseg_jax.objective.pooling import attention_pooled, attention_weights, log_mean_exp, mean_over_pixels
+from compseg_jax.objective.pooling import (
+    attention_pooled,
+    attention_weights,
+    log_mean_exp,
+    mean_over_pixels,
+)
 
 SIZE = (3, 4, 5)
 LABEL = np.array([1, 0, 1])

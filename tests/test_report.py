@@ -16,12 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compseg_jax.report import folder
-from compseg_jax.report.figures import spectra_figure
-from compseg_jax.report.folder import check_report_folder, picture_name, write_report
-from compseg_jax.report.pictures import contact_sheet
-from compseg_jax.report.tables import headline, threshold_origin, threshold_story
-from compseg_jax.scoring import PAPER_THRESHOLD, Evaluation, SampleResult, choose_threshold, evaluate_samples
+from compseg_jax.evaluation.report import report_folder as folder
+from compseg_jax.evaluation.report.figures import spectra_figure
+from compseg_jax.evaluation.report.report_folder import check_report_folder, picture_name, write_report
+from compseg_jax.evaluation.report.report_tables import headline, threshold_origin, threshold_story
+from compseg_jax.evaluation.report.tiles import contact_sheet
+from compseg_jax.evaluation.scores import (
+    PAPER_THRESHOLD,
+    Evaluation,
+    SampleResult,
+    choose_threshold,
+    evaluate_samples,
+)
 
 WAVENUMBERS_CM1 = np.linspace(1800, 948, 12)
 HISTORY = [{"epoch": i + 1, "loss": 1 / (i + 1), "val_loss": abs(i - 3) + 0.5} for i in range(6)]

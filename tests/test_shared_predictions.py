@@ -10,11 +10,12 @@ import threading
 
 import pytest
 
-from compseg_jax.prediction import claims, folder
-from compseg_jax.prediction.folder import FolderError, PredictionFolder
+from compseg_jax.prediction import claims
+from compseg_jax.prediction import prediction_folder as folder
 from compseg_jax.prediction.networks import Networks
-from compseg_jax.prediction.options import PredictOptions
-from compseg_jax.prediction.run import predict
+from compseg_jax.prediction.predict import predict
+from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_folder import FolderError, PredictionFolder
 from tests.model_example import write_model
 from tests.store_example import write_store
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax.splits import SplitError, leaking_groups, make_folds, make_splits
+from compseg_jax.store.splits import SplitError, leaking_groups, make_folds, make_splits
 
 SHARES = {"train": 0.65, "val": 0.15, "test": 0.2}
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from compseg_jax.config import RECIPES, Network, Objective, Training
-from compseg_jax.dataset import Ordering, drawn_spectra
-from compseg_jax.experiment import set_up, train
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.normalised_start import feature_statistics
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
+from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.training import starts
-from compseg_jax.training.interrupt import Interrupted
+from compseg_jax.training.order import Ordering
 from compseg_jax.training.progress import Progress
+from compseg_jax.training.run import set_up, train
+from compseg_jax.training.samples import drawn_spectra
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import tensorstore as ts
 import zarr
 from store_example import CHANNELS, SIZES, WAVENUMBERS_CM1, sample_arrays, write_store
 
-from compseg_jax.store import Sample, Store, StoreError
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.read import Sample, Store, StoreError
+from compseg_jax.store.write import StoreWriter
 
 BYTES_READ = "/tensorstore/kvstore/file/bytes_read"
 

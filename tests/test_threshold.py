@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compseg_jax.scoring import PAPER_THRESHOLD, SampleResult, choose_threshold
-from compseg_jax.scoring.threshold_rules import threshold_by_rule
+from compseg_jax.evaluation.scores import PAPER_THRESHOLD, SampleResult, choose_threshold
+from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
 
 SHAPE = (25, 20)
 

@@ -12,21 +12,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
 
-from compseg_jax.bundle import ModelError, SegmentingModel
+from compseg_jax.model.bundle import ModelError, SegmentingModel
 from compseg_jax.networks.build import init_variables
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
-from compseg_jax.predict.memory import BUFFERS, buffers_for, members_for, plan_for
-from compseg_jax.predict.plan import TURNS, TilePlan, plan_tiles
-from compseg_jax.predict.reading import Specimen
-from compseg_jax.predict.slide import Slide
+from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for, members_for, plan_for
+from compseg_jax.prediction.tiles.plan import TURNS, TilePlan, plan_tiles
+from compseg_jax.prediction.tiles.reading import Specimen
+from compseg_jax.prediction.tiles.slide import Slide
+from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.scan import CubeScan
 from compseg_jax.runtime import data_mesh
-from compseg_jax.spectra.cube import Cube
 from compseg_jax.spectra.preparation import Image as SpectralImage
 from compseg_jax.spectra.preparation import Preparation, axis_of_steps, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.spectra.scan import CubeScan
 
 CHANNELS = 3
 GIB = 2**30
@@ -265,7 +265,7 @@ def test_averages_over_turns_are_those_of_the_whole_image(average_over):
 
 @pytest.mark.parametrize("n_devices", [1, 2])
 def test_one_buffer_filled_by_all_processors_gives_the_same(monkeypatch, n_devices):
-    monkeypatch.setattr("compseg_jax.predict.reading.CACHE_BYTES", 4096)
+    monkeypatch.setattr("compseg_jax.prediction.tiles.reading.CACHE_BYTES", 4096)
     model = model_of(UNet(base=2, depth=1))
     cube = cube_of(95, 40)
     plan = TilePlan(cube.shape[:2], (64, 24), receptive_field(model.network))
@@ -281,7 +281,7 @@ def test_memory_decides_on_size_and_number_of_buffers(monkeypatch):
     """Margins of 94 pixels: where memory is scarce, one larger tile saves more than reading ahead."""
     taken = 260.0  # bytes a pixel of the U-Net of base 16
     for name in ("bytes_per_px", "expected_bytes_per_px"):
-        monkeypatch.setattr(f"compseg_jax.predict.memory.{name}", lambda *_: taken)
+        monkeypatch.setattr(f"compseg_jax.prediction.tiles.memory.{name}", lambda *_: taken)
     specimen = Specimen(CubeScan(Cube(np.broadcast_to(np.float32(1), (4096, 4096, 64)))), "zero")
     members = members_for([model_of(UNet(base=2, depth=4), channels=64)], [None], specimen)
     mesh = one_device()

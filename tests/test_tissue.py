@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax.spectra.measurement import DIALS
-from compseg_jax.spectra.phantom import PhantomConfig, simulate_spot, wavenumber_axis
+from compseg_jax.ingest.phantom.measurement import DIALS
+from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot, wavenumber_axis
 from compseg_jax.spectra.tissue import (
     TissueOptions,
     amide_i_map,
@@ -209,7 +209,7 @@ def test_errors_say_what_is_wrong(call, message):
 
 
 def test_a_tile_without_amide_i_is_refused(shared_data):
-    from compseg_jax.spectra.readers import read
+    from compseg_jax.readers import read
 
     cube = read(shared_data / "formats" / "agilent" / "4_noimage_agg256.dat")
     with pytest.raises(ValueError, match="amide I: no channel between 1640 and 1670"):

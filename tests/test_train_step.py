@@ -12,8 +12,8 @@ import optax
 import pytest
 
 from compseg_jax import Batch, Objective, Optimiser, UNet, init_train_state, make_train_step, train_step
-from compseg_jax.batch import augment_batch, pad_batch
 from compseg_jax.runtime import data_mesh
+from compseg_jax.training.batch import augment_batch, pad_batch
 from compseg_jax.training.step import make_evaluate_step, make_optimiser
 
 NETWORK = UNet(base=4, depth=1, head_bias=-1.0)

@@ -19,18 +19,18 @@ import orbax.checkpoint as ocp
 import pytest
 
 from compseg_jax import load_model
-from compseg_jax.bundle import ModelError
-from compseg_jax.check import check_table
-from compseg_jax.cli import main
+from compseg_jax.cli.main import main
 from compseg_jax.config import RECIPES, Network, Training, from_json, to_json
-from compseg_jax.experiment import RunError, train
-from compseg_jax.ingest_options import split_commas
-from compseg_jax.simulate import PhantomOptions, write_phantom
-from compseg_jax.spectra.phantom import PhantomConfig
-from compseg_jax.store import Store
+from compseg_jax.ingest.ingest_options import split_commas
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model.bundle import ModelError
+from compseg_jax.store.check import check_table
+from compseg_jax.store.read import Store
 from compseg_jax.training import loop
 from compseg_jax.training.checkpoint import CheckpointError
 from compseg_jax.training.progress import TrainingError
+from compseg_jax.training.run import RunError, train
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,8 +162,8 @@ def test_a_killed_run_resumes_bit_for_bit(store, tmp_path):
 def start_training(config: Training) -> subprocess.Popen:
     program = (
         "import json, sys, jax; import compseg_jax; jax.config.update('jax_num_cpu_devices', 8);"
-        "from compseg_jax.config import Training, from_json; from compseg_jax.cli import run_command;"
-        "from compseg_jax.experiment import train;"
+        "from compseg_jax.config import Training, from_json; from compseg_jax.cli.main import run_command;"
+        "from compseg_jax.training.run import train;"
         "config = from_json(Training, json.loads(sys.argv[1]));"
         "sys.exit(run_command(lambda _: train(config) and None, []))"
     )

@@ -22,8 +22,8 @@ from predictions_example import write_predictions, write_sample, write_slide
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from compseg_jax.store import Sample, Store
-from compseg_jax.store_writer import StoreWriter
+from compseg_jax.store.read import Sample, Store
+from compseg_jax.store.write import StoreWriter
 from tools.browser import Browser, find_chromium
 
 THRESHOLD = 0.375

@@ -16,15 +16,15 @@ from bokeh.events import ButtonClick
 from predictions_example import OVERVIEW_PX, write_predictions, write_sample, write_slide
 from store_example import WAVENUMBERS_CM1, write_store
 
-from compseg_jax.bundle import SegmentingModel, save_model
-from compseg_jax.cli import main
+from compseg_jax.cli.main import main
 from compseg_jax.config import Network, Training
-from compseg_jax.evaluation import EvaluateOptions, evaluate
+from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
+from compseg_jax.evaluation.report.report_source import ReportSource, read_source
+from compseg_jax.model.bundle import SegmentingModel, save_model
+from compseg_jax.model.samples import predict_samples
 from compseg_jax.networks.build import build_network
-from compseg_jax.predict import predict_samples
-from compseg_jax.report.source import ReportSource, read_source
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.store import Store
+from compseg_jax.store.read import Store
 from compseg_jax.training.loop import write_config
 from compseg_jax.viewer.layers import Window
 from compseg_jax.viewer.library import Latest, Library
@@ -56,7 +56,7 @@ def place(tmp_path_factory) -> Path:
         folder / "run" / "model", folder / "data", folder / "report", bootstrap=10, importance="no"
     )
     with pytest.MonkeyPatch.context() as patch:  # its figures take seconds, and are tested with the report
-        patch.setattr("compseg_jax.report.folder.report_page", lambda *_: "<html>")
+        patch.setattr("compseg_jax.evaluation.report.report_folder.report_page", lambda *_: "<html>")
         evaluate(options)
     return folder
 
@@ -257,7 +257,7 @@ def test_what_is_no_source_is_told(tmp_path, capsys):
 
 
 def test_without_bokeh_the_extra_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("compseg_jax.commands.view.find_spec", lambda _: None)
+    monkeypatch.setattr("compseg_jax.cli.view.find_spec", lambda _: None)
     assert main(["view", str(tmp_path)]) == 1
     assert "pip install 'compseg-jax[viewer]'" in capsys.readouterr().err
 

@@ -21,6 +21,8 @@ from compseg_jax.networks.unet import UNet
 
 NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "segnet": SegNet}
 
+Module = nn.Module
+"""What a network is, for signatures outside this room."""
 Variables = Mapping[str, Any]
 
 

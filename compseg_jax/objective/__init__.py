@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from compseg_jax.config import Objective
-from compseg_jax.objective.errors import (
+from compseg_jax.objective.loss import (
     absolute_error,
     cross_entropy,
     negatives_error,

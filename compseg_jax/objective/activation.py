@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from compseg_jax.networks.build import Variables, apply_network
+from compseg_jax.networks.build import Module, Variables, apply_network
 from compseg_jax.objective.pooling import PIXELS, attention_weights, mean_over_pixels
 
 Logits = Float[Array, "b y x maps"]
@@ -46,13 +45,13 @@ READINGS: dict[str, Callable[[Logits, Tissue], Float[Array, "b y x"]]] = {
 }
 
 
-def activation_of_logits(network: nn.Module, logits: Logits, tissue: Tissue) -> Float[Array, "b y x"]:
+def activation_of_logits(network: Module, logits: Logits, tissue: Tissue) -> Float[Array, "b y x"]:
     """The activation map as far as the logits give it; for 'saliency' that of the underlying classifier."""
     return READINGS[_name_of(network)](logits, tissue)
 
 
 def activation_map(
-    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"], tissue: Tissue
+    network: Module, variables: Variables, cube: Float[Array, "b y x c"], tissue: Tissue
 ) -> Float[Array, "b y x"]:
     """Activation map in [0, 1] of scaled cubes, read as the network's ``activation_map`` says; float32."""
     if _name_of(network) == "saliency":
@@ -60,12 +59,12 @@ def activation_map(
     return activation_of_logits(network, apply_network(network, variables, cube), tissue)
 
 
-def _name_of(network: nn.Module) -> str:
+def _name_of(network: Module) -> str:
     return getattr(network, "activation_map", "probability")
 
 
 def saliency_map(
-    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"], tissue: Tissue
+    network: Module, variables: Variables, cube: Float[Array, "b y x c"], tissue: Tissue
 ) -> Float[Array, "b y x"]:
     r"""How much each pixel's spectrum moves the score of its sample, in [0, 1].
 

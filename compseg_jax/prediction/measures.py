@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.scoring.area_interval import AreaRule
 
 
 @dataclass(frozen=True)

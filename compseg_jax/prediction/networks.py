@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.bundle import SegmentingModel, load_model
+from compseg_jax.model.bundle import SegmentingModel, load_model
+from compseg_jax.model.diseased_area import AreaRule
+from compseg_jax.model.uncertainty import is_ensemble, load_ensemble
 from compseg_jax.prediction.inputs import Task
-from compseg_jax.scoring.area_interval import AreaRule
 from compseg_jax.spectra.preparation import Preparation
-from compseg_jax.uncertainty import is_ensemble, load_ensemble
 
 DESCRIBED = ("weights_sha256", "scaling", "preparation", "wavenumbers_cm1", "background", "network")
 

@@ -1,4 +1,4 @@
-"""The files of a finished sample, each format by its writer in ``export``."""
+"""The files of a finished sample, each format by its writer in ``formats``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.export import ActivationMapWriter, OverviewWriter, write_sample_files
-from compseg_jax.ome import LEVEL_CHUNK
+from compseg_jax.prediction.formats import ActivationMapWriter, OverviewWriter, write_sample_files
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.spectra.scan import Scan
+from compseg_jax.readers.scan import Scan
+from compseg_jax.store.ome import LEVEL_CHUNK
 
 ACTIVATION, OVERVIEW = "activation.ome.zarr", "overview.ome.zarr"
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from compseg_jax.export import SamplePrediction, write_sample
-from compseg_jax.predict.memory import Member, members_for, plan_for, reach_of
-from compseg_jax.predict.plan import TURNS, TilePlan
-from compseg_jax.predict.reading import Specimen
-from compseg_jax.predict.slide import Slide
+from compseg_jax.prediction.formats import SamplePrediction, write_sample
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.networks import Networks
-from compseg_jax.prediction.options import PredictOptions
 from compseg_jax.prediction.outputs import write_outputs, write_overview
+from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.tiles.memory import Member, members_for, plan_for, reach_of
+from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
+from compseg_jax.prediction.tiles.reading import Specimen
+from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.working import WorkingMaps
 
 SAMPLES = "samples"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from compseg_jax.predict.plan import Tile, TilePlan
+from compseg_jax.prediction.tiles.plan import Tile, TilePlan
 
 JOURNAL, ACTIVATION, TISSUE = "journal.txt", "activation.f32", "tissue.u8"
 ROWS_BYTES = 16 * 2**20

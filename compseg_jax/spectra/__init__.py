@@ -1,1 +1,5 @@
-"""From an instrument file to a clean cube: readers, scatter correction, scaling and simulated arrays."""
+"""Pure functions of spectra, and the declarative list of steps made of them."""
+
+from compseg_jax.spectra.scatter.mie import me_emsc
+
+__all__ = ["me_emsc"]

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from compseg_jax.readers.amide_i import AMIDE_I_FEET_CM1
 from compseg_jax.spectra.resampling import AnyArray, apply_operator, as_floats, contiguous_runs, spectra_on
 
-AMIDE_I_LOW_CM1, AMIDE_I_HIGH_CM1 = 1600.0, 1700.0
+AMIDE_I_LOW_CM1, AMIDE_I_HIGH_CM1 = AMIDE_I_FEET_CM1
 
 
 def vector_normalise(absorbance: Float[AnyArray, "... c"], *, centre: bool = False) -> Float[Array, "... c"]:

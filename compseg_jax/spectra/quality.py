@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int8
 
-from compseg_jax.spectra.tissue import AMIDE_I_CM1, BASELINE_CM1, amide_i_map, band_channels, checked_axis
+from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
+from compseg_jax.spectra.tissue import BASELINE_CM1, amide_i_map, band_channels, checked_axis
 
 NOISE_BANDS_CM1 = ((2000.0, 2200.0), (2500.0, 2700.0))  # silent, free of CO₂ and nearly of vapour lines
 VAPOUR_CM1 = (1700.0, 1850.0)  # water lines every 15–20 cm⁻¹, no protein; the only tissue bands are broad
@@ -174,7 +175,7 @@ def _missing(axis: np.ndarray) -> dict[str, str]:
         missing |= {"min_snr": why, "max_vapour": why}
     if why := _vapour_missing(axis):
         missing |= {"max_vapour": why}
-    for band_cm1, what in ((BASELINE_CM1, "baseline of amide I"), (AMIDE_I_CM1, "amide I")):
+    for band_cm1, what in ((BASELINE_CM1, "baseline of amide I"), (AMIDE_I_TOP_CM1, "amide I")):
         try:
             band_channels(axis, band_cm1, what)
         except ValueError as error:

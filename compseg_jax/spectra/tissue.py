@@ -11,9 +11,10 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Array, Bool, Float
 
+from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
+
 Background = Literal["zero", "none"]
 
-AMIDE_I_CM1 = (1640.0, 1670.0)  # top of the band for α-helix, disordered protein and collagen
 BASELINE_CM1 = (1760.0, 1800.0)  # above the ester C=O band near 1740 cm⁻¹: no tissue absorption
 SILENT_CM1 = (1760.0, 2250.0)  # from there to atmospheric CO₂ near 2350 cm⁻¹ nothing of tissue is sharp
 THINNEST_SHARE = 0.15  # of the tissue's median: what lies below is background, however raised it is
@@ -108,7 +109,7 @@ def amide_i_map(
     """
     spectra = jnp.asarray(absorbance)
     axis = checked_axis(spectra.shape, wavenumbers_cm1)
-    top = band_channels(axis, AMIDE_I_CM1, "amide I")
+    top = band_channels(axis, AMIDE_I_TOP_CM1, "amide I")
     base = band_channels(axis, BASELINE_CM1, "baseline of amide I")
     return jnp.mean(spectra[..., top], axis=-1) - jnp.mean(spectra[..., base], axis=-1)
 
@@ -234,7 +235,7 @@ def map_noise(silent: Float[np.ndarray, "n s"], axis: np.ndarray) -> float:
         return 0.0
     n_top, n_base = (
         channels.stop - channels.start
-        for channels in (band_channels(axis, AMIDE_I_CM1, "a"), band_channels(axis, BASELINE_CM1, "b"))
+        for channels in (band_channels(axis, AMIDE_I_TOP_CM1, "a"), band_channels(axis, BASELINE_CM1, "b"))
     )
     channel_noise = float(np.median(usable)) / (0.67449 * math.sqrt(6.0))
     return channel_noise * math.sqrt(1.0 / n_top + 1.0 / n_base)

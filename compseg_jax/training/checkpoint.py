@@ -1,4 +1,4 @@
-"""Checkpoints of a run and parameter trees on disk; the only module that knows Orbax."""
+"""Checkpoints of a run, by Orbax."""
 
 from __future__ import annotations
 
@@ -128,31 +128,3 @@ def _refuse_another_network(folder: Path, variables: Variables) -> None:
             f"{folder.parent} does not fit the network asked for: {name} has shape {found.get(name)}, required is "
             f"{required.get(name)}. Resume with the options the run was started with, or start a new run."
         )
-
-
-def save_tree(folder: Path, tree: Any) -> None:
-    """Writes a tree of arrays as a standard Orbax checkpoint; ``folder`` must not exist."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.resolve(), tree)
-
-
-def restore_tree(folder: Path) -> Any:
-    """The tree of arrays that :func:`save_tree` wrote, on the default device.
-
-    Raises:
-      CheckpointError: when it is missing or damaged.
-    """
-    if not (folder / "_METADATA").is_file():
-        raise CheckpointError(
-            f"{folder}: no parameters found there. Give the RUN/model folder of a finished run."
-        )
-    one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            metadata = checkpointer.metadata(folder.resolve()).item_metadata.tree
-            target = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device), metadata
-            )
-            return checkpointer.restore(folder.resolve(), target)
-    except (FileNotFoundError, ValueError) as error:
-        raise CheckpointError(f"{folder} cannot be restored ({error}). Extract the model again.") from error

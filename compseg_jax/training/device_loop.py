@@ -17,10 +17,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from compseg_jax.batch import Batch
-from compseg_jax.dataset import Draw
-from compseg_jax.feed import gathered
 from compseg_jax.runtime import DATA_AXIS
+from compseg_jax.training.batch import Batch
+from compseg_jax.training.feed import gathered
+from compseg_jax.training.order import Draw
 from compseg_jax.training.step import Metrics, TrainState, evaluate_step, train_step
 
 

@@ -15,13 +15,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import Training, to_json
-from compseg_jax.dataset import Draw, Ordering, Samples, draws_of, pad_draws
-from compseg_jax.feed import Feed, ResidentFeed, make_feed
 from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
+from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
-from compseg_jax.training.interrupt import Interrupted, StopRequest, stop_requests
+from compseg_jax.training.feed import Feed, ResidentFeed, make_feed
+from compseg_jax.training.order import Draw, Ordering, draws_of, pad_draws
 from compseg_jax.training.progress import (
     Progress,
     check_finite,
@@ -29,7 +29,8 @@ from compseg_jax.training.progress import (
     copied,
     how_to_resume,
 )
-from compseg_jax.training.report import RunReporter
+from compseg_jax.training.run_reporter import RunReporter
+from compseg_jax.training.samples import Samples
 from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_step, make_train_step
 

@@ -22,13 +22,20 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from compseg_jax.batch import Batch
-from compseg_jax.dataset import Draw, pad_draws
-from compseg_jax.feed import ResidentFeed, gathered
 from compseg_jax.runtime import DATA_AXIS, compile_clock
+from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
+from compseg_jax.training.batch import Batch
 from compseg_jax.training.checkpoint import Checkpoints
-from compseg_jax.training.interrupt import Interrupted, StopRequest, stop_requests
-from compseg_jax.training.loop import STEPS_A_DISPATCH, STEPS_IN_FLIGHT, Run, begin_again, finish_epoch, save
+from compseg_jax.training.feed import ResidentFeed, gathered
+from compseg_jax.training.loop import (
+    STEPS_A_DISPATCH,
+    STEPS_IN_FLIGHT,
+    Run,
+    begin_again,
+    finish_epoch,
+    save,
+)
+from compseg_jax.training.order import Draw, pad_draws
 from compseg_jax.training.progress import (
     Progress,
     check_finite,
@@ -36,7 +43,7 @@ from compseg_jax.training.progress import (
     copied,
     how_to_resume,
 )
-from compseg_jax.training.report import LINES_WITHOUT_A_TERMINAL, RunReporter
+from compseg_jax.training.run_reporter import LINES_WITHOUT_A_TERMINAL, RunReporter
 from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import Metrics, TrainState, train_step
 

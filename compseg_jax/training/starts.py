@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from compseg_jax.config import Training
-from compseg_jax.dataset import Ordering
 from compseg_jax.networks.build import NETWORKS
+from compseg_jax.training.order import Ordering
 from compseg_jax.training.progress import Progress
 
 LEARNT_BELOW = 0.97

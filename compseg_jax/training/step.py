@@ -6,19 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt
 
-from compseg_jax.batch import Augmentation, Batch, augment_batch, pad_batch, pad_channels
 from compseg_jax.config import Objective, Optimiser
-from compseg_jax.networks.build import Variables, apply_network, apply_network_training, init_variables
+from compseg_jax.networks.build import (
+    Module,
+    Variables,
+    apply_network,
+    apply_network_training,
+    init_variables,
+)
 from compseg_jax.objective import comparative_error, pooled_activation, supervised_error
 from compseg_jax.objective.activation import activation_of_logits
 from compseg_jax.runtime import DATA_AXIS, data_mesh
+from compseg_jax.training.batch import Augmentation, Batch, augment_batch, pad_batch, pad_channels
 from compseg_jax.training.optimiser import make_optimiser
 
 Metrics = dict[str, Array]
@@ -42,7 +47,7 @@ class Plan:
       channel_multiple: cubes are padded with channels of zeros to a multiple of this, for matrix units.
     """
 
-    network: nn.Module
+    network: Module
     objective: Objective
     optimiser: Optimiser
     n_steps: int
@@ -74,7 +79,7 @@ class TrainState:
 
 def init_train_state(
     key: PRNGKeyArray,
-    network: nn.Module,
+    network: Module,
     channels: int,
     *,
     objective: Objective = PAPER_OBJECTIVE,

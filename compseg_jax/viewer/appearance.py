@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compseg_jax.report.pictures import OUTLINE, OUTLINE_EDGE, activation_colour
+from compseg_jax.drawing.pictures import OUTLINE, OUTLINE_EDGE, activation_colour
 
 INSIDE = "#b5460f"
 OUTSIDE = "#1f6fb2"

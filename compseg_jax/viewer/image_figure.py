@@ -19,7 +19,7 @@ from bokeh.models import (
 from bokeh.models.tickers import FixedTicker
 from bokeh.plotting import figure
 
-from compseg_jax.report.pictures import outline_levels
+from compseg_jax.drawing.pictures import outline_levels
 from compseg_jax.viewer.appearance import (
     DARK,
     FONT,

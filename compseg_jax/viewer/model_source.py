@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.bundle import ModelError, SegmentingModel, load_model
-from compseg_jax.predict import Prediction, predict_samples
-from compseg_jax.report.source import read_source
-from compseg_jax.report.tables import threshold_story
-from compseg_jax.scoring.area_interval import AreaRule
-from compseg_jax.store import Sample, Store, StoreError
-from compseg_jax.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
+from compseg_jax.evaluation.report.report_source import read_source
+from compseg_jax.evaluation.report.report_tables import threshold_story
+from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model
+from compseg_jax.model.diseased_area import AreaRule
+from compseg_jax.model.samples import Prediction, predict_samples
+from compseg_jax.model.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
+from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compseg_jax.export.ome_zarr import open_maps
-from compseg_jax.export.overview import Overview, open_overview
-from compseg_jax.report.tables import threshold_story
-from compseg_jax.store import Store, names_a_file
-from compseg_jax.store_levels import Level as StoredLevel
+from compseg_jax.evaluation.report.report_tables import threshold_story
+from compseg_jax.prediction.formats.ome_zarr import open_maps
+from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
+from compseg_jax.store.pyramid import Level as StoredLevel
+from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
 
 if TYPE_CHECKING:
-    from compseg_jax.spectra.scan import Scan
+    from compseg_jax.readers.scan import Scan
 
 FILE = "predictions.json"
 FORMAT = "compseg-predictions"
@@ -63,7 +63,7 @@ class FileSpectra:
     @cached_property
     def scan(self) -> Scan:
         """The opened file; raises ViewError where it is no longer the image that was predicted on."""
-        from compseg_jax.spectra.scan import open_scan
+        from compseg_jax.readers.scan import open_scan
 
         scan = open_scan(self.path, variable=self.variable)
         if scan.shape[:2] != self.shape_px:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from bokeh.events import RangesUpdate, Tap
 
+from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.viewer import texts
 from compseg_jax.viewer.image_figure import ImageFigure
 from compseg_jax.viewer.layers import Layer, Window
@@ -17,7 +18,6 @@ from compseg_jax.viewer.spectra_figure import SpectraFigure
 from compseg_jax.viewer.threshold_counts import SpectraByThreshold, ThresholdCounts
 from compseg_jax.viewer.widgets import Widgets, when
 
-AMIDE_I_CM1 = 1655.0
 """The band shown first: the strongest of proteins (Baker et al. 2014), which shows tissue best."""
 MARGIN = 0.25
 """Part of the seen window that is read around it, for small moves."""

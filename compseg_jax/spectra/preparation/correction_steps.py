@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from compseg_jax.spectra.emsc import emsc
-from compseg_jax.spectra.kramers_kronig import dispersion_matrix
-from compseg_jax.spectra.mie import MieSettings, correct_chunks
-from compseg_jax.spectra.mie_loop import StopRule
-from compseg_jax.spectra.mie_model import mie_model
 from compseg_jax.spectra.preparation.reference import spectra_of_file, spectrum_of_file
 from compseg_jax.spectra.preparation.spectral_steps import checked
 from compseg_jax.spectra.preparation.step import MEAN, Corrected, Fitted, HostStep, PureStep, Step, Training
 from compseg_jax.spectra.raman import asls_baseline
-from compseg_jax.spectra.rmies import rmies
+from compseg_jax.spectra.scatter.emsc import emsc
+from compseg_jax.spectra.scatter.kramers_kronig import dispersion_matrix
+from compseg_jax.spectra.scatter.mie import MieSettings, correct_chunks
+from compseg_jax.spectra.scatter.mie_loop import StopRule
+from compseg_jax.spectra.scatter.mie_model import mie_model
+from compseg_jax.spectra.scatter.resonant_mie import rmies
 
 Axis = Float[np.ndarray, " c"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from compseg_jax.spectra.cube import CubeError
+from compseg_jax.readers import read_spectra
+from compseg_jax.readers.cube import CubeError
 from compseg_jax.spectra.preparation.step import PreparationError
-from compseg_jax.spectra.readers import read_spectra
 from compseg_jax.spectra.resampling import resampling_matrix
 
 

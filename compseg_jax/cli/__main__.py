@@ -1,0 +1,8 @@
+"""`python -m compseg_jax.cli`."""
+
+import sys
+
+from compseg_jax.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

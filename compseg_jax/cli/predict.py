@@ -1,0 +1,130 @@
+"""`compseg predict`: a line a sample, a bar with the time left, and what failed at the end."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from compseg_jax.cli.parsing import parse
+from compseg_jax.prediction.formats import SamplePrediction
+from compseg_jax.prediction.predict import Listener, Report, predict
+from compseg_jax.prediction.predict_options import PredictOptions
+
+NAMES_SHOWN = 5
+
+
+def predict_samples(arguments: list[str]) -> int:
+    """Runs the command; 1 where a sample failed."""
+    options = parse(PredictOptions, arguments, "compseg predict")
+    from compseg_jax.runtime import cache_compilations
+
+    cache_compilations()
+    with _Terminal() as terminal:
+        report = predict(options, terminal)
+    print(_summary(report))
+    print(f"predictions: {options.out / 'predictions.json'}")
+    for sample in report.failed:
+        print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+class _Terminal(Listener):
+    """A line for each finished sample, and a bar where there is a terminal; the pixels of a sample move it."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.fields[count]}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[sample]}"),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None, count="opening", sample="")
+        self._samples = self._ended = self._pixels = self._done = 0
+        self._remarks: list[str] = []
+
+    def __enter__(self) -> _Terminal:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, samples: int) -> None:
+        """The bar gets its length: one unit a sample."""
+        self._samples = samples
+        self._show("")
+
+    def begun(self, sample_id: str, pixels: int, done: int) -> None:
+        """The bar stands at what is done of the sample."""
+        self._pixels, self._done = pixels, done
+        self._show(sample_id)
+
+    def advanced(self, pixels: int) -> None:
+        """The bar moves by a tile."""
+        self._done += pixels
+        self._bar.update(self._task, completed=self._ended + self._done / max(self._pixels, 1))
+
+    def remarked(self, sample_id: str, remark: str) -> None:
+        """Said in the line of the sample."""
+        self._remarks.append(remark)
+
+    def ended(self, sample: SamplePrediction | None) -> None:
+        """The line of a sample."""
+        self._ended, self._pixels, self._done = self._ended + 1, 0, 0
+        if sample is not None:
+            line = "; ".join([_line(sample), *self._remarks])
+            if self._bar.disable:
+                print(line, flush=True)
+            else:
+                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._remarks = []
+        self._show("")
+
+    def _show(self, sample_id: str) -> None:
+        self._bar.update(
+            self._task,
+            total=self._samples,
+            completed=self._ended + self._done / max(self._pixels, 1),
+            count=f"{self._ended}/{self._samples} samples",
+            sample=sample_id,
+        )
+
+
+def _line(sample: SamplePrediction) -> str:
+    if sample.status == "failed":
+        return f"{sample.id}: failed ({sample.error})"
+    size = f"{sample.id}: {sample.height_px}×{sample.width_px}"
+    if sample.area_fraction is None:
+        return size
+    area = f"{100 * sample.area_fraction:.1f} % of the tissue segmented"
+    if sample.area_low is not None and sample.area_high is not None:
+        area += f" (diseased: {100 * sample.area_low:.0f} to {100 * sample.area_high:.0f} %)"
+    dice = "" if sample.dice is None else f", Dice {sample.dice:.2f}"
+    return f"{size}, {area}, score {sample.score:.3f}{dice}, {sample.seconds:.1f} s"
+
+
+def _summary(report: Report) -> str:
+    parts = [f"{len(report.done)} predicted"]
+    if report.before:
+        parts.append(f"{report.before} finished before")
+    if report.failed:
+        parts.append(f"{len(report.failed)} failed")
+    if report.elsewhere:
+        parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
+    if report.left_out:
+        names = _named([path.name for path in report.left_out])
+        parts.append(f"{len(report.left_out)} other files passed over ({names})")
+    return "samples: " + ", ".join(parts)
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -1,1 +1,0 @@
-"""Commands of `compseg` that are too long for cli.py, and what commands share."""

@@ -1,0 +1,68 @@
+"""Colours of maps and outlines, and pictures as PNG bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+ACTIVATION_LOW, ACTIVATION_HIGH = (
+    (255, 194, 51),
+    (200, 30, 10),
+)  # amber to red, light to dark for the colour-blind
+SEGMENTATION = (232, 89, 12)
+OUTLINE = (0, 213, 255)  # cyan: opposite of amber and red for every kind of colour vision
+OUTLINE_EDGE = (10, 30, 40)
+LARGEST_OPACITY = 0.8
+
+
+def activation_colour(value: float) -> tuple[int, int, int, int]:
+    """RGBA, 0–255, that an activation in [0, 1] is drawn in on top of the grey preview."""
+    low, high = np.array(ACTIVATION_LOW), np.array(ACTIVATION_HIGH)
+    red, green, blue = (int(part) for part in np.rint(low + (high - low) * value))
+    return red, green, blue, round(255 * LARGEST_OPACITY * value)
+
+
+def outline_levels(mask: np.ndarray, zoom: int) -> np.ndarray:
+    """Inner edge of the mask (2) and a line around it (1), drawn `zoom` times finer than its pixels; 0 elsewhere."""
+    fine = np.kron(mask, np.ones((zoom, zoom), np.bool_))
+    width = 2 if zoom > 1 else 1
+    line = fine & ~_eroded(fine, width)
+    edge = _eroded(~line, 1) ^ ~line
+    return np.where(line, 2, np.where(edge & ~fine, 1, 0)).astype(np.uint8)
+
+
+def _eroded(mask: np.ndarray, times: int) -> np.ndarray:
+    for _ in range(times):
+        padded = np.pad(mask, 1, constant_values=True)
+        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask
+
+
+def palette_png(index: np.ndarray, colours: Mapping[int, tuple[int, int, int, int]]) -> bytes:
+    """PNG of palette indices; an index without a colour is transparent."""
+    count = max(colours) + 1
+    rgba = [colours.get(i, (0, 0, 0, 0)) for i in range(count)]
+    image = Image.fromarray(index).convert("P")
+    image.putdata(index.ravel())
+    image.putpalette([part for colour in rgba for part in colour[:3]])
+    buffer = io.BytesIO()
+    bits = max(1, math.ceil(math.log2(count)))
+    image.save(buffer, "PNG", optimize=True, bits=bits, transparency=bytes(colour[3] for colour in rgba))
+    return buffer.getvalue()
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """An image as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as the source of an image inside a page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

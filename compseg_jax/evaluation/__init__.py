@@ -1,0 +1,1 @@
+"""From a model and labelled samples to scores and a report."""

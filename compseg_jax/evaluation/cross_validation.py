@@ -1,0 +1,144 @@
+"""What networks make of the samples they did not see: threshold, cut-off of the area, and scores, out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from compseg_jax.evaluation.scores.sample_scores import SampleResult, SampleRow, sample_row
+from compseg_jax.evaluation.scores.summary import pooled_precision, summarise_rows
+from compseg_jax.evaluation.scores.threshold import ThresholdChoice
+from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
+from compseg_jax.model.samples import Prediction
+from compseg_jax.store.read import Store
+
+NESTED_NOTE = (
+    "Each sample is predicted by networks that never trained on its group; their epoch was chosen by the validation "
+    "loss on its fold. A fold's threshold is chosen on the other folds."
+)
+N_BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Outcome of predicting every sample by the networks that held it out.
+
+    Attributes:
+      choice: the threshold, chosen on all out-of-fold maps together.
+      area_cut: part of the tissue above it from which on a sample is called diseased.
+      metrics: scores at thresholds chosen on the other folds; None with one fold.
+      rows: one row a sample, with its fold and the threshold of its scores.
+    """
+
+    choice: ThresholdChoice
+    area_cut: float
+    metrics: dict[str, object] | None
+    rows: list[SampleRow]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A sample, the fold that held it out, and the mean map of that fold's networks."""
+
+    fold: int
+    result: SampleResult
+
+    @classmethod
+    def of(cls, fold: int, prediction: Prediction, store: Store) -> HeldOut:
+        """What is needed of a prediction."""
+        return cls(fold, result_of(prediction, store))
+
+
+def result_of(prediction: Prediction, store: Store) -> SampleResult:
+    """What can be scored of a prediction, with the store's reference mask where it holds one."""
+    sample = prediction.sample
+    return SampleResult(
+        id=sample.id,
+        label=sample.label,
+        group=sample.group,
+        activation=prediction.activation,
+        tissue=prediction.tissue,
+        reference=store.reference(sample.id) if sample.has_reference else None,
+        preview=prediction.tissue,
+    )
+
+
+def cross_validate(
+    held_out: Sequence[HeldOut],
+    *,
+    rule: Literal["validation", "paper", "reference"] = "validation",
+    seed: int = 0,
+) -> CrossValidation:
+    """Chooses threshold and cut-off of the area from out-of-fold maps, and scores them.
+
+    Args:
+      held_out: every sample once.
+      rule: where the threshold comes from, as in a training run.
+      seed: of all resampling.
+    """
+    folds = sorted({each.fold for each in held_out})
+    choice = _choice(held_out, rule, seed)
+    nested = dict.fromkeys(folds, choice.threshold)
+    if len(folds) > 1:
+        for fold in folds:
+            nested[fold] = _choice([each for each in held_out if each.fold != fold], rule, seed).threshold
+    rows: list[SampleRow] = []
+    for each in held_out:
+        threshold = nested[each.fold]
+        rows.append({**sample_row(each.result, threshold), "fold": each.fold, "threshold": threshold})
+    areas = [_area(each.result, choice.threshold) for each in held_out]
+    cut = choose_area_cut(np.array(areas), np.array([each.result.label for each in held_out]))
+    if len(folds) == 1:
+        return CrossValidation(choice, cut, None, rows)
+    metrics = {
+        "folds": len(folds),
+        "threshold_by_fold": [nested[fold] for fold in folds],
+        **summarise_rows(rows, seed=seed, n_bootstrap=N_BOOTSTRAP),
+        "n_groups": len({row["group"] for row in rows}),
+        "n_bootstrap": N_BOOTSTRAP,
+        "seed": seed,
+        "notes": [NESTED_NOTE],
+    }
+    any_reference = any(row["dice"] is not None for row in rows)
+    metrics["pxap"] = pooled_precision([each.result for each in held_out])[0] if any_reference else None
+    return CrossValidation(choice, cut, metrics, rows)
+
+
+def _choice(held_out: Iterable[HeldOut], rule: str, seed: int) -> ThresholdChoice:
+    return threshold_by_rule(rule, [each.result for each in held_out], seed=seed)
+
+
+def _area(result: SampleResult, threshold: float) -> float:
+    return float(result.predicted_mask(threshold).sum() / result.tissue.sum())
+
+
+def choose_area_cut(areas: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """The area above which a sample is called diseased: greatest sum of sensitivity and specificity.
+
+    It lies halfway between neighbouring areas; of equally good places it takes the widest gap, and the lowest of
+    those. Youden 1950, 'Index for rating diagnostic tests'.
+
+    Raises:
+      ValueError: when a label is missing.
+    """
+    if not 0 < labels.sum() < len(labels):
+        raise ValueError(f"areas of both labels are needed, found the labels {sorted(set(labels.tolist()))}.")
+    levels = np.unique(areas)
+    if len(levels) == 1:
+        return float(levels[0])
+    cuts = (levels[:-1] + levels[1:]) / 2
+    called = areas[None] > cuts[:, None]
+    sensitivity = np.mean(called[:, labels == 1], axis=1)
+    specificity = np.mean(~called[:, labels == 0], axis=1)
+    youden, gap = sensitivity + specificity, np.diff(levels)
+    best = youden >= youden.max() - 1e-12
+    return float(cuts[np.argmax(np.where(best, gap, -1.0))])
+
+
+def choice_as_json(choice: ThresholdChoice) -> dict[str, Any]:
+    """How a threshold was chosen, without the threshold."""
+    return {name: value for name, value in vars(choice).items() if name != "threshold"}

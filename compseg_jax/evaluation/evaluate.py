@@ -1,0 +1,228 @@
+"""From an extracted network and a store to a report: `compseg evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+
+from compseg_jax.evaluation.agreement import Agreement, with_agreement
+from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
+from compseg_jax.evaluation.report.report_source import ReportSource
+from compseg_jax.evaluation.report.report_tables import headline, threshold_story
+from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.evaluation.scores.summary import evaluate_samples
+from compseg_jax.model.bundle import SegmentingModel, load_model
+from compseg_jax.model.diseased_area import AreaRule
+from compseg_jax.model.importance import BandImportance, band_importance, importance_flops
+from compseg_jax.model.samples import Prediction, predict_samples
+from compseg_jax.model.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
+from compseg_jax.readers.amide_i import AMIDE_I_CM1
+from compseg_jax.store.prepared import prepared
+from compseg_jax.store.read import Store, StoreError
+
+PREVIEW_PERCENTILES = (1, 99)
+FEWEST_CHANNELS_EXPLAINED = 8  # of images without wavenumbers: three colours need no figure
+EXPLAINED_SAMPLES = (12, 6, 3)  # most, and what is tried where that takes too long
+LONGEST_EXPLANATION_S = 20.0
+COMPILATION_S = 3.0  # of the programs for one size of sample
+FLOPS_A_SECOND = {"cpu": 4e10}  # measured on two cores; a cautious figure for everything else:
+ACCELERATOR_FLOPS_A_SECOND = 2e12
+SETTINGS_SHOWN = (
+    "recipe",
+    "config",
+    "best_epoch",
+    "epochs_trained",
+    "parameters",
+    "weights_sha256",
+    "versions",
+)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate, on what, and where to."""
+
+    model: Path = Path("runs/train/model")
+    """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""
+    data: Path = Path("data")
+    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    out: Path = Path("runs/report")
+    """Folder of the report; an older report there is replaced, anything else is left alone."""
+    split: str = "test"
+    """Split to evaluate: train, val or test."""
+    threshold: float | None = None
+    """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
+    bootstrap: int = 1000
+    """Resamples for the 95 % intervals."""
+    seed: int = 0
+    """Seed of the resampling."""
+    importance: Literal["auto", "yes", "no"] = "auto"
+    """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
+    seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
+    title: str = ""
+    """Heading of the report; made from store and split when empty."""
+
+
+def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
+    """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Raises:
+      StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
+    """
+    check_report_folder(options.out)
+    model = load_ensemble(options.model) if is_ensemble(options.model) else load_model(options.model)
+    store = Store.open(options.data)
+    samples = store.split(options.split)
+    if not samples:
+        splits = sorted({sample.split for sample in store.samples})
+        raise StoreError(
+            f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
+            "Choose one with --split."
+        )
+    threshold = model.threshold if options.threshold is None else options.threshold
+    agreement: list[Agreement] = []
+    if isinstance(model, Ensemble):
+        results = []
+        # The cut-off of the area belongs to the threshold it was chosen at.
+        cut = model.area_cut if threshold == model.threshold else None
+        for each in predict_members(model.members, store, samples):
+            results.append(_result(store, each.mean, threshold, spread=each.spread))
+            agreement.append(Agreement.of(each, threshold, cut))
+    else:
+        predictions = predict_samples(model, store, samples)
+        results = [_result(store, prediction, threshold) for prediction in predictions]
+    evaluation = evaluate_samples(
+        results,
+        threshold=threshold,
+        seed=options.seed,
+        n_bootstrap=options.bootstrap,
+        area_rule=AreaRule.of_choice(_choice(model), threshold=threshold),
+    )
+    if isinstance(model, Ensemble):
+        evaluation = with_agreement(evaluation, model, agreement, split=options.split)
+    settings = _settings(model, options)
+    title = options.title or f"{store.path.resolve().name}: {options.split} samples"
+    page = write_report(
+        options.out,
+        results,
+        evaluation,
+        model=settings,
+        history=list(model.description.get("history", [])),
+        wavenumbers_cm1=model.wavenumbers_cm1,
+        importance=_importance(model, store, results, threshold=threshold, asked=options.importance),
+        title=title,
+        source=ReportSource(
+            model=options.model,
+            data=options.data,
+            split=options.split,
+            weights_sha256=model.description.get("weights_sha256"),
+            threshold_story=threshold_story(settings, threshold),
+            title=title,
+        ),
+    )
+    return page, headline(evaluation.metrics)
+
+
+def _result(
+    store: Store, prediction: Prediction, threshold: float, spread: np.ndarray | None = None
+) -> SampleResult:
+    segmented = prediction.tissue & (prediction.activation > threshold)
+    return replace(
+        result_of(prediction, store),
+        preview=preview(prediction.stored, prediction.tissue, store.wavenumbers_cm1),
+        spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
+        spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
+        spread=spread,
+    )
+
+
+def _importance(
+    model: SegmentingModel | Ensemble,
+    store: Store,
+    results: Sequence[SampleResult],
+    *,
+    threshold: float,
+    asked: Literal["auto", "yes", "no"],
+) -> BandImportance | str | None:
+    """Importance of the bands, why there is none, or None where it is not wanted or not spectral."""
+    few = store.wavenumbers_cm1 is None and store.channels < FEWEST_CHANNELS_EXPLAINED
+    if asked == "no" or (asked == "auto" and few):
+        return None
+    if isinstance(model, Ensemble):
+        return "Not computed for ensembles: evaluate one of its networks, in the folder members."
+    segmented = [r for r in results if r.label == 1 and r.predicted_mask(threshold).any()]
+    if not segmented:
+        return "Not computed: no diseased sample has segmented tissue."
+    chosen = _evenly(segmented, EXPLAINED_SAMPLES[0])
+    if asked == "auto":
+        shapes = {result.tissue.shape for result in segmented}
+        flops = {shape: importance_flops(model, (*shape, len(model.scaling.mean))) for shape in shapes}
+        fitting = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
+        fitting = [some for some in fitting if _expected_s(some, flops) <= LONGEST_EXPLANATION_S]
+        if not fitting:
+            fewest = _evenly(segmented, EXPLAINED_SAMPLES[-1])
+            return (
+                f"Not computed: about {_expected_s(fewest, flops):.0f} s were expected for {len(fewest)} samples. "
+                "Evaluate with --importance yes to have it."
+            )
+        chosen = fitting[0]
+    preparation = model.preparation_behind(store)
+    pairs = (prepared(store, store.read(result.id), result.id, preparation) for result in chosen)
+    return band_importance(model, pairs, threshold=threshold)
+
+
+def _evenly(results: Sequence[SampleResult], most: int) -> list[SampleResult]:
+    """Up to so many, evenly spaced in their order."""
+    n = min(most, len(results))
+    return [results[i * len(results) // n] for i in range(n)]
+
+
+def _expected_s(results: Sequence[SampleResult], flops: Mapping[tuple[int, ...], float]) -> float:
+    """Counted, not timed: whether a report has the figure does not depend on what else the machine does."""
+    shapes = [result.tissue.shape for result in results]
+    speed = FLOPS_A_SECOND.get(jax.devices()[0].platform, ACCELERATOR_FLOPS_A_SECOND)
+    return COMPILATION_S * len(set(shapes)) + sum(flops[shape] for shape in shapes) / speed
+
+
+def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+    return absorbance[pixels].mean(axis=0) if pixels.any() else None
+
+
+def preview(
+    absorbance: np.ndarray, tissue: np.ndarray, wavenumbers_cm1: Sequence[float] | np.ndarray | None
+) -> np.ndarray:
+    """A picture in [0, 1] of a cube: the band nearest amide I, an RGB image, or the mean of the channels.
+
+    Values are stretched between their 1st and 99th percentile over the tissue; other pixels are 0.
+    """
+    if wavenumbers_cm1 is not None:
+        picture = absorbance[..., int(np.argmin(np.abs(np.asarray(wavenumbers_cm1) - AMIDE_I_CM1)))]
+    elif absorbance.shape[2] == 3:
+        picture = absorbance
+    else:
+        picture = absorbance.mean(axis=-1)
+    low, high = np.percentile(picture[tissue], PREVIEW_PERCENTILES)
+    stretched = np.clip((picture - low) / max(float(high - low), 1e-12), 0.0, 1.0)
+    return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
+
+
+def _settings(model: SegmentingModel | Ensemble, options: EvaluateOptions) -> dict[str, object]:
+    settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
+    return {
+        "threshold": _choice(model),
+        "model": str(options.model),
+        "data": str(options.data),
+        "split": options.split,
+        **settings,
+    }
+
+
+def _choice(model: SegmentingModel | Ensemble) -> dict[str, object]:
+    """How the model's threshold was chosen, and the threshold itself."""
+    return {"threshold": model.threshold, **model.description.get("threshold_choice", {})}

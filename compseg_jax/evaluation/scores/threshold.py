@@ -1,0 +1,170 @@
+"""The activation threshold, chosen on validation samples from their labels alone.
+
+No pixel of the truth is known, but two distributions are: H(t), the part of healthy tissue whose
+activation exceeds t, and D(t), the same in diseased samples. Tissue of diseased samples is a mixture:
+a part π is disease with tail T(t), the rest is like healthy tissue, so
+
+    D = (1 − π)·H + π·T.
+
+1. As T ≤ 1, every t gives a lower bound (D − H)/(1 − H) ≤ π. π is estimated by the bound that is greatest
+   after two of its standard errors over samples were taken off: where disease still lies above t and healthy
+   tissue no longer does. (The greatest bound itself is found in the bulk of the tissue, in which samples differ:
+   with 20 samples and 4 % disease it said 12 %.) Only t with H(t) ≤ .4 are considered: below, the denominator is
+   small.
+2. What exceeds t and is disease is π·T = D − (1 − π)·H, so the pixel Dice over all diseased samples is
+
+       F(t) = 2·(D − (1 − π)·H) / (D + π),
+
+   known without a single reference mask.
+3. F is flat around its maximum. The threshold is the centre (in the logit, the unit networks work in)
+   of the widest run of t with F within 1 % of the maximum, t from .05 to .95 unless most of π lies outside.
+
+Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
+assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
+of healthy ones (another batch, reactive tissue), the difference counts as disease. A permutation test of
+the greatest bound in units of its standard error refuses where the labels explain no more than chance
+would. π is the least part that explains the tails: where disease nowhere lies above nearly all healthy
+tissue, it is too small, and so is its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from compseg_jax.evaluation.scores.bootstrap import group_multiplicities, interval_95
+from compseg_jax.model.diseased_area import area_replicates
+from compseg_jax.model.mixture import implied, tail_of
+
+PAPER_THRESHOLD = 0.35
+"""'.35 · 255' of the 8-bit maps, found by eye on validation maps (Schuhmacher, Gerwert, Mosig 2019)."""
+
+PAPER_RULE = "the paper's .35 (Schuhmacher et al. 2019, found there by eye)"
+MIXTURE_RULE = (
+    "greatest Dice implied by the labels of the validation samples (mixture of healthy and diseased tissue)"
+)
+
+FEWEST_RELABELLINGS = 20
+LARGEST_P_VALUE = 0.1
+
+
+@dataclass(frozen=True)
+class ThresholdChoice:
+    """A threshold on the activation and where it comes from."""
+
+    threshold: float
+    rule: str
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval over samples (groups where they share one); None if not chosen from data."""
+    supported: bool
+    """False: the validation samples do not determine a threshold; `threshold` is the paper's."""
+    reason: str
+    diseased_fraction: float | None = None
+    """π, estimated part of the tissue of diseased validation samples that is disease."""
+    diseased_fraction_ci95: tuple[float, float] | None = None
+    """95 % bootstrap interval of π, as `interval`."""
+    implied_dice: float | None = None
+    """F at the threshold: an estimate from labels, not a measurement."""
+    replicates: Mapping[str, tuple[float, ...]] | None = None
+    """What each resample says for the diseased part of any other sample (`area_interval.area_replicates`)."""
+
+
+def choose_threshold(
+    activations: Sequence[np.ndarray],
+    tissues: Sequence[np.ndarray],
+    labels: Sequence[int],
+    *,
+    groups: Sequence[str] | None = None,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> ThresholdChoice:
+    """Choose the threshold on validation samples.
+
+    Never call it with test samples: their scores would no longer be a test.
+
+    Args:
+      activations: (y, x) float maps in [0, 1].
+      tissues: (y, x) bool masks.
+      labels: 1 diseased, 0 healthy.
+      groups: what samples share (patient); intervals and the permutation test then move whole groups.
+      n_bootstrap: resamples for the interval, and relabellings for the permutation test.
+
+    Returns:
+      The choice; with `supported=False`, the paper's threshold and the reason.
+
+    Raises:
+      ValueError: sequences of different length, a label other than 0/1, an empty tissue mask, NaN.
+    """
+    label = np.asarray(labels, np.int64)
+    group = [str(i) for i in range(len(label))] if groups is None else list(groups)
+    for name, sequence in (("activations", activations), ("tissues", tissues), ("groups", group)):
+        if len(sequence) != len(label):
+            raise ValueError(
+                f"choose_threshold: {len(sequence)} {name} but {len(label)} labels: one for each sample."
+            )
+    if not np.isin(label, (0, 1)).all():
+        raise ValueError(f"choose_threshold: labels are {sorted(set(label.tolist()))}, required 0 and 1.")
+    n_healthy, n_diseased = int((label == 0).sum()), int((label == 1).sum())
+    if math.comb(n_healthy + n_diseased, n_diseased) < FEWEST_RELABELLINGS:
+        return _unsupported(
+            f"{n_healthy} healthy and {n_diseased} diseased validation samples are too few: 3 of each suffice"
+        )
+    tails = np.stack([tail_of(a, t, i) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))])
+    chosen = implied(tails, (label == 1)[None], (label == 0)[None])
+    fraction = float(chosen.fraction[0])
+
+    rng = np.random.default_rng(seed)
+    shuffled = np.stack([_relabel(label, group, rng) for _ in range(n_bootstrap)])
+    by_chance = implied(tails, shuffled == 1, shuffled == 0).evidence
+    p_value = (1 + int((by_chance >= chosen.evidence[0] - 1e-12).sum())) / (1 + n_bootstrap)
+    if fraction <= 0 or p_value > LARGEST_P_VALUE:
+        return _unsupported(
+            "activations of diseased validation samples do not exceed those of healthy ones by more than"
+            f" chance (permutation p = {p_value:.2f}, required at most {LARGEST_P_VALUE})"
+        )
+    weights = group_multiplicities(labels, group, n_bootstrap=n_bootstrap, seed=seed)
+    # A resample that changes over to thresholds outside the usual range answers another question.
+    usual = bool(chosen.usual[0])
+    resampled = implied(tails, weights * (label == 1), weights * (label == 0), usual=usual)
+    return ThresholdChoice(
+        threshold=float(chosen.threshold[0]),
+        rule=MIXTURE_RULE,
+        interval=_interval(resampled.threshold),
+        supported=True,
+        reason=f"{n_healthy} healthy and {n_diseased} diseased validation samples,"
+        f" permutation p = {p_value:.2g}",
+        diseased_fraction=fraction,
+        diseased_fraction_ci95=_interval(resampled.fraction),
+        implied_dice=float(chosen.dice[0]),
+        replicates=area_replicates(resampled, tails[label == 0], rng),
+    )
+
+
+def _interval(replicates: Float[np.ndarray, " b"]) -> tuple[float, float] | None:
+    found = interval_95(replicates)
+    return None if found is None else (found[0], found[1])
+
+
+def _unsupported(reason: str) -> ThresholdChoice:
+    return ThresholdChoice(PAPER_THRESHOLD, PAPER_RULE, None, supported=False, reason=reason)
+
+
+def _relabel(
+    label: Int[np.ndarray, " n"], group: Sequence[str], rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """Labels under 'no connection': shuffled among groups of one label, and inside groups of both."""
+    names, group_of = np.unique(np.asarray(group), return_inverse=True)
+    positive = np.bincount(group_of, weights=label, minlength=len(names))
+    size = np.bincount(group_of, minlength=len(names))
+    pure = np.flatnonzero((positive == 0) | (positive == size))
+    group_label = np.zeros(len(names), np.int64)
+    group_label[pure] = rng.permutation(positive[pure] > 0)
+    relabelled = group_label[group_of]
+    for mixed in np.setdiff1d(np.arange(len(names)), pure):
+        members = np.flatnonzero(group_of == mixed)
+        relabelled[members] = rng.permutation(label[members])
+    return relabelled

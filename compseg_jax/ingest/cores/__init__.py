@@ -1,0 +1,1 @@
+"""Cores of tissue-array scans: found, named, cut out."""

@@ -1,0 +1,1 @@
+"""Simulated tissue arrays with ground truth."""

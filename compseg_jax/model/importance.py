@@ -1,0 +1,238 @@
+"""Which bands a trained network segments by: gradient × input, and occlusion band by band.
+
+Both ask what distinguishes the segmented tissue from the mean tissue of the training samples, which is 0 in the
+standardised cube that the network sees, and both are exact for a network that is linear in its input, where they
+agree (Ancona et al. 2018, proposition 1). They tell what the network uses, not what disease changes:
+
+- Neighbouring channels say nearly the same. A network may use any of them or share the work out, so that each
+  alone seems to matter little; another seed may choose others. Believe bands, not channels.
+- Gradient × input is the slope at the data: where the network saturates, it is small although the band matters.
+- An occluded spectrum has a dent that no tissue has. The network's answer to it is an extrapolation.
+- Scaling comes first: a band that hardly varies in training counts as much as one that varies strongly.
+
+Sources: Shrikumar, Greenside, Shcherbina and Kundaje, arXiv:1605.01713 (2016), gradient × input; Zeiler and
+Fergus, ECCV 2014, doi 10.1007/978-3-319-10590-1_53, occlusion (of image regions there); Ancona, Ceolini, Öztireli
+and Gross, ICLR 2018, arXiv:1711.06104, how the two are related.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from compseg_jax.model.bundle import SegmentingModel
+from compseg_jax.model.windows import BandWidth, covering_windows, strongest_bands
+from compseg_jax.networks.build import Variables, apply_network
+from compseg_jax.spectra.scaling import standardise
+
+VALUES_AT_ONCE = 2**24  # of the occluded copies of a cube: 64 MiB, besides the network's own features
+MOST_AT_ONCE = 16
+USUAL_FEATURES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class BandImportance:
+    """What the segmentation rests on, channel by channel: means over samples, and their spread.
+
+    Positive values speak for the segmentation. `_sd` is the standard deviation between samples, 0 for a single one.
+
+    Attributes:
+      wavenumbers_cm1: the model's axis (c,); None where channels are not wavenumbers.
+      gradient: (c,) gradient × input of the mean logit of the segmented tissue, summed over all tissue pixels; in
+        logits. For a linear network, the part of the mean logit that the channel contributes.
+      gradient_sd: (c,) its spread.
+      gradient_absolute: (c,) the same with the absolute value of every pixel's contribution: never negative, and
+        large also where pixels disagree.
+      gradient_absolute_sd: (c,) its spread.
+      occlusion: (c,) how far the mean activation of the segmented tissue falls when the band around the channel is
+        replaced by the training mean in all tissue; from −1 to 1.
+      occlusion_sd: (c,) its spread.
+      occlusion_logit: (c,) the same for the mean logit, which does not saturate.
+      occlusion_logit_sd: (c,) its spread.
+      spectrum: (c,) mean absorbance of the segmented tissue.
+      baseline: (c,) mean absorbance of the training tissue, which both measures compare with.
+      width: of the occluded bands.
+      samples: how many samples with segmented tissue entered.
+      left_out: how many without any did not.
+    """
+
+    wavenumbers_cm1: np.ndarray | None
+    gradient: Float[np.ndarray, " c"]
+    gradient_sd: Float[np.ndarray, " c"]
+    gradient_absolute: Float[np.ndarray, " c"]
+    gradient_absolute_sd: Float[np.ndarray, " c"]
+    occlusion: Float[np.ndarray, " c"]
+    occlusion_sd: Float[np.ndarray, " c"]
+    occlusion_logit: Float[np.ndarray, " c"]
+    occlusion_logit_sd: Float[np.ndarray, " c"]
+    spectrum: Float[np.ndarray, " c"]
+    baseline: Float[np.ndarray, " c"]
+    width: BandWidth
+    samples: int
+    left_out: int
+
+    def strongest(self, most: int = 6) -> list[int]:
+        """Channels of the strongest bands by `occlusion_logit`, at least 20 cm⁻¹ apart, strongest first."""
+        return strongest_bands(self.occlusion_logit, self.wavenumbers_cm1, most=most)
+
+
+class _Sample(NamedTuple):
+    """What one sample contributes, each (c,)."""
+
+    gradient: np.ndarray
+    gradient_absolute: np.ndarray
+    occlusion: np.ndarray
+    occlusion_logit: np.ndarray
+    spectrum: np.ndarray
+
+
+def band_importance(
+    model: SegmentingModel,
+    samples: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    threshold: float | None = None,
+    width: BandWidth | None = None,
+) -> BandImportance:
+    """Importance of every band for the segmentation of these samples.
+
+    Per sample: one gradient, and one prediction for every half width of the occluded band; compiled once a shape.
+    Every sample counts once, whatever its size.
+
+    Args:
+      model: an extracted network; samples are standardised inside it, and importance is in those units.
+      samples: (absorbance (y, x, c), tissue (y, x) bool) of each, as they come from the store; one is held at a time.
+      threshold: activation above which tissue is segmented; the model's own when None.
+      width: of the occluded bands; 30 cm⁻¹, or one channel, when None.
+
+    Raises:
+      ModelError: when a sample's channels are not those of the model.
+      ValueError: when no sample has segmented tissue.
+    """
+    width = BandWidth() if width is None else width
+    limit = model.threshold if threshold is None else threshold
+    centres, occluded = covering_windows(len(model.scaling.mean), model.wavenumbers_cm1, width)
+    found: list[_Sample] = []
+    left_out = 0
+    for cube, tissue in samples:
+        activation = np.asarray(model(cube, tissue=tissue))
+        segmented = np.asarray(tissue, bool) & (activation > limit)
+        if segmented.any():
+            found.append(_of_sample(model, cube, np.asarray(tissue, bool), segmented, centres, occluded))
+        else:
+            left_out += 1
+    if not found:
+        raise ValueError(
+            f"band_importance: none of {left_out} samples has tissue whose activation exceeds {limit:g}, so there is "
+            "no segmentation to explain. Give samples with one, or a lower threshold."
+        )
+    statistics: dict[str, np.ndarray] = {}
+    for name in _Sample._fields:
+        values = np.stack([getattr(sample, name) for sample in found])
+        statistics[name] = values.mean(axis=0)
+        if name != "spectrum":
+            statistics[f"{name}_sd"] = values.std(axis=0, ddof=1) if len(found) > 1 else 0 * values[0]
+    return BandImportance(
+        wavenumbers_cm1=model.wavenumbers_cm1,
+        baseline=np.asarray(model.scaling.mean),
+        width=width,
+        samples=len(found),
+        left_out=left_out,
+        **statistics,
+    )
+
+
+def _of_sample(
+    model: SegmentingModel,
+    cube: np.ndarray,
+    tissue: np.ndarray,
+    segmented: np.ndarray,
+    centres: np.ndarray,
+    occluded: np.ndarray,
+) -> _Sample:
+    mean, sd = jnp.asarray(model.scaling.mean), jnp.asarray(model.scaling.sd)
+    scaled = standardise(jnp.asarray(cube), jnp.asarray(tissue), mean, sd)
+    where = jnp.asarray(segmented)
+    signed, absolute = _gradient_times_input(model.network, model.variables, scaled, where)
+    kept = np.concatenate([np.ones((1, occluded.shape[1]), bool), ~occluded])  # first row: nothing occluded
+    answers = [
+        _segmented_means(model.network, model.variables, scaled, where, jnp.asarray(rows))
+        for rows in _chunks(kept, _rows_at_once(scaled.shape, len(kept)))
+    ]
+    activation, logit = (np.concatenate([np.asarray(a[i]) for a in answers])[: len(kept)] for i in (0, 1))
+    channels = np.arange(occluded.shape[1])
+    fall, fall_logit = (
+        np.interp(channels, centres, means[0] - means[1:]).astype(np.float32) for means in (activation, logit)
+    )
+    return _Sample(
+        gradient=np.asarray(signed),
+        gradient_absolute=np.asarray(absolute),
+        occlusion=fall,
+        occlusion_logit=fall_logit,
+        spectrum=np.asarray(cube, np.float32)[segmented].mean(axis=0),
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradient_times_input(
+    network: Any, variables: Variables, scaled: Float[Array, "y x c"], segmented: Bool[Array, "y x"]
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Gradient × input of the mean logit of the segmented pixels, summed over pixels: signed and absolute."""
+
+    def mean_logit(cube: Float[Array, "y x c"]) -> Float[Array, ""]:
+        logits = apply_network(network, variables, cube[None])[0, ..., 0].astype(jnp.float32)
+        return jnp.mean(logits, where=segmented)
+
+    product = jax.grad(mean_logit)(scaled) * scaled
+    return product.sum(axis=(0, 1)), jnp.abs(product).sum(axis=(0, 1))
+
+
+@partial(jax.jit, static_argnums=0)
+def _segmented_means(
+    network: Any,
+    variables: Variables,
+    scaled: Float[Array, "y x c"],
+    segmented: Bool[Array, "y x"],
+    kept: Bool[Array, "k c"],
+) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """Mean activation and mean logit of the segmented pixels, with the channels that are not kept at 0."""
+    cubes = jnp.where(kept[:, None, None, :], scaled[None], 0.0)
+    logits = apply_network(network, variables, cubes)[..., 0].astype(jnp.float32)
+    activation, inside = jax.nn.sigmoid(logits), segmented[None]
+    return jnp.mean(activation, axis=(1, 2), where=inside), jnp.mean(logits, axis=(1, 2), where=inside)
+
+
+def _rows_at_once(shape: tuple[int, ...], rows: int) -> int:
+    """Occluded copies of a cube (y, x, c) that are predicted together."""
+    height, width, channels = shape
+    fitting = VALUES_AT_ONCE // (height * width * max(channels, USUAL_FEATURES))
+    return min(max(fitting, 1), MOST_AT_ONCE, rows)
+
+
+def _chunks(kept: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Rows in equal parts; the last one is filled up, so that all have one shape."""
+    for start in range(0, len(kept), size):
+        rows = kept[start : start + size]
+        yield np.concatenate([rows, np.ones((size - len(rows), kept.shape[1]), bool)])
+
+
+def importance_flops(
+    model: SegmentingModel, shape: tuple[int, ...], *, width: BandWidth | None = None
+) -> float:
+    """Floating-point operations of `band_importance` for one sample (y, x, c), counted without computing anything."""
+    windows, _ = covering_windows(shape[-1], model.wavenumbers_cm1, BandWidth() if width is None else width)
+    rows = len(windows) + 1
+    size = _rows_at_once(shape, rows)
+    cube, kept = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((size, shape[-1]), bool)
+    segmented = jax.ShapeDtypeStruct(shape[:-1], bool)
+    lowered = _segmented_means.lower(model.network, model.variables, cube, segmented, kept)
+    once = float((lowered.cost_analysis() or {}).get("flops", math.inf)) / size
+    # A gradient costs about three predictions, and one more finds the segmented tissue.
+    return once * (-(-rows // size) * size + 4)

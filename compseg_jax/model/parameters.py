@@ -1,0 +1,41 @@
+"""Parameters of a network on disk, as plain Orbax checkpoints that restore without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+
+class ParametersError(ValueError):
+    """Parameters are missing or damaged."""
+
+
+def save_tree(folder: Path, tree: Any) -> None:
+    """Writes a tree of arrays as a standard Orbax checkpoint; ``folder`` must not exist."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.resolve(), tree)
+
+
+def restore_tree(folder: Path) -> Any:
+    """The tree of arrays that :func:`save_tree` wrote, on the default device.
+
+    Raises:
+      ParametersError: when it is missing or damaged.
+    """
+    if not (folder / "_METADATA").is_file():
+        raise ParametersError(
+            f"{folder}: no parameters found there. Give the RUN/model folder of a finished run."
+        )
+    one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            metadata = checkpointer.metadata(folder.resolve()).item_metadata.tree
+            target = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device), metadata
+            )
+            return checkpointer.restore(folder.resolve(), target)
+    except (FileNotFoundError, ValueError) as error:
+        raise ParametersError(f"{folder} cannot be restored ({error}). Extract the model again.") from error

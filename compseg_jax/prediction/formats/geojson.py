@@ -1,0 +1,264 @@
+"""Segmentations as GeoJSON annotations for QuPath, and annotations as masks.
+
+Coordinates are pixels of the full-resolution image from its top left corner, x to the right and y downwards, as
+QuPath has them: the pixel in row r and column c is the square from (c, r) to (c + 1, r + 1).
+https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html; the format itself is RFC 7946.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from compseg_jax.prediction.formats.outlines import Outlines, trace
+from compseg_jax.prediction.formats.picture_files import Picture, strips, whole_or_absent
+
+_HEAD = '{"type":"FeatureCollection","features":['
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What the regions of a mask become in QuPath."""
+
+    classification: str = "Tumor"
+    """Name of the class, as in QuPath's list of classes."""
+    colour: tuple[int, int, int] = (200, 0, 0)
+    """Red, green, blue, 0 to 255; QuPath's own colour of 'Tumor'."""
+    minimum_area_px: int = 0
+    """Regions of fewer pixels are left out; with 0 or 1 none is."""
+
+
+def segmentation_features(
+    mask: Bool[np.ndarray, "y x"],
+    activation: Picture | None = None,
+    *,
+    pixel_size_um: float | None = None,
+    annotation: Annotation = Annotation(),
+) -> Iterator[dict[str, Any]]:
+    """GeoJSON features, one a region of edge-connected pixels, in reading order.
+
+    Args:
+      mask: True where segmented, shape (y, x).
+      activation: activation map in [0, 1] of the same shape, for the mean of each region; None leaves it out.
+      pixel_size_um: edge of a pixel in µm; None gives areas in pixels.
+      annotation: classification, colour, and which regions are too small.
+
+    Yields:
+      features with a valid Polygon along the edges of pixels (holes as inner rings, no two edges in one line,
+      outer rings counter-clockwise as RFC 7946 asks where y would point upwards) and the properties that QuPath
+      reads: objectType, classification, and the measurements 'Area µm^2' (or 'Area px^2') and 'Mean activation'.
+
+    Raises:
+      ValueError: for another shape, a mask that is not boolean or of 0 and 1, an activation that is not finite,
+        or a pixel size or colour out of range.
+    """
+    mask = _checked_mask(mask)
+    if activation is not None and tuple(activation.shape) != mask.shape:
+        raise ValueError(
+            f"the activation has the shape {tuple(activation.shape)}, the mask {mask.shape}; give two of one image."
+        )
+    if pixel_size_um is not None and not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
+        raise ValueError(
+            f"pixel_size_um is {pixel_size_um}, required a number above 0, or None where unknown."
+        )
+    if not all(0 <= part <= 255 for part in annotation.colour):
+        raise ValueError(f"the colour is {annotation.colour}, required red, green, blue from 0 to 255.")
+    return _features(mask, activation, pixel_size_um, annotation)
+
+
+def segmentation_to_geojson(
+    mask: Bool[np.ndarray, "y x"],
+    activation: Picture | None = None,
+    *,
+    pixel_size_um: float | None = None,
+    annotation: Annotation = Annotation(),
+) -> dict[str, Any]:
+    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes."""
+    features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
+    return {"type": "FeatureCollection", "features": list(features)}
+
+
+def write_geojson(
+    path: Path | str,
+    mask: Bool[np.ndarray, "y x"],
+    activation: Picture | None = None,
+    *,
+    pixel_size_um: float | None = None,
+    annotation: Annotation = Annotation(),
+) -> int:
+    """Writes a segmentation as a GeoJSON file for QuPath, a feature at a time; whole or not at all.
+
+    Arguments and errors are those of `segmentation_features`.
+
+    Returns:
+      the number of regions written.
+    """
+    features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
+    written = 0
+    with whole_or_absent(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(_HEAD)
+        for feature in features:
+            file.write(",\n" if written else "\n")
+            file.write(_ENCODER.encode(feature))
+            written += 1
+        file.write("\n]}\n")
+    return written
+
+
+def _features(
+    mask: np.ndarray, activation: Picture | None, pixel_size_um: float | None, annotation: Annotation
+) -> Iterator[dict[str, Any]]:
+    outlines = trace(mask)
+    areas, means = _measured(outlines, activation)
+    unit, factor = ("px^2", 1) if pixel_size_um is None else ("µm^2", pixel_size_um**2)
+    for region in range(1, outlines.count + 1):
+        if areas[region] < annotation.minimum_area_px:
+            continue
+        measurements = {f"Area {unit}": float(areas[region] * factor)}
+        if means is not None:
+            measurements["Mean activation"] = float(means[region])
+        yield {
+            "type": "Feature",
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[*ring, ring[0]] for ring in (r.tolist() for r in outlines.rings(region))],
+            },
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": annotation.classification, "color": list(annotation.colour)},
+                "measurements": measurements,
+            },
+        }
+
+
+def _measured(outlines: Outlines, activation: Picture | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and mean activation of every region; entry 0 is what lies outside."""
+    areas = np.zeros(outlines.count + 1, np.int64)
+    for _, labels in strips(outlines.labels):
+        areas += np.bincount(labels.ravel(), minlength=len(areas))
+    if activation is None:
+        return areas, None
+    sums = np.zeros(outlines.count + 1, np.float64)
+    for rows, values in strips(activation):
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"the activation holds NaN or Inf in rows {rows.start} to {rows.stop - 1}. The network or its "
+                "input is broken: check both."
+            )
+        sums += np.bincount(outlines.labels[rows].ravel(), values.ravel(), minlength=len(sums))
+    return areas, sums / np.maximum(areas, 1)
+
+
+def _checked_mask(mask: np.ndarray) -> np.ndarray:
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise ValueError(f"the mask has the shape {mask.shape}, required (y, x); give one image at a time.")
+    if mask.dtype != np.bool_:
+        if mask.dtype.kind not in "iu" or (mask.size and not (mask.min() >= 0 and mask.max() <= 1)):
+            raise ValueError(
+                f"the mask holds {mask.dtype} values other than 0 and 1; required True where segmented. "
+                "Compare it with what means segmented first, as in `mask > 0`."
+            )
+        mask = mask.astype(np.bool_)
+    return mask
+
+
+def geojson_to_mask(
+    geojson: Mapping[str, Any], shape: tuple[int, int], *, classification: str | None = None
+) -> Bool[np.ndarray, "y x"]:
+    """Pixels whose centre lies inside a polygon of a GeoJSON: the reverse of `segmentation_to_geojson`.
+
+    Also takes what was drawn or changed in QuPath, so that a pathologist's annotations can serve as reference
+    masks: a FeatureCollection or Feature of Polygon and MultiPolygon geometries, at any coordinates. Overlapping
+    features are united.
+
+    Args:
+      geojson: as ``json.load`` returns it.
+      shape: rows and columns of the image; what lies outside of it is cut off.
+      classification: takes only features of this class; None takes all.
+
+    Raises:
+      ValueError: if a feature has another geometry, or coordinates that are no closed rings of numbers.
+    """
+    mask = np.zeros(shape, np.bool_)
+    for number, feature in enumerate(_features_of(geojson)):
+        if classification is None or _class_of(feature) == classification:
+            for rings in _polygons(feature, number):
+                _fill(mask, [_ring(ring, number) for ring in rings])
+    return mask
+
+
+def _class_of(feature: Mapping[str, Any]) -> Any:
+    return ((feature.get("properties") or {}).get("classification") or {}).get("name")
+
+
+def _polygons(feature: Mapping[str, Any], number: int) -> list[Any]:
+    """The polygons of a feature, each a list of rings."""
+    geometry = feature.get("geometry") or {}
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates") or []
+    if kind == "Polygon":
+        return [coordinates]
+    if kind == "MultiPolygon":
+        return list(coordinates)
+    raise ValueError(
+        f"feature {number} of the GeoJSON is a {kind}, required Polygon or MultiPolygon. Export areas only, "
+        "or name a classification that has areas only."
+    )
+
+
+def _features_of(geojson: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    kind = geojson.get("type") if isinstance(geojson, Mapping) else type(geojson).__name__
+    if kind == "FeatureCollection":
+        return list(geojson["features"])
+    if kind == "Feature":
+        return [geojson]
+    raise ValueError(
+        f"found a GeoJSON of type {kind}, required FeatureCollection or Feature; export as those."
+    )
+
+
+def _ring(ring: Any, number: int) -> np.ndarray:
+    try:
+        points = np.array(ring, np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    is_ring = points.ndim == 2 and points.shape[0] >= 4 and points.shape[1] >= 2
+    if not is_ring or not np.isfinite(points).all() or (points[0] != points[-1]).any():
+        raise ValueError(
+            f"feature {number} of the GeoJSON has a ring that is not a list of at least four (x, y) whose last is "
+            "its first. Export it again."
+        )
+    return points[:, :2]
+
+
+def _fill(mask: np.ndarray, rings: list[np.ndarray]) -> None:
+    """Sets the pixels whose centre has an odd number of edges on its left, as the rings of one polygon have."""
+    x0, y0 = np.concatenate([ring[:-1] for ring in rings]).T
+    x1, y1 = np.concatenate([ring[1:] for ring in rings]).T
+    height, width = mask.shape
+    # An edge counts for the rows whose centre lies in its half-open span, so that a shared end counts once.
+    top = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    bottom = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    crossed = np.maximum(bottom - top, 0)
+    if not crossed.any():
+        return
+    edge = np.repeat(np.arange(len(x0)), crossed)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + top[edge]
+    x = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
+    column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
+    first_row, first_column = row.min(), column.min()
+    extent = (row.max() - first_row + 1, column.max() - first_column + 1)
+    edges = np.bincount(
+        (row - first_row) * extent[1] + column - first_column, minlength=extent[0] * extent[1]
+    )
+    inside = np.logical_xor.accumulate((edges & 1).astype(np.bool_).reshape(extent), axis=1)[:, :-1]
+    area = mask[first_row : first_row + extent[0], first_column : first_column + extent[1] - 1]
+    area |= inside

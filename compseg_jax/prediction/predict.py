@@ -1,0 +1,174 @@
+"""All samples of a command, shared with other processes, gone on with after a stop."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compseg_jax.prediction import claims
+from compseg_jax.prediction.formats import SamplePrediction
+from compseg_jax.prediction.inputs import InputError, Task, find_tasks
+from compseg_jax.prediction.networks import Networks
+from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
+from compseg_jax.prediction.sample import Predictor, Stopped, Watch
+from compseg_jax.readers.axis_file import read_axis
+from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.interrupts import Interrupted, stop_requests
+
+
+@dataclass
+class Report:
+    """How a run ended.
+
+    Attributes:
+      done: samples that this process finished.
+      before: samples that were finished already.
+      failed: samples that failed.
+      elsewhere: ids of samples that other processes are working on.
+      left_out: files in folders that are no images.
+    """
+
+    done: list[SamplePrediction] = field(default_factory=list)
+    before: int = 0
+    failed: list[SamplePrediction] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    left_out: tuple[Path, ...] = ()
+
+
+class Listener:
+    """What is told about a run while it goes on; the base class is silent."""
+
+    def started(self, samples: int) -> None:
+        """Called once, with the number of samples."""
+
+    def begun(self, sample_id: str, pixels: int, done: int) -> None:
+        """A sample was opened: its pixels, and those that are done already."""
+
+    def advanced(self, pixels: int) -> None:
+        """So many pixels more are done."""
+
+    def remarked(self, sample_id: str, remark: str) -> None:
+        """Something about a sample that its reader should know."""
+
+    def ended(self, sample: SamplePrediction | None) -> None:
+        """A sample is finished or failed; None where it was before, or is another process's."""
+
+
+def predict(options: PredictOptions, listener: Listener | None = None) -> Report:
+    """Predicts every sample that is not finished, and writes the tables.
+
+    A sample that cannot be read or does not fit the model is noted, and the others go on.
+
+    Raises:
+      ModelError, StoreError, InputError, FolderError: before any work, when model, inputs or folder are not right.
+      Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
+    """
+    listener = listener or Listener()
+    networks = Networks.load(options.model, options.threshold)
+    axis = None if options.axis is None else read_axis(options.axis)
+    found = find_tasks(options.inputs, options.split)
+    if axis is not None and any(task.store is not None for task in found.tasks):
+        raise InputError("--axis: a store states the axis of its samples. Leave it out, or name files alone.")
+    folder = PredictionFolder(options, networks, None if axis is None else axis.tolist())
+    folder.begin()
+    _refuse_others(folder, found.tasks)
+    predictor = Predictor(networks, options, axis, data_mesh())
+    report = Report(left_out=found.left_out)
+    listener.started(len(found.tasks))
+    since = claims.file_system_time(folder.samples)
+    with stop_requests() as stop:
+        run = _Run(folder, predictor, listener, report, since, lambda: stop.requested)
+        try:
+            # A process may have died meanwhile, and its samples are looked at once more.
+            held = run.all(run.all(found.tasks))
+            report.elsewhere = [task.id for task in held]
+        except Stopped:
+            folder.write_tables()
+            raise Interrupted(
+                f"stopped; {len(report.done) + report.before} of {len(found.tasks)} samples are finished, and the "
+                "tiles of the one in hand are kept. The same command goes on."
+            ) from None
+    folder.write_tables()
+    return report
+
+
+def _refuse_others(folder: PredictionFolder, tasks: Iterable[Task]) -> None:
+    """Raises InputError where a finished sample has the name of another one that is to be predicted."""
+    for task in tasks:
+        found = folder.sample(task.id)
+        if found is not None and (found.source, found.store_id) != (task.place, task.store_id):
+            raise InputError(
+                f"{folder.path} holds {task.id!r} of {found.source}, which is not {task.place}. Choose another --out, "
+                "or rename the file."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    folder: PredictionFolder
+    predictor: Predictor
+    listener: Listener
+    report: Report
+    since: float
+    stop: Callable[[], bool]
+
+    def all(self, tasks: Iterable[Task]) -> list[Task]:
+        """Goes through samples; returns those that other processes hold."""
+        held = []
+        for task in tasks:
+            if self.stop():
+                raise Stopped
+            if self._settled(task):
+                continue
+            claim = claims.take(self.folder.samples, task.id)
+            if claim is None:
+                held.append(task)
+                continue
+            with claim:
+                # Another process may have finished it between the look and the claim.
+                if not self._settled(task):
+                    self.folder.forget_failure(task.id)
+                    self._one(task, claim)
+        return held
+
+    def _settled(self, task: Task) -> bool:
+        """Whether a sample is finished, or failed since this run began; it is counted then."""
+        if self.folder.sample(task.id) is not None:
+            shutil.rmtree(self.folder.samples / f".{task.id}.partial", ignore_errors=True)
+            self.report.before += 1
+            self.listener.ended(None)
+            return True
+        failure = self.folder.failure(task.id)
+        if failure is not None and failure[1] > self.since:
+            self.report.failed.append(failure[0])
+            self.listener.ended(None)
+            return True
+        return False
+
+    def _one(self, task: Task, claim: claims.Claim) -> None:
+        watch = Watch(
+            begun=lambda pixels, done: self.listener.begun(task.id, pixels, done),
+            advanced=self.listener.advanced,
+            remarked=lambda remark: self.listener.remarked(task.id, remark),
+            stop=lambda: self.stop() or claim.is_lost(),
+        )
+        try:
+            sample = self.predictor.predict(task, watch)
+        except Stopped:
+            if not claim.is_lost():
+                raise
+            self.listener.ended(None)
+            return
+        except Exception as error:  # whatever is wrong with one sample, the others go on
+            if claim.is_lost():
+                self.listener.ended(None)
+                return
+            sample = failed_sample(task, error)
+            self.folder.put_failure(sample)
+            self.report.failed.append(sample)
+        else:
+            self.report.done.append(sample)
+        self.listener.ended(sample)

@@ -1,0 +1,244 @@
+"""Images of any size as a network takes them: read, resampled and prepared a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from compseg_jax.model.bundle import ModelError
+from compseg_jax.readers.scan import CubeScan, Scan
+from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
+from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
+from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.spectra.tissue import Background, tissue_from_background
+from compseg_jax.store.read import Store
+
+PIECE_BYTES = 2 * 2**20
+"""Of a scan that are copied, looked at and scaled at once, so that they come from memory once."""
+CACHE_BYTES = 4 * 2**20
+"""Of a scan that are prepared at once, so that they need not be fetched from memory for each step."""
+BAND_BYTES = 32 * 2**20
+"""The same where rows of chunks are longer: steps hold several copies of it."""
+CHUNK_ROWS = 32
+"""Bands begin and end at multiples of it, so that chunks of a store are not decoded twice."""
+WHOLE_COPIES = 4
+"""Of a whole image that a preparation holds at most: read, spectra in the mask, behind a step, and the cube."""
+
+
+@dataclass(frozen=True)
+class StoreScan:
+    """A sample of a store as a scan; only the chunks that a window touches are read."""
+
+    store: Store
+    sample_id: str
+    shape: tuple[int, int, int]
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹."""
+        return self.store.wavenumbers_cm1
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge length of a pixel in µm."""
+        return self.store.pixel_size_um
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from."""
+        return {"source": f"{self.store.path}: {self.sample_id}", "format": "compseg store"}
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as a new array (y, x, c)."""
+        return self.store.read_crop(self.sample_id, rows, columns)[..., channels]
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """An image to predict on.
+
+    Attributes:
+      scan: its spectra, read by windows.
+      background: how its tissue is told apart where it has no mask.
+      tissue: its mask (y, x), or None.
+    """
+
+    scan: Scan
+    background: Background
+    tissue: Bool[np.ndarray, "y x"] | None = None
+
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width, _ = self.scan.shape
+        return height, width
+
+    def bands(
+        self, rows: slice, columns: slice, at_once: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+        """Raw spectra (y, x, c), pixels that may hold tissue, and rows of a part, a few rows at a time.
+
+        Spectra with NaN or infinite values are no tissue and come as 0.
+        """
+        for band in _parted(rows, self._rows_of_a_band(columns) if at_once is None else at_once):
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
+                absorbance = np.require(self.scan.window(band, columns), np.float32, "W")
+            yield absorbance, self._tissue(absorbance, band, columns), band
+
+    def pieces(self, rows: slice, columns: slice) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+        """The same as `bands`, fewer rows at a time, and no copy of what lies in a file but the rows themselves."""
+        at_once = max(1, PIECE_BYTES // self._row_bytes(columns))
+        for band in _parted(rows, self._rows_of_a_band(columns)):
+            # What lies in a file goes from there straight into the cache, without a copy of the band.
+            look = self.scan.look if isinstance(self.scan, CubeScan) else self.scan.window
+            window = look(band, columns)
+            for piece in _parted(band, at_once):
+                with np.errstate(over="ignore"):
+                    absorbance = np.array(
+                        window[piece.start - band.start : piece.stop - band.start], np.float32, order="C"
+                    )
+                yield absorbance, self._tissue(absorbance, piece, columns), piece
+
+    def _row_bytes(self, columns: slice) -> int:
+        return 4 * (columns.stop - columns.start) * self.scan.shape[2]
+
+    def _rows_of_a_band(self, columns: slice) -> int:
+        row_bytes = self._row_bytes(columns)
+        at_once = max(1, min(BAND_BYTES, max(CACHE_BYTES, CHUNK_ROWS * row_bytes)) // row_bytes)
+        return at_once - (at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0)
+
+    def _tissue(self, absorbance: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        own = None if self.tissue is None else self.tissue[rows, columns]
+        return _tissue_of(absorbance, self.background, own)
+
+
+def _parted(rows: slice, at_once: int) -> Iterator[slice]:
+    """Rows in parts that begin and end at multiples of ``at_once``, or where the rows do."""
+    edges = [*range(rows.start - rows.start % at_once, rows.stop, at_once), rows.stop]
+    for top, bottom in pairwise([rows.start, *edges[1:]]):
+        yield slice(top, bottom)
+
+
+def _tissue_of(
+    absorbance: Float[np.ndarray, "y x c"], background: Background, given: Bool[np.ndarray, "y x"] | None
+) -> Bool[np.ndarray, "y x"]:
+    """The mask given, or that of the rule, without broken spectra, which are set to 0.
+
+    The sum of a spectrum is finite only if all its values are, and not 0 only if one of them is: so most pixels need
+    no look at every value.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = absorbance @ np.ones(absorbance.shape[-1], np.float32)
+    doubtful = ~np.isfinite(total)
+    if doubtful.any():
+        broken = doubtful.copy()
+        broken[doubtful] = ~np.isfinite(absorbance[doubtful]).all(axis=-1)
+        absorbance[broken] = 0
+        total[broken] = 0
+    else:
+        broken = doubtful
+    if given is not None:
+        return given & ~broken
+    mask = total != 0
+    unclear = ~mask
+    if unclear.any():
+        mask[unclear] = tissue_from_background(absorbance[unclear][None], background)[0]
+    return mask & ~broken
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSpecimen:
+    """An image behind the preparation of a network, read tile by tile.
+
+    Attributes:
+      specimen: the image.
+      preparation: settled for this image; None where its spectra are taken as they are.
+      whole: its prepared spectra (y, x, k) and tissue (y, x), where a step needed all of it at once.
+    """
+
+    specimen: Specimen
+    preparation: PiecewisePreparation | None = None
+    whole: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def of(
+        cls, specimen: Specimen, preparation: Preparation | None, *, most_bytes: float
+    ) -> PreparedSpecimen:
+        """Makes the surveys that steps need; reads the image once for each.
+
+        Raises:
+          ModelError: when a step needs the whole image at once and it takes more than ``most_bytes``.
+          PreparationError: when the axis does not fit a step.
+        """
+        if preparation is None:
+            return cls(specimen)
+        height, width, channels = specimen.scan.shape
+        axis = axis_of_steps(specimen.scan.wavenumbers_cm1, channels)
+
+        def parts() -> Iterator[tuple[Image, slice, slice]]:
+            columns = slice(0, width)
+            for absorbance, mask, rows in specimen.bands(slice(0, height), columns):
+                yield Image.of(absorbance, axis, mask), rows, columns
+
+        whole_steps = steps_that_need_the_whole(preparation)
+        if not whole_steps:
+            return cls(specimen, PiecewisePreparation.of(preparation, (height, width), parts))
+        taken = WHOLE_COPIES * 4 * height * width * channels
+        if taken > most_bytes:
+            raise ModelError(
+                f"{specimen.scan.provenance.get('source', 'the image')}: step {whole_steps[0]!r} of the model's "
+                f"preparation needs the whole image at once, {taken / 2**30:.1f} GiB; allowed are "
+                f"{most_bytes / 2**30:.1f}. Raise --memory-gib, or cut the image (`compseg dearray`)."
+            )
+        [(cube, mask, _)] = specimen.bands(slice(0, height), slice(0, width), at_once=height)
+        image = preparation(Image.of(cube, axis, mask))
+        return cls(specimen, whole=(image.absorbance, image.mask))
+
+    def read_into(
+        self,
+        rows: slice,
+        columns: slice,
+        absorbance: Float[np.ndarray, "y x k"],
+        tissue: Bool[np.ndarray, "y x"],
+        scaling: Scaling | None = None,
+    ) -> None:
+        """Fills in the prepared spectra of a window, and its tissue.
+
+        Args:
+          rows: of the window.
+          columns: of the window.
+          absorbance: takes the spectra; what it holds outside the tissue is not said.
+          tissue: takes the tissue.
+          scaling: applied to the spectra inside the tissue, which are 0 outside it then.
+        """
+        if self.whole is not None:
+            tissue[...] = self.whole[1][rows, columns]
+            put_scaled(self.whole[0][rows, columns], tissue, absorbance, scaling)
+            return
+        steps = self.preparation
+        for raw, mask, band in (self.specimen.pieces if steps is None else self.specimen.bands)(
+            rows, columns
+        ):
+            at = slice(band.start - rows.start, band.stop - rows.start)
+            if steps is not None:
+                axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, raw.shape[2])
+                part = steps(Image.of(raw, axis, mask), band, columns)
+                raw, mask = part.absorbance, part.mask
+            tissue[at] = mask
+            put_scaled(raw, mask, absorbance[at], scaling)
+
+
+def put_scaled(values: np.ndarray, tissue: np.ndarray, place: np.ndarray, scaling: Scaling | None) -> None:
+    """Copies spectra, or writes them scaled as ``standardise`` does, while they are in the processor's cache."""
+    if scaling is None:
+        place[...] = values
+        return
+    np.subtract(values, scaling.mean, out=place)
+    np.divide(place, scaling.sd, out=place)
+    if not tissue.all():
+        place[~tissue] = 0

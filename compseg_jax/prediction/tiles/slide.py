@@ -1,0 +1,200 @@
+"""Activation maps of images of any size: tiles are read and prepared while the network works on others."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float
+
+from compseg_jax.prediction.tiles.forward import Forward
+from compseg_jax.prediction.tiles.memory import BUFFERS, Member, buffers_for
+from compseg_jax.prediction.tiles.plan import Tile, TilePlan
+from compseg_jax.prediction.tiles.reading import CHUNK_ROWS, PreparedSpecimen, Specimen, put_scaled
+
+ALIGNMENT_BYTES = 64
+"""Of arrays that jax on CPUs takes as they are instead of copying them."""
+WRITES_BEHIND = 2
+MOST_READERS = 8
+
+
+class Sink(Protocol):
+    """Where the cores of finished tiles go."""
+
+    def write(
+        self, tile: Tile, activation: Float[np.ndarray, "y x"], tissue: Bool[np.ndarray, "y x"]
+    ) -> None:
+        """Takes the core of one tile; called once for each, from one thread."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slide:
+    """An image with the networks that predict it, ready to go.
+
+    Attributes:
+      plan: its tiles.
+      groups: the image behind each distinct preparation, with the networks that take it so.
+      mesh: devices.
+      buffers: batches of tiles in memory, 1 or `BUFFERS`.
+    """
+
+    plan: TilePlan
+    groups: tuple[tuple[PreparedSpecimen, tuple[Forward, ...]], ...]
+    mesh: Mesh
+    buffers: int = BUFFERS
+
+    @classmethod
+    def of(
+        cls, members: Sequence[Member], specimen: Specimen, plan: TilePlan, mesh: Mesh, *, memory_bytes: float
+    ) -> Slide:
+        """Makes the surveys of the image that its preparation needs.
+
+        Raises:
+          ModelError, PreparationError: when the image does not fit the preparation.
+        """
+        alike: dict[int, list[Member]] = {}
+        for member in members:
+            alike.setdefault(id(member.preparation), []).append(member)
+        groups = tuple(
+            (
+                PreparedSpecimen.of(specimen, group[0].preparation, most_bytes=memory_bytes),
+                tuple(Forward(member.model, mesh) for member in group),
+            )
+            for group in alike.values()
+        )
+        return cls(plan, groups, mesh, buffers_for(members, mesh, plan, memory_bytes))
+
+    def predict(
+        self,
+        sink: Sink,
+        *,
+        done: Collection[int] = (),
+        progress: Callable[[int], None] = lambda pixels: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Predicts all tiles that are not done; a tile is written while others are computed.
+
+        Args:
+          sink: where the cores of tiles go.
+          done: numbers of tiles that are finished already.
+          progress: called with the pixels of each finished tile.
+          stop: asked between tiles; when it says so, what was computed is written and the rest left.
+
+        Returns:
+          Whether everything is done.
+        """
+        batches = list(self.plan.batches(self.mesh.size, done))
+        items = [(tiles, number) for tiles in batches for number in range(len(self.groups))]
+        buffers = itertools.cycle([self._buffer(batches) for _ in range(min(self.buffers, len(items)))])
+        writes: deque[Future[None]] = deque()
+
+        def finish(tiles: list[Tile], activation: list[np.ndarray], tissue: list[np.ndarray]) -> None:
+            for tile, *maps in zip(tiles, activation, tissue, strict=True):
+                sink.write(tile, *maps)
+                progress(tile.core_px)
+
+        with (
+            ThreadPoolExecutor(1, "compseg-read") as reader,
+            ThreadPoolExecutor(1, "compseg-write") as writer,
+        ):
+            following = iter(items)
+            pending: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+
+            def read_next() -> None:
+                for item in itertools.islice(following, 1):
+                    pending.append(reader.submit(self._load, *item, next(buffers)))
+
+            read_next()
+            total: list[np.ndarray] = []
+            kept: list[np.ndarray] = []
+            networks = sum(len(networks) for _, networks in self.groups)
+            for place, (tiles, number) in enumerate(items):
+                scaled, tissue = pending.popleft().result()
+                if self.buffers > 1:
+                    read_next()
+                found, own = self._forward(tiles, number, scaled, tissue)
+                if self.buffers == 1:
+                    read_next()
+                total = [a + b for a, b in zip(total, found, strict=True)] if number else found
+                kept = [a | b for a, b in zip(kept, own, strict=True)] if number else own
+                if number + 1 < len(self.groups):
+                    continue
+                mean = [np.clip(each / np.float32(networks), 0, 1) for each in total]
+                writes.append(writer.submit(finish, tiles, mean, kept))
+                while len(writes) > WRITES_BEHIND:
+                    writes.popleft().result()
+                if stop() and place + 1 < len(items):
+                    break
+            for write in writes:
+                write.result()
+            return place + 1 == len(items) if items else True
+
+    def _buffer(self, batches: list[list[Tile]]) -> np.ndarray:
+        """Memory for the largest batch, used again for every other one."""
+        channels = max(len(networks[0].model.scaling.mean) for _, networks in self.groups)
+        pixels = max((height * width for tiles in batches for height, width in [tiles[0].shape]), default=0)
+        values = np.empty(self.mesh.size * pixels * channels + ALIGNMENT_BYTES // 4, np.float32)
+        offset = -values.ctypes.data % ALIGNMENT_BYTES // 4
+        return values[offset : offset + self.mesh.size * pixels * channels]
+
+    def _load(self, tiles: list[Tile], number: int, buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tiles behind the preparation of a group, scaled where one network takes them."""
+        prepared, networks = self.groups[number]
+        shape = self.mesh.size, *tiles[0].shape, len(networks[0].model.scaling.mean)
+        absorbance = buffer[: int(np.prod(shape))].reshape(shape)
+        tissue = np.zeros(shape[:3], bool)
+        scaling = networks[0].model.scaling if len(networks) == 1 else None
+        absorbance[len(tiles) :] = 0
+        # While the network works it has the processors; while it waits, all of them read.
+        threads = 1 if self.buffers > 1 else min(MOST_READERS, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads, "compseg-fill") as fillers:
+            parts = []
+            for at, tile in enumerate(tiles):
+                for rows in _strips(tile.y.window, threads):
+                    inner = slice(rows.start - tile.y.start, rows.stop - tile.y.start)
+                    place = absorbance[at, inner], tissue[at, inner]
+                    parts.append(fillers.submit(prepared.read_into, rows, tile.x.window, *place, scaling))
+            for part in parts:
+                part.result()
+        return absorbance, tissue
+
+    def _forward(
+        self, tiles: list[Tile], number: int, absorbance: np.ndarray, tissue: np.ndarray
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Sum of the maps of a group's networks over the core of each tile, and its tissue."""
+        _, networks = self.groups[number]
+        cores = [each[tile.y.inner, tile.x.inner].copy() for tile, each in zip(tiles, tissue, strict=False)]
+        total = [np.zeros(core.shape, np.float32) for core in cores]
+        if any(core.any() for core in cores):
+            views = [self.plan.views(tile) for tile in tiles]
+            for network, scaled in _each(networks, absorbance, tissue):
+                total = [a + b for a, b in zip(total, network(scaled, tissue, views), strict=True)]
+        return total, cores
+
+
+def _each(
+    networks: tuple[Forward, ...], absorbance: np.ndarray, tissue: np.ndarray
+) -> Iterator[tuple[Forward, np.ndarray]]:
+    """Every network with the tiles on its scale."""
+    if len(networks) == 1:
+        yield networks[0], absorbance
+        return
+    for network in networks:
+        scaled = np.empty_like(absorbance)
+        put_scaled(absorbance, tissue, scaled, network.model.scaling)
+        yield network, scaled
+
+
+def _strips(rows: slice, n: int) -> list[slice]:
+    """Rows in ``n`` strips or fewer that meet where bands do."""
+    height = -(-(rows.stop - rows.start) // n)
+    edges = [rows.start + number * height for number in range(1, n)]
+    edges = [edge - edge % CHUNK_ROWS for edge in edges if rows.start < edge - edge % CHUNK_ROWS < rows.stop]
+    return [slice(*pair) for pair in itertools.pairwise([rows.start, *sorted({*edges}), rows.stop])]

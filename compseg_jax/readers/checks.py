@@ -1,0 +1,148 @@
+"""What every reader checks at its border: libraries present, sizes within the file, values real numbers."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import IO
+
+import numpy as np
+
+from compseg_jax.readers.cube import CubeError
+
+# Deflate cannot expand by more than this (zlib technical notes, "Maximum Compression Factor").
+DEFLATE_MAX_RATIO = 1032
+# Most pixels a byte of a compressed image can stand for: beyond this the announced size is forged.
+MAX_PIXELS_PER_BYTE = 8 * DEFLATE_MAX_RATIO
+
+
+def imported(name: str, path: Path) -> ModuleType:
+    """Imports an instrument library, or says which extra brings it.
+
+    Raises:
+      CubeError: if the library is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise CubeError(
+            f"{path}: reading it needs the package {name.partition('.')[0]!r}, which cannot be imported "
+            f"({error}). Install it with: pip install 'compseg_jax[instruments]'"
+        ) from error
+
+
+class Reading(AbstractContextManager[None]):
+    """Turns whatever a parser raises on a damaged file into one CubeError that names file and layout.
+
+    Damage shows as any exception a parser can raise (struct, index, key, unicode, memory …); hence the
+    wide net. A CubeError passes unchanged.
+    """
+
+    def __init__(self, path: Path, layout: str) -> None:
+        self.path, self.layout = path, layout
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, CubeError):
+            return
+        raise CubeError(
+            f"{self.path}: cannot be read as {self.layout} ({type(error).__name__}: {error}). "
+            "The file is cut, damaged or of an unknown version; export it again from the instrument."
+        ) from error
+
+
+def count(shape: Sequence[int], path: Path, what: str) -> int:
+    """Number of values of an array a header announces.
+
+    Raises:
+      CubeError: if an extent is below one.
+    """
+    if not shape or any(int(extent) < 1 for extent in shape):
+        raise CubeError(f"{path}: {what} has the shape {tuple(shape)}; every extent must be at least 1.")
+    return math.prod(int(extent) for extent in shape)
+
+
+def size(path: Path, required: int, what: str, *, exact: bool = False) -> None:
+    """Compares the bytes a header announces with the bytes the file has, before anything is allocated.
+
+    Raises:
+      CubeError: if the file is shorter, or longer where `exact`.
+    """
+    found = os.path.getsize(path)
+    if found < required or (exact and found != required):
+        relation = "" if exact else "at least "
+        raise CubeError(
+            f"{path}: found {found} bytes, but {what} needs {relation}{required}. "
+            "The header belongs to another file, or one of them is damaged; export both again."
+        )
+
+
+def companion(path: Path, suffixes: Sequence[str]) -> Path | None:
+    """The file of the same stem with one of the suffixes, whatever the case of its name."""
+    wanted = [(path.stem + suffix).lower() for suffix in suffixes]
+    beside = {entry.name.lower(): entry for entry in sorted(path.parent.iterdir()) if entry.is_file()}
+    return next((beside[name] for name in wanted if name in beside), None)
+
+
+def as_float(values: np.ndarray, path: Path) -> np.ndarray:
+    """Floats the rest of the package takes, unscaled and in the machine's byte order.
+
+    Float32 and float64 stay (a memory map stays a memory map); 32- and 64-bit integers become float64,
+    which holds them exactly up to 2⁵³; everything smaller becomes float32.
+
+    Raises:
+      CubeError: if the values are not real numbers.
+    """
+    kind, width = values.dtype.kind, values.dtype.itemsize
+    if kind not in "fiub":
+        raise CubeError(f"{path}: found values of type {values.dtype}; a cube needs real numbers.")
+    if kind == "f" and values.dtype.isnative and width in (4, 8):
+        return values
+    # A base array: `astype` of a memory map would call itself one though it lies in memory.
+    return np.asarray(values).astype(np.float64 if width > 4 or (kind in "iu" and width == 4) else np.float32)
+
+
+def without_alpha(values: np.ndarray, opaque: float, path: Path) -> np.ndarray:
+    """Drops the last channel of an image, its alpha.
+
+    Raises:
+      CubeError: if a pixel is not opaque.
+    """
+    transparent = int(np.count_nonzero(values[:, :, -1] != opaque))
+    if transparent:
+        raise CubeError(
+            f"{path}: {transparent} pixels are not opaque; what lies below them is unknown. "
+            "Flatten the image onto a background, or remove the alpha channel."
+        )
+    return values[:, :, :-1]
+
+
+def array_header(stream: IO[bytes], length: int, path: Path, what: str) -> tuple[np.dtype, tuple[int, ...]]:
+    """Reads a .npy header and checks that its array fits the `length` bytes of the stream.
+
+    Raises:
+      CubeError: if the version or type is not readable without pickles, or the length is another.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version not in readers:
+        raise CubeError(f"{path}: {what} is .npy version {version}; versions 1.0 and 2.0 are read.")
+    shape, _, dtype = readers[version](stream)
+    if dtype.hasobject or dtype.kind not in "fiub":
+        raise CubeError(
+            f"{path}: {what} holds {dtype}; only plain real numbers are read (never pickles). "
+            "Save it with numpy.save(…, allow_pickle=False)."
+        )
+    announced = stream.tell() + math.prod(shape) * dtype.itemsize
+    if announced != length:
+        raise CubeError(
+            f"{path}: {what} has {length} bytes, but its header (shape {shape}, {dtype}) needs {announced}. "
+            "The file is cut or damaged; save it again."
+        )
+    return dtype, shape

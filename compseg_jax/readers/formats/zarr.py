@@ -1,0 +1,98 @@
+"""Zarr arrays and groups (versions 2 and 3) with a cube and an axis, through the zarr library."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compseg_jax.readers import axis, checks, named_arrays
+from compseg_jax.readers.cube import Cube, CubeError
+
+# Blosc, zstd and gzip: no codec in use makes real spectra smaller than this.
+_MAX_RATIO = checks.DEFLATE_MAX_RATIO
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    wavenumbers_cm1: np.ndarray | None = None,
+    variable: str | None = None,
+) -> Cube:
+    """Reads a cube from a zarr directory, found by the rules of `named_arrays` or named by `variable`.
+
+    The axis is an array of the group, or the attribute `wavenumbers_cm1` of the cube or of the group; the
+    attribute `pixel_size_um` states the pixel size.
+
+    Returns:
+      the cube, absorbance of shape (y, x, c).
+
+    Raises:
+      CubeError: if the directory is damaged, chunks are missing, or no cube or no axis is found.
+    """
+    path = Path(path)
+    library = checks.imported("zarr", path)
+    with checks.Reading(path, "a zarr directory"):
+        root = library.open(store=str(path), mode="r")
+        attributes = dict(root.attrs)
+        found_arrays = {"absorbance": root} if hasattr(root, "shape") else dict(_arrays(root, ""))
+        arrays = {
+            name: named_arrays.NamedArray(tuple(array.shape), partial(_load, array, path), _unit(array))
+            for name, array in found_arrays.items()
+            if np.dtype(array.dtype).kind in "fiub" and array.ndim
+        }
+        for name in list(arrays):
+            attributes.update(dict(found_arrays[name].attrs) if len(arrays[name].shape) == 3 else {})
+        if wavenumbers_cm1 is None and "wavenumbers_cm1" in attributes:
+            listed = np.array(attributes["wavenumbers_cm1"], np.float64)
+            arrays["wavenumbers_cm1"] = named_arrays.NamedArray(listed.shape, lambda: listed)
+        values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
+        size = attributes.get("pixel_size_um")
+        pixel_size_um = None if size is None else float(size)
+    provenance = {
+        "source": str(path),
+        "format": "zarr",
+        "variable": name,
+        "axis": stated,
+        "direction": axis.direction(found),
+    }
+    return Cube(checks.as_float(values, path), found, pixel_size_um, provenance)
+
+
+def _arrays(group: Any, prefix: str) -> list[tuple[str, Any]]:
+    found = []
+    for name, member in group.members():
+        if hasattr(member, "shape"):
+            found.append((prefix + name, member))
+        else:
+            found.extend(_arrays(member, f"{prefix}{name}/"))
+    return found
+
+
+def _unit(array: Any) -> str | None:
+    value = array.attrs.get("units", array.attrs.get("unit"))
+    return None if value is None else str(value)
+
+
+def _load(array: Any, path: Path) -> np.ndarray:
+    """Reads an array all of whose chunks are there; missing ones would be filled in silently."""
+    announced = checks.count(array.shape, path, str(array.name)) * np.dtype(array.dtype).itemsize
+    parts = array.shards or array.chunks
+    chunks = math.prod(-(-size // part) for size, part in zip(array.shape, parts, strict=True))
+    stored = int(array.nbytes_stored())
+    if array.nchunks_initialized != chunks * _chunks_in(array, parts) or announced > _MAX_RATIO * stored:
+        raise CubeError(
+            f"{path}: {array.name or 'the array'} announces {announced} bytes (shape {array.shape}, {chunks} "
+            f"chunks), but {stored} are stored in {array.nchunks_initialized} chunks. "
+            "The copy is incomplete; copy it again, or write empty chunks too."
+        )
+    values: np.ndarray = np.asarray(array[...])
+    return values
+
+
+def _chunks_in(array: Any, parts: tuple[int, ...]) -> int:
+    return math.prod(whole // part for whole, part in zip(parts, array.chunks, strict=True))

@@ -1,0 +1,173 @@
+"""From a file to a cube or to spectra: one module a format, chosen by one table of name and first bytes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.point_spectra import Spectra
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is recognised, and the module that reads it.
+
+    Attributes:
+      name: the format in words.
+      module: module of this package with `read(path) -> Cube`, `read_spectra(path) -> Spectra`, or both.
+      suffixes: lower-case patterns (fnmatch) of the file name's suffix.
+      magic: first bytes of the file, one of which must be there; empty where the format has none.
+      companions: suffixes, one of which a file of the same stem beside it must have; empty for none.
+      has_variables: whether the file holds several arrays, so that `variable=` can name one.
+    """
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...]
+    magic: tuple[bytes, ...] = ()
+    companions: tuple[str, ...] = ()
+    has_variables: bool = False
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+
+# The first row whose suffix, first bytes and companions all fit is used; so the order of rows of the same
+# suffix matters: an Agilent tile also carries an ENVI header, which knows less.
+FORMATS: tuple[Format, ...] = (
+    Format("PNG image", "image", (".png",), (b"\x89PNG\r\n\x1a\n",)),
+    Format("JPEG image", "image", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
+    Format("BMP image", "image", (".bmp",), (b"BM",)),
+    Format("TIFF or OME-TIFF image", "image", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    Format("NumPy array", "array", (".npy",), (b"\x93NUMPY",)),
+    Format("NumPy archive", "array", (".npz",), (_ZIP,), has_variables=True),
+    Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
+    Format("Agilent FPA tile", "agilent", (".bsp",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
+    Format("Agilent FPA tile", "agilent", (".dat",), (), (".bsp",)),
+    Format("Agilent FPA tile of a mosaic", "agilent", (".dmd",)),
+    Format("Agilent FPA interferograms", "agilent", (".seq", ".drd")),
+    Format("ENVI header", "envi", (".hdr",), (b"ENVI",)),
+    Format("ENVI data", "envi", (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""), (), (".hdr",)),
+    Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), has_variables=True),
+    Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), has_variables=True),
+    Format("photothermal map", "ptir", (".ptir",), (_HDF5,), has_variables=True),
+    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), has_variables=True),
+    Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
+    Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
+    Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
+    Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
+    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
+)
+_ZARR = Format("zarr", "zarr", (".zarr",), has_variables=True)
+
+
+def recognise(path: str | os.PathLike[str]) -> Format:
+    """Finds the format of a file by its suffix and first bytes, or of a zarr directory by its metadata.
+
+    A file whose suffix is unknown is recognised by its first bytes alone, where these are unmistakable.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      CubeError: if no format fits.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file. Correct the path.")
+    if path.is_dir():
+        if any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
+            return _ZARR
+        raise CubeError(f"{path}: this directory is not a zarr array or group (no zarr.json); give a file.")
+    with path.open("rb") as stream:
+        first = stream.read(16)
+    suffix = path.suffix.lower()
+    named = [each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes)]
+    for each in named:
+        if (not each.magic or first.startswith(each.magic)) and _accompanied(path, each):
+            return each
+    by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
+    if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
+        return by_content[0]
+    if named and by_content:
+        advice = (
+            f"its first bytes are those of {by_content[0].name}; rename it to *{by_content[0].suffixes[0]}"
+        )
+    elif any(each.companions for each in named):
+        wanted = sorted({suffix for each in named for suffix in each.companions})
+        advice = f"a file of this suffix is read with its companion ({' or '.join(wanted)}) beside it"
+    elif named:
+        advice = f"{named[0].name} begins otherwise; the file is damaged or misnamed"
+    else:
+        known = sorted({suffix for each in FORMATS for suffix in each.suffixes if suffix})
+        advice = "read are " + " ".join(known) + " and zarr directories; export it as one of these"
+    raise CubeError(f"{path}: format not recognised (begins with {first[:8]!r}); {advice}.")
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    wavenumbers_cm1: np.ndarray | None = None,
+    variable: str | None = None,
+) -> Cube:
+    """Reads a spectral image of any format in the table.
+
+    Args:
+      path: the file (a zarr directory for zarr).
+      wavenumbers_cm1: the axis, shape (c,), used instead of the one in the file.
+      variable: name of the array to read, for files that hold several (.npz, MATLAB, HDF5, zarr).
+
+    Returns:
+      the cube, absorbance of shape (y, x, c); its provenance states format, axis and direction.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      CubeError: if no reader fits, the file is damaged, or it holds no image or no axis.
+    """
+    path = Path(path)
+    found = recognise(path)
+    module = _module(found)
+    if not hasattr(module, "read"):
+        raise CubeError(f"{path}: {found.name} holds spectra, not an image; read it with read_spectra.")
+    axis = None if wavenumbers_cm1 is None else np.asarray(wavenumbers_cm1, np.float64)
+    cube: Cube
+    if found.has_variables:
+        cube = module.read(path, wavenumbers_cm1=axis, variable=variable)
+        return cube
+    if variable is not None:
+        raise CubeError(f"{path}: {found.name} holds one array; found variable={variable!r}. Leave it out.")
+    cube = module.read(path, wavenumbers_cm1=axis)
+    return cube
+
+
+def read_spectra(path: str | os.PathLike[str]) -> Spectra:
+    """Reads the spectra of a single-spectrum file: OPUS, .wdf, .sp, MATLAB, CSV and other text tables.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      CubeError: if no reader fits, the file is damaged, or it holds no spectra.
+    """
+    path = Path(path)
+    found = recognise(path)
+    module = _module(found)
+    if not hasattr(module, "read_spectra"):
+        raise CubeError(f"{path}: {found.name} holds an image, not spectra; read it with read.")
+    spectra: Spectra = module.read_spectra(path)
+    return spectra
+
+
+def _module(found: Format) -> ModuleType:
+    return importlib.import_module(f"compseg_jax.readers.formats.{found.module}")
+
+
+def _accompanied(path: Path, found: Format) -> bool:
+    if not found.companions:
+        return True
+    beside = {entry.name.lower() for entry in path.parent.iterdir()}
+    names = {stem.lower() + suffix for stem in (path.stem, path.name) for suffix in found.companions}
+    return bool(names & beside)

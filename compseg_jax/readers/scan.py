@@ -1,0 +1,141 @@
+"""A spectral image read by windows, so that it may be larger than memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from compseg_jax.readers import read, recognise
+from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.formats import agilent
+
+ROWS_AT_ONCE = 64
+
+
+class Scan(Protocol):
+    """What every scan offers: its extent, its axis, and any part of it on demand."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the whole scan."""
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹, shape (c,); None for ordinary images."""
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge length of a pixel in µm, None when unknown."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from, as of a ``Cube``."""
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as a new array (y, x, c); slices as those of an array, step 1."""
+
+
+@dataclass(frozen=True)
+class CubeScan:
+    """A cube as a scan. Files that can be mapped are mapped anew for each window, so none stay in memory."""
+
+    cube: Cube
+    path: Path | None = None
+    """The file, where it is to be mapped anew."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the whole scan."""
+        height, width, channels = self.cube.absorbance.shape
+        return height, width, channels
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹."""
+        return self.cube.wavenumbers_cm1
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge length of a pixel in µm."""
+        return self.cube.pixel_size_um
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from."""
+        return self.cube.provenance
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as a new array (y, x, c)."""
+        return np.array(self.look(rows, columns, channels))
+
+    def look(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as it lies in the cube or in its file (y, x, c), to be read only: no copy is made of it."""
+        cube = self.cube if self.path is None else read(self.path, wavenumbers_cm1=self.wavenumbers_cm1)
+        return cube.absorbance[rows, columns, channels]
+
+
+def open_scan(
+    path: str | os.PathLike[str],
+    *,
+    wavenumbers_cm1: np.ndarray | None = None,
+    variable: str | None = None,
+) -> Scan:
+    """Opens a file of any readable format; Agilent mosaics, ENVI and .npy files are read by windows only.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      CubeError: as of ``readers.read``.
+    """
+    path = Path(path)
+    found = recognise(path)
+    if found.module == "agilent" and path.suffix.lower() in (".dmt", ".dmd"):
+        if wavenumbers_cm1 is not None:
+            raise CubeError(f"{path}: an Agilent mosaic states its own axis; leave wavenumbers_cm1 out.")
+        return agilent.open_mosaic(path)
+    cube = read(path, wavenumbers_cm1=wavenumbers_cm1, variable=variable)
+    return CubeScan(cube, path if _is_mapped(cube.absorbance) and variable is None else None)
+
+
+def band_mean(scan: Scan, low_cm1: float, high_cm1: float) -> Float[np.ndarray, "y x"]:
+    """Mean absorbance over the channels from ``low_cm1`` to ``high_cm1``, read a few rows at a time; float32.
+
+    Raises:
+      ValueError: if the scan states no wavenumbers, or none of them lies in the band.
+    """
+    height, width, _ = scan.shape
+    channels = channels_between(scan, low_cm1, high_cm1)
+    picture = np.empty((height, width), np.float32)
+    for top in range(0, height, ROWS_AT_ONCE):
+        rows = slice(top, min(top + ROWS_AT_ONCE, height))
+        picture[rows] = scan.window(rows, slice(0, width), channels).mean(axis=-1)
+    return picture
+
+
+def channels_between(scan: Scan, low_cm1: float, high_cm1: float) -> slice:
+    """Channels whose wavenumber lies in a band, both ends included; raises ValueError where there are none."""
+    source = scan.provenance.get("source", "scan")
+    axis = scan.wavenumbers_cm1
+    if axis is None:
+        raise ValueError(f"{source} states no wavenumbers, so it has no band; give a spectral image.")
+    inside = np.flatnonzero((axis >= low_cm1) & (axis <= high_cm1))
+    if not inside.size:
+        raise ValueError(
+            f"{source} covers {axis.min():g} to {axis.max():g} cm⁻¹, no channel lies in the band "
+            f"{low_cm1:g} to {high_cm1:g} cm⁻¹; choose a band inside."
+        )
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _is_mapped(values: np.ndarray) -> bool:
+    base: Any = values
+    while base is not None:
+        if isinstance(base, np.memmap):
+            return True
+        base = getattr(base, "base", None)
+    return False

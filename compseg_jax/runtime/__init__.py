@@ -1,0 +1,27 @@
+"""What programs run on: devices, XLA flags, memory, compiled programs, versions, interrupts, a self-check.
+
+Importing this package does not import jax, so the flags can be set before jax chooses its backend.
+"""
+
+from compseg_jax.runtime.compilation import CompileClock, cache_compilations, compile_clock
+from compseg_jax.runtime.devices import DATA_AXIS, data_mesh
+from compseg_jax.runtime.memory import keep_freed_memory
+from compseg_jax.runtime.xla_flags import (
+    append_xla_flags,
+    flags_for_jaxlib,
+    has_onednn_convolutions,
+    merged_flags,
+)
+
+__all__ = [
+    "DATA_AXIS",
+    "CompileClock",
+    "append_xla_flags",
+    "cache_compilations",
+    "compile_clock",
+    "data_mesh",
+    "flags_for_jaxlib",
+    "has_onednn_convolutions",
+    "keep_freed_memory",
+    "merged_flags",
+]

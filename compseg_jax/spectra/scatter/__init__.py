@@ -1,0 +1,1 @@
+"""Scatter taken out of spectra: EMSC, Mie extinction, resonant Mie."""

@@ -1,0 +1,148 @@
+"""What is wrong or remarkable with a store, said before any work starts: `compseg check`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from compseg_jax.store.read import SPLITS, Store, StoreError
+from compseg_jax.store.splits import leaking_groups
+
+FEWEST_VALIDATION_SAMPLES = 10
+IMBALANCE_WORTH_A_NOTE = 2.0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Result of a check.
+
+    Attributes:
+      counts: samples by (split, label).
+      groups: number of groups by split.
+      problems: what must be mended before training.
+      notes: what is worth knowing.
+    """
+
+    counts: dict[tuple[str, int], int]
+    groups: dict[str, int]
+    problems: list[str]
+    notes: list[str]
+
+
+def check_table(store: Store, *, supervised: bool = False) -> Findings:
+    """Checks samples, splits, labels, groups and files without reading any image."""
+    samples = store.samples
+    counts = Counter((sample.split, sample.label) for sample in samples)
+    problems = []
+    for sample_id, times in Counter(sample.id for sample in samples).items():
+        if times > 1:
+            problems.append(f"sample {sample_id!r} is listed {times} times; list it once.")
+    for sample in samples:
+        if sample.split not in SPLITS or sample.label not in (0, 1):
+            problems.append(
+                f"sample {sample.id!r} has split {sample.split!r} and label {sample.label}; required are "
+                f"{', '.join(SPLITS)} and 0 or 1. Correct samples.csv."
+            )
+        if not (store.path / "cubes" / f"{sample.id}.zarr" / "0" / "zarr.json").is_file():
+            problems.append(f"sample {sample.id!r} has no cube in {store.path / 'cubes'}; ingest it again.")
+        if supervised and sample.label == 1 and sample.split != "test" and not sample.has_reference:
+            problems.append(f"sample {sample.id!r} has no reference mask, which target 'reference' needs.")
+    for group, splits in leaking_groups([s.group for s in samples], [s.split for s in samples]).items():
+        problems.append(f"group {group!r} is in {' and '.join(sorted(splits))}; move all of it to one split.")
+    for split in ("train", "val"):
+        for label, name in ((1, "diseased"), (0, "healthy")):
+            if not counts[split, label]:
+                problems.append(
+                    f"the {split} split has no {name} sample (label {label}); the method needs both."
+                )
+    return Findings(
+        counts=dict(counts),
+        groups={split: len({s.group for s in samples if s.split == split}) for split in SPLITS},
+        problems=problems,
+        notes=_notes(counts),
+    )
+
+
+def _notes(counts: Counter[tuple[str, int]]) -> list[str]:
+    notes = []
+    healthy, diseased = counts["train", 0], counts["train", 1]
+    if min(healthy, diseased) and max(healthy, diseased) >= IMBALANCE_WORTH_A_NOTE * min(healthy, diseased):
+        notes.append(
+            f"the training labels are imbalanced ({diseased} diseased, {healthy} healthy): consider --balance weights."
+        )
+    n_val = counts["val", 0] + counts["val", 1]
+    if n_val < FEWEST_VALIDATION_SAMPLES:
+        notes.append(
+            f"{n_val} validation samples choose the best epoch and the threshold; more make both steadier."
+        )
+    if not counts["test", 0] or not counts["test", 1]:
+        notes.append("the test split lacks a label, so no ROC curve can be drawn on it.")
+    return notes
+
+
+def check_values(store: Store) -> tuple[Findings, list[str]]:
+    """:func:`check_table`, then every cube is read: finite values, tissue, value ranges (one line a split)."""
+    findings = check_table(store)
+    problems, notes = list(findings.problems), list(findings.notes)
+    lines, contradictions = [], []
+    for split in SPLITS:
+        ranges, tissue_shares = [], []
+        for sample in store.split(split):
+            try:
+                absorbance, tissue = store.read(sample.id), store.tissue(sample.id)
+                if sample.has_reference and store.reference(sample.id).any() != (sample.label == 1):
+                    contradictions.append(sample)
+            except StoreError as error:
+                problems.append(str(error))
+                continue
+            if not np.all(np.isfinite(absorbance)):
+                problems.append(
+                    f"sample {sample.id!r} holds NaN or infinite values; repair it and ingest again."
+                )
+                continue
+            if not tissue.any():
+                problems.append(f"sample {sample.id!r} is all background; remove it or give a tissue mask.")
+                continue
+            ranges.append(np.percentile(absorbance[tissue], [0, 50, 100]))
+            tissue_shares.append(tissue.mean())
+        if ranges:
+            low, middle, high = np.transpose(ranges)
+            lines.append(
+                f"{split:<5}  values {low.min():.4g} … {high.max():.4g}, median {np.median(middle):.4g}; "
+                f"tissue {100 * min(tissue_shares):.0f}–{100 * max(tissue_shares):.0f} % of the image"
+            )
+    if contradictions:
+        first = contradictions[0]
+        notes.append(
+            f"{len(contradictions)} reference mask(s) contradict the label, the first that of {first.id!r} "
+            f"({'diseased, but nothing' if first.label else 'healthy, but something'} is marked)."
+        )
+    return Findings(findings.counts, findings.groups, problems, notes), lines
+
+
+def refuse_problems(store: Store, findings: Findings) -> None:
+    """Raises StoreError that lists the problems, if there are any."""
+    if findings.problems:
+        shown = "\n  ".join(findings.problems[:10])
+        more = f"\n  … and {len(findings.problems) - 10} more." if len(findings.problems) > 10 else ""
+        raise StoreError(f"{store.path}: {len(findings.problems)} problem(s).\n  {shown}{more}")
+
+
+def describe(store: Store, findings: Findings, ranges: list[str]) -> str:
+    """The findings as lines for the terminal; problems are left to :func:`refuse_problems`."""
+    axis = store.wavenumbers_cm1
+    channels = f"{store.channels} channels"
+    if axis is not None:
+        channels += f" ({axis[0]:g} … {axis[-1]:g} cm⁻¹)"
+    lines = [f"{store.path}: {len(store.samples)} samples, {channels}"]
+    lines.append(f"{'':<5}  {'diseased':>8} {'healthy':>8} {'groups':>7}")
+    for split in SPLITS:
+        diseased, healthy = findings.counts.get((split, 1), 0), findings.counts.get((split, 0), 0)
+        lines.append(f"{split:<5}  {diseased:>8} {healthy:>8} {findings.groups[split]:>7}")
+    lines += ranges
+    lines += [f"note: {note}" for note in findings.notes]
+    if not findings.problems:
+        lines.append("no problems found")
+    return "\n".join(lines)

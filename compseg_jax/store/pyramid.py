@@ -1,0 +1,167 @@
+"""Pictures with several levels on disk: written in pieces, halved strip by strip, read lazily.
+
+What lies in the groups around them is said in ome.py; prediction/formats/ome_zarr.py puts both together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Float, UInt8
+
+from compseg_jax.store import ome
+from compseg_jax.store.read import StoreError, array_spec
+
+LONGEST_SIDE_OF_LAST_LEVEL_PX = 512
+Halving = Callable[[np.ndarray], np.ndarray]
+
+
+def steps(shape: tuple[int, int]) -> list[int]:
+    """Full-resolution pixels that a pixel of each level spans: 1, 2, 4, … until the longer side is ≤ 512 pixels."""
+    found = [1]
+    while -(-max(shape) // found[-1]) > LONGEST_SIDE_OF_LAST_LEVEL_PX:
+        found.append(found[-1] * 2)
+    return found
+
+
+def halved_mean(values: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "h w"]:
+    """Mean of every 2 × 2 pixels; at odd ends of those that are there. float32."""
+    return _quads(values.astype(np.float32, copy=False)).mean(axis=(1, 3), dtype=np.float32)
+
+
+def halved_mask(values: UInt8[np.ndarray, "y x"]) -> UInt8[np.ndarray, "h w"]:
+    """1 where at least half of every 2 × 2 pixels are set; at odd ends of those that are there."""
+    return (_quads((values != 0).astype(np.uint8)).sum(axis=(1, 3), dtype=np.uint8) >= 2).astype(np.uint8)
+
+
+def _quads(values: np.ndarray) -> np.ndarray:
+    height, width = values.shape
+    whole = np.pad(values, ((0, height % 2), (0, width % 2)), mode="edge")
+    return whole.reshape(whole.shape[0] // 2, 2, whole.shape[1] // 2, 2)
+
+
+@dataclass(frozen=True)
+class Level:
+    """An array on disk, of which parts are read and written as those of a NumPy array are.
+
+    Indices are slices of step 1, clipped to the picture as NumPy's are.
+    """
+
+    path: Path
+    array: ts.TensorStore
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes in the order of the axes."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the values."""
+        return np.dtype(self.array.dtype.numpy_dtype)
+
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray:
+        """A part as a new array; raises StoreError where it is missing or damaged."""
+        try:
+            values: np.ndarray = self.array[self._inside(index)].read().result()
+        except ValueError as error:
+            raise StoreError(
+                f"{self.path} cannot be read ({error}). It is damaged or not finished: predict again."
+            ) from error
+        return values
+
+    def __setitem__(self, index: slice | tuple[slice, ...], values: np.ndarray) -> None:
+        """Writes a part; it is on disk afterwards."""
+        self.array[self._inside(index)].write(values).result()
+
+    def _inside(self, index: slice | tuple[slice, ...]) -> tuple[slice, ...]:
+        wanted = index if isinstance(index, tuple) else (index,)
+        return tuple(slice(*part.indices(size)[:2]) for part, size in zip(wanted, self.shape, strict=False))
+
+
+def create_level(path: Path, shape: tuple[int, ...], data_type: str, axes: str) -> Level:
+    """Makes the array of a level, or opens it where the same one is there already.
+
+    Raises:
+      StoreError: if another array is in its place.
+    """
+    spec = {
+        **array_spec(path),
+        "metadata": ome.level_array(shape, data_type, axes),
+        # Every chunk is stored, also one of zeros, so that a missing one is known to be damage.
+        "store_data_equal_to_fill_value": True,
+        # Waiting for the disk after every file takes ten times as long as writing.
+        "context": {"file_io_sync": False},
+    }
+    try:
+        return Level(path, ts.open(spec, open=True, create=True, read=True, write=True).result())
+    except ValueError as error:
+        raise StoreError(f"{path}: another array is there ({error}). Remove it and predict again.") from error
+
+
+def open_levels(group: Path) -> tuple[Level, ...]:
+    """Levels of an OME-NGFF 0.5 image, the full resolution first; nothing is read yet.
+
+    Raises:
+      StoreError: if there is no such image, or one of its arrays is damaged.
+    """
+    try:
+        names = [dataset["path"] for dataset in _multiscale(group)["datasets"]]
+        return tuple(_opened(group / name) for name in names)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def pixel_size_um(group: Path) -> float | None:
+    """Edge of a pixel of the first level in µm, None where unknown; raises StoreError as `open_levels` does."""
+    multiscale = _multiscale(group)
+    try:
+        if multiscale["axes"][-1].get("unit") != "micrometer":
+            return None
+        return float(multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][-1])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def _multiscale(group: Path) -> dict[str, Any]:
+    try:
+        attributes = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        return dict(attributes["ome"]["multiscales"][0])
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def _unreadable(group: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{group} is no readable OME-Zarr 0.5 image ({error!r}). Give one that `compseg predict` wrote."
+    )
+
+
+def _opened(path: Path) -> Level:
+    spec = {**array_spec(path), "fill_missing_data_reads": False}
+    return Level(path, ts.open(spec, open=True, read=True).result())
+
+
+def build_levels(group: Path, full: Level, halved: Halving) -> None:
+    """Writes the levels '1', '2', … of a picture (y, x) from its full resolution, by strips of one row of chunks."""
+    above = full
+    for number in range(1, len(steps((full.shape[0], full.shape[1])))):
+        height, width = (-(-size // 2) for size in above.shape)
+        level = create_level(group / str(number), (height, width), full.dtype.name, "yx")
+        for top in range(0, height, ome.LEVEL_CHUNK):
+            rows = slice(top, min(top + ome.LEVEL_CHUNK, height))
+            level[rows] = halved(above[2 * rows.start : 2 * rows.stop])
+        above = level
+
+
+def write_group(group: Path, metadata: dict[str, Any]) -> None:
+    """Writes the zarr.json of a group."""
+    group.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(metadata, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (group / "zarr.json").write_text(text, encoding="utf-8")

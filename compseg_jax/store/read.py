@@ -1,0 +1,264 @@
+"""Cubes on disk: one OME-Zarr image a sample, a table of samples and a description of the data set.
+
+The layout is written down in docs/format.md. Cubes are read lazily through TensorStore: a
+crop reads the tiles it touches and nothing else. write.py writes them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorstore as ts
+
+if TYPE_CHECKING:  # jax, which stands behind it, is not needed to read
+    from compseg_jax.spectra.tissue import Background
+
+FORMAT = "compseg-store"
+VERSION = 1
+SPLITS = ("train", "val", "test")
+LONGEST_ID_BYTES = 200
+
+
+class StoreError(ValueError):
+    """A store is missing, damaged or of another version; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of samples.csv.
+
+    Attributes:
+      id: unique name; also the name of its cube.
+      label: 1 diseased, 0 healthy.
+      split: 'train', 'val' or 'test'.
+      group: what must not be in two splits (a patient); the id where there is none.
+      height: rows.
+      width: columns.
+      has_reference: whether a reference mask is stored.
+      source: file the cube came from.
+    """
+
+    id: str
+    label: int
+    split: str
+    group: str
+    height: int
+    width: int
+    has_reference: bool
+    source: str = ""
+
+
+def names_a_file(sample_id: str) -> bool:
+    """Whether an id can be the name of a cube on every file system."""
+    return (
+        bool(sample_id.strip())
+        and not sample_id.startswith(".")
+        and len(sample_id.encode()) <= LONGEST_ID_BYTES
+        and not any(character in '/\\:*?"<>|' or not character.isprintable() for character in sample_id)
+    )
+
+
+@dataclass(frozen=True)
+class PendingRead:
+    """A cube that is being read in the background."""
+
+    path: Path
+    future: ts.Future
+
+    def result(self) -> np.ndarray:
+        """The values, once they are there; raises StoreError where the file is damaged."""
+        try:
+            return self.future.result()
+        except ValueError as error:
+            raise _damaged(self.path, error) from error
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened data set: its samples, its axis, and lazy reading.
+
+    Attributes:
+      path: directory of the store.
+      samples: all samples, in the order of samples.csv.
+      channels: number of channels of every cube.
+      wavenumbers_cm1: the axis shared by all cubes (c,), or None for ordinary images.
+      pixel_size_um: edge of a pixel in µm, or None.
+      background: how the tissue was told apart where no tissue mask was given: 'zero' means that pixels
+        whose channels are all 0 are background, 'none' that every pixel is tissue.
+      preparation: steps that the raw spectra went through, as ``spectra.preparation`` writes them; None where
+        the cubes are as they were measured.
+    """
+
+    path: Path
+    samples: tuple[Sample, ...]
+    channels: int
+    wavenumbers_cm1: np.ndarray | None
+    pixel_size_um: float | None
+    background: Background
+    preparation: list[dict[str, Any]] | None = None
+
+    @classmethod
+    def open(cls, path: Path | str) -> Store:
+        """Opens a store.
+
+        Raises:
+          StoreError: when ``path`` is no store, a damaged one, or one of a version this release cannot read.
+        """
+        path = Path(path)
+        if not (path / "dataset.json").is_file():
+            raise StoreError(
+                f"{path}: no dataset.json found, so this is no store. Make one with "
+                "`compseg ingest TABLE.csv --out STORE` or `compseg phantom --out STORE`."
+            )
+        values = _read_description(path / "dataset.json")
+        axis = values["wavenumbers_cm1"]
+        return cls(
+            path=path,
+            samples=_read_samples(path / "samples.csv"),
+            channels=values["channels"],
+            wavenumbers_cm1=None if axis is None else np.asarray(axis, np.float64),
+            pixel_size_um=values["pixel_size_um"],
+            background=values["background"],
+            preparation=values.get("preparation"),
+        )
+
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """The samples of one split, in the order of the table."""
+        return tuple(sample for sample in self.samples if sample.split == name)
+
+    def read(self, sample_id: str) -> np.ndarray:
+        """Absorbance (y, x, c) of a sample, float32; raises StoreError where it is missing or damaged."""
+        return self.read_later(sample_id).result()
+
+    def read_later(self, sample_id: str) -> PendingRead:
+        """The same in the background: the read goes on until its ``result()`` is asked for."""
+        path, array = self._cube(sample_id)
+        return PendingRead(path, array.read())
+
+    def read_crop(self, sample_id: str, y: slice, x: slice) -> np.ndarray:
+        """Absorbance (y, x, c) of a part of a sample; only the tiles it touches are read.
+
+        Slices count as numpy's do: from the end where negative, clipped to the image.
+        """
+        path, array = self._cube(sample_id)
+        height, width, _ = array.shape
+        rows, columns = slice(*y.indices(height)), slice(*x.indices(width))
+        return PendingRead(path, array[rows, columns].read()).result()
+
+    def tissue(self, sample_id: str) -> np.ndarray:
+        """Tissue mask (y, x), bool."""
+        return self._mask(sample_id, "tissue")
+
+    def reference(self, sample_id: str) -> np.ndarray:
+        """Reference mask (y, x), bool; raises StoreError where none is stored."""
+        return self._mask(sample_id, "reference")
+
+    @cached_property
+    def _by_id(self) -> dict[str, Sample]:
+        return {sample.id: sample for sample in self.samples}
+
+    def _image(self, sample_id: str) -> tuple[Sample, Path]:
+        if sample_id not in self._by_id:
+            raise StoreError(
+                f"{self.path}: samples.csv lists no sample {sample_id!r}. Give one that it lists."
+            )
+        return self._by_id[sample_id], self.path / "cubes" / f"{sample_id}.zarr"
+
+    def _cube(self, sample_id: str) -> tuple[Path, ts.TensorStore]:
+        """The array of a sample as (y, x, c), not read yet."""
+        sample, image = self._image(sample_id)
+        axes = {"c": self.channels, "y": sample.height, "x": sample.width}
+        array = _open_array(image / "0", axes)
+        if array.dtype != ts.float32:
+            raise _damaged(image / "0", f"found {array.dtype.name} values, required float32")
+        return image / "0", array[ts.d["y", "x", "c"].transpose[:]]
+
+    def _mask(self, sample_id: str, name: str) -> np.ndarray:
+        sample, image = self._image(sample_id)
+        path = image / "labels" / name / "0"
+        if not path.is_dir():
+            raise StoreError(
+                f"{path}: sample {sample_id!r} holds no {name} mask. Ingest it with that column."
+            )
+        array = _open_array(path, {"y": sample.height, "x": sample.width})
+        return PendingRead(path, array.read()).result().astype(bool)
+
+
+def _damaged(path: Path, what: object) -> StoreError:
+    return StoreError(f"{path} cannot be read ({what}). The store is damaged: ingest it again.")
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        name, version = values.get("format"), values.get("version")
+    except (ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
+        raise StoreError(
+            f"{path}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
+            f"{VERSION}. Update compseg_jax or ingest again."
+        )
+    required = ("channels", "wavenumbers_cm1", "pixel_size_um", "background")
+    missing = [key for key in required if key not in values]
+    if missing:
+        raise _damaged(path, f"{', '.join(missing)} missing")
+    channels, axis = values["channels"], values["wavenumbers_cm1"]
+    if axis is not None and len(axis) != channels:
+        raise _damaged(path, f"found {len(axis)} wavenumbers for {channels} channels")
+    if values["background"] not in ("zero", "none"):
+        raise _damaged(path, f"found background {values['background']!r}, required 'zero' or 'none'")
+    return values
+
+
+def _read_samples(path: Path) -> tuple[Sample, ...]:
+    samples = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    samples.append(_sample_from_row(row))
+                except (KeyError, TypeError, ValueError) as error:
+                    raise _damaged(path, f"row {line}: {error!r}") from error
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is missing") from error
+    return tuple(samples)
+
+
+def _sample_from_row(row: dict[str, str]) -> Sample:
+    if not names_a_file(row["id"]):
+        raise ValueError(f"id {row['id']!r} cannot name a file")
+    return Sample(
+        id=row["id"],
+        label=int(row["label"]),
+        split=row["split"],
+        group=row["group"],
+        height=int(row["height"]),
+        width=int(row["width"]),
+        has_reference=bool(int(row["has_reference"])),
+        source=row.get("source") or "",
+    )
+
+
+def array_spec(path: Path) -> dict[str, Any]:
+    """Where TensorStore finds or puts a zarr v3 array."""
+    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path.resolve()}/"}}
+
+
+def _open_array(path: Path, axes: dict[str, int]) -> ts.TensorStore:
+    """An array with these axes and sizes, not read yet; a chunk that is missing counts as damage."""
+    spec = {**array_spec(path), "fill_missing_data_reads": False}
+    try:
+        array = ts.open(spec, open=True, read=True).result()
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    found = dict(zip(array.domain.labels, array.shape, strict=True))
+    if found != axes or list(found) != list(axes):
+        raise _damaged(path, f"found the axes {found}, required {axes}")
+    return array

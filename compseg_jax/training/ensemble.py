@@ -1,0 +1,295 @@
+"""An ensemble trained: the networks of all folds and seeds, and what they make of samples they did not see."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from compseg_jax.config import Ensemble, Training, to_json
+from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
+from compseg_jax.evaluation.report.report_tables import samples_csv
+from compseg_jax.model.bundle import SegmentingModel, load_model, read_description
+from compseg_jax.model.uncertainty import FILE, FORMAT, MEMBERS, VERSION, predict_members
+from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.interrupts import Interrupted, stop_requests
+from compseg_jax.runtime.self_check import refuse_wrong_results
+from compseg_jax.runtime.versions import versions
+from compseg_jax.store.check import check_table, refuse_problems
+from compseg_jax.store.folds import fold_of_samples, holding_out
+from compseg_jax.store.read import Sample, Store
+from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.loop import train_epochs, write_config
+from compseg_jax.training.progress import TrainingError
+from compseg_jax.training.run import RunError, Setup, extract, set_up
+from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
+
+FOLDS_FILE = "folds.csv"
+OUT_OF_FOLD_FILE = "out_of_fold.csv"
+MAY_CHANGE = frozenset(
+    {
+        "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
+        "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MemberRun:
+    """One network of an ensemble: an ordinary run that holds one fold out."""
+
+    fold: int
+    config: Training
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.config.out.name
+
+    @property
+    def model(self) -> Path:
+        """Folder of its extracted network."""
+        return self.config.out / "model"
+
+    def is_finished(self) -> bool:
+        """Whether its network was extracted after the last epoch."""
+        if not (self.model / "model.json").is_file():
+            return False
+        return int(read_description(self.model).get("epochs_trained", 0)) >= self.config.epochs
+
+    def continued(self) -> Training:
+        """The run from where it stands."""
+        return replace(self.config, resume=has_checkpoint(self.config.out / "checkpoints"))
+
+
+def member_runs(config: Training) -> list[MemberRun]:
+    """The runs of an ensemble, by fold and seed; each can be trained alone and gives the same network."""
+    return [
+        MemberRun(fold, _member_config(config, fold, config.seed + number))
+        for fold in range(config.ensemble.folds)
+        for number in range(config.ensemble.seeds)
+    ]
+
+
+def _member_config(config: Training, fold: int, seed: int) -> Training:
+    own = Ensemble(folds=config.ensemble.folds, fold=fold, fold_seed=config.ensemble.fold_seed)
+    out = config.out / MEMBERS / f"fold{fold}-seed{seed}"
+    return replace(config, out=out, seed=seed, ensemble=own, self_check=False, resume=False)
+
+
+def train_ensemble(config: Training) -> Path:
+    """Trains the networks of all folds and seeds and returns the folder of the run, which holds ensemble.json.
+
+    What is finished is not trained again when the run is resumed; more ``seeds`` may be asked for then.
+
+    Raises:
+      RunError, StoreError, ModelError, SplitError: before any work, when run, store or starting network do not fit.
+      TrainingError: when the loss of a network is no longer finite.
+      Interrupted: after Ctrl-C or SIGTERM; everything is saved.
+    """
+    store = Store.open(config.data)
+    folds = fold_of_samples(store, config.ensemble)
+    for fold in range(config.ensemble.folds):
+        supervised = config.objective.target == "reference"
+        refuse_problems(store, check_table(holding_out(store, folds, fold), supervised=supervised))
+    table = _folds_csv(store, folds)
+    _check_folder(config, table)
+    if config.self_check:
+        refuse_wrong_results()
+    write_config(config.out, config)
+    _write(config.out / FOLDS_FILE, table)
+    members = member_runs(config)
+    try:
+        _train_all(config, store, folds, members)
+    except Interrupted as stopped:
+        done = sum(member.is_finished() for member in members)
+        raise Interrupted(
+            f"stopped; {done} of {len(members)} networks are trained, everything is saved. Go on with: "
+            f"train.py --resume --out {config.out}"
+        ) from stopped
+    return _put_together(config, store, folds, members)
+
+
+def _check_folder(config: Training, folds_table: str) -> None:
+    kept, out = config.out / FOLDS_FILE, config.out
+    if not config.resume:
+        if kept.exists() or has_checkpoint(out / "checkpoints"):
+            raise RunError(f"{out} holds a run already. Go on with it by --resume, or choose another --out.")
+        return
+    if not kept.is_file():
+        raise RunError(
+            f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
+        )
+    before = _flat(json.loads((out / "config.json").read_text(encoding="utf-8")))
+    changed = [
+        f"{name} {before.get(name)} → {value}"
+        for name, value in _flat(to_json(config)).items()
+        if name not in MAY_CHANGE and before.get(name) != value
+    ]
+    if changed:
+        raise RunError(
+            f"{out} was started with other options ({'; '.join(changed)}). Resume with those it was started with, or "
+            "choose another --out."
+        )
+    if kept.read_text(encoding="utf-8") != folds_table:
+        raise RunError(
+            f"{config.data} does not hold the samples, labels or groups that {out} was started with ({kept}). Resume "
+            "with the same store, or choose another --out."
+        )
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
+    return flat
+
+
+def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["id", "label", "group", "fold"])
+    for sample in store.samples:
+        if sample.split != "test":
+            writer.writerow([sample.id, sample.label, sample.group, fold_of.get(sample.id, "")])
+    return buffer.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes beside the place and renames, so that the file is whole or absent."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _train_all(config: Training, store: Store, fold_of: dict[str, int], members: list[MemberRun]) -> None:
+    waiting = [member for member in members if not member.is_finished()]
+    likeness = {
+        member.name: _likeness(holding_out(store, fold_of, member.fold), config) for member in members
+    }
+    latest: list[Setup] = []
+    with stop_requests() as stop:
+        while waiting:
+            if stop.requested:
+                raise Interrupted("stopped between two networks")
+            if len(waiting) < len(members):
+                print(f"{len(members) - len(waiting)} of {len(members)} networks are trained", flush=True)
+            alike = [member for member in waiting if likeness[member.name] == likeness[waiting[0].name]]
+            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest)
+            waiting = [member for member in waiting if member not in trained]
+
+
+def _likeness(store: Store, config: Training) -> tuple[object, ...]:
+    """Networks with equal values can be stacked: steps an epoch, size of the images, whether they are padded."""
+    own = store.split("train")
+    sizes = {(sample.height, sample.width) for sample in own}
+    shape = max(height for height, _ in sizes), max(width for _, width in sizes)
+    return -(-len(own) // config.batch_size), shape, len(sizes) > 1
+
+
+def _train_some(
+    alike: Sequence[MemberRun], at_once: str | int, latest: Sequence[Setup]
+) -> tuple[list[MemberRun], list[Setup]]:
+    """Trains the first of some runs that can be stacked, or as many of them at once as asked for or as fit."""
+    chosen: list[MemberRun] = []
+    setups: list[Setup] = []
+    with ExitStack() as stack:
+        standing: list[Member] = []
+        n = len(alike) if at_once == "auto" else int(at_once)
+        for run in alike:
+            if len(chosen) == n:
+                break
+            same_data = [s for s in (*setups, *latest) if s.config.ensemble == run.config.ensemble]
+            print(run.name, end=": ", flush=True)
+            setups.append(set_up(run.continued(), same_data[0] if same_data else None))
+            chosen.append(run)
+            standing.append(_standing(setups[-1], stack))
+            if at_once == "auto" and len(chosen) == 1:
+                n = members_that_fit(standing[0], n)
+        _to_the_end(standing)
+        for setup, member in zip(setups, standing, strict=True):
+            extract(setup, member.progress, quiet=True)
+    return chosen, setups
+
+
+def _standing(setup: Setup, stack: ExitStack) -> Member:
+    folder = setup.config.out
+    checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
+    state, progress = setup.restored(checkpoints)
+    return Member(setup.run, state, progress, checkpoints, folder)
+
+
+def _to_the_end(members: Sequence[Member]) -> None:
+    """Trains networks side by side that stand at the same step; killed runs and failed starts leave them apart."""
+    while waiting := [m for m in members if len(m.progress.history) < m.run.config.epochs]:
+        by_step: dict[tuple[int, int], list[Member]] = {}
+        for member in waiting:
+            step = len(member.progress.history), len(member.progress.steps)
+            by_step.setdefault(step, []).append(member)
+        group = next(iter(by_step.values()))
+        names = ", ".join(member.folder.name for member in group)
+        try:
+            if len(group) == 1:
+                (one,) = group
+                one.progress = train_epochs(one.run, one.state, one.progress, one.checkpoints, one.folder)
+            else:
+                print(f"{len(group)} networks side by side: {names}", flush=True)
+                train_side_by_side(group, data_mesh())
+        except TrainingError as error:
+            raise TrainingError(f"{names}: {error}") from error
+
+
+def _put_together(
+    config: Training, store: Store, fold_of: dict[str, int], members: Sequence[MemberRun]
+) -> Path:
+    """Predicts every sample by the networks that held it out, and writes ensemble.json."""
+    models = {member.name: load_model(member.model) for member in members}
+    held_out = list(_held_out(store, fold_of, members, models))
+    outcome = cross_validate(held_out, rule=config.threshold, seed=config.seed)
+    if not outcome.choice.supported:
+        print(f"threshold: {outcome.choice.rule}, because {outcome.choice.reason}")
+    values = {
+        "format": FORMAT,
+        "version": VERSION,
+        "threshold": outcome.choice.threshold,
+        "area_cut": outcome.area_cut,
+        "prepared_steps": len(store.preparation or []),
+        "members": [_entry(config.out, member, models[member.name]) for member in members],
+        "folds": config.ensemble.folds,
+        "seeds": config.ensemble.seeds,
+        "threshold_choice": choice_as_json(outcome.choice),
+        "cross_validation": outcome.metrics,
+        "recipe": config.recipe,
+        "config": to_json(config),
+        "versions": versions(),
+    }
+    _write(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
+    _write(config.out / FILE, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return config.out
+
+
+def _held_out(
+    store: Store, fold_of: dict[str, int], members: Sequence[MemberRun], models: dict[str, SegmentingModel]
+) -> Iterator[HeldOut]:
+    for fold in sorted({member.fold for member in members}):
+        own = [models[member.name] for member in members if member.fold == fold]
+        samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
+        for prediction in predict_members(own, store, samples):
+            yield HeldOut.of(fold, prediction.mean, store)
+
+
+def _entry(run: Path, member: MemberRun, model: SegmentingModel) -> dict[str, Any]:
+    return {
+        "model": member.model.relative_to(run).as_posix(),
+        "fold": member.fold,
+        "seed": member.config.seed,
+        "validation_loss": model.description["best_epoch"]["val_loss"],
+        "threshold": model.threshold,
+        "weights_sha256": model.description["weights_sha256"],
+    }

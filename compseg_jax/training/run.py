@@ -1,0 +1,235 @@
+"""A training run from store to extracted network: `compseg train`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
+from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
+from compseg_jax.model.bundle import SegmentingModel, load_model, save_model
+from compseg_jax.model.samples import Prediction, predict_samples
+from compseg_jax.model.uncertainty import is_ensemble
+from compseg_jax.networks.build import build_network, count_parameters
+from compseg_jax.networks.front import front_from_principal_components
+from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.interrupts import Interrupted
+from compseg_jax.runtime.self_check import refuse_wrong_results
+from compseg_jax.runtime.versions import versions
+from compseg_jax.spectra.preparation import Preparation
+from compseg_jax.store.check import check_table, refuse_problems
+from compseg_jax.store.folds import as_configured
+from compseg_jax.store.prepared import axis_behind, fit_input_preparation, fit_scaling
+from compseg_jax.store.read import Store
+from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.initial_state import (
+    RunError,
+    initial_state,
+    later_state,
+    ordering_of,
+    with_front_that_pays,
+)
+from compseg_jax.training.loop import Run, train_epochs, write_config
+from compseg_jax.training.progress import Progress, TrainingError
+from compseg_jax.training.samples import Samples, drawn_spectra
+from compseg_jax.training.step import TrainState
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run starts from.
+
+    Attributes:
+      config: the run.
+      store: its samples, split as the run needs them.
+      training: its training samples, prepared and scaled.
+      state: the state before the first step.
+      run: data on the devices and compiled steps.
+    """
+
+    config: Training
+    store: Store
+    training: Samples
+    state: TrainState
+    run: Run
+
+    def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+        """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
+        if not self.config.resume:
+            return self.state, Progress(history=[])
+        state, best, saved = checkpoints.restore(self.state)
+        return state, Progress(**saved, best=best)
+
+
+def set_up(config: Training, shared: Setup | None = None) -> Setup:
+    """Checks a run, reads its data and builds its network; ``config.json`` is written when all is well.
+
+    Args:
+      config: the run, of one network.
+      shared: a run on the same samples that differs in its seed alone, whose data is used again.
+
+    Raises:
+      RunError, StoreError, ModelError, SplitError: when run, store or starting network do not fit.
+    """
+    if config.ensemble.n_members > 1:
+        raise RunError(
+            f"{config.ensemble.n_members} networks are asked for; train them with "
+            "compseg_jax.training.ensemble.train_ensemble."
+        )
+    store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
+    refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
+    _check_folder(config)
+    start = None if config.init_from is None else load_model(config.init_from)
+    preparation = _preparation(config, store, start) if shared is None else shared.training.preparation
+    axis = axis_behind(store, preparation)
+    channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
+    if start is not None:
+        start.check_channels((1, 1, channels), axis)
+    if config.self_check:
+        refuse_wrong_results()
+    asked, config = config, with_front_that_pays(config, channels)
+    if asked.network.front != config.network.front:
+        print(
+            f"no front: {channels} channels are fewer than four for each of its {asked.network.front} features"
+        )
+    mesh = data_mesh()
+    state = initial_state(config, store, start, mesh, channels)
+    print(_summary(config, store, state, mesh))
+    if shared is not None:
+        run = replace(shared.run, config=config, ordering=ordering_of(config, store))
+        training = shared.training
+    else:
+        training, run = _data(config, store, preparation, start, mesh)
+    spectra = None
+    if config.network.front and config.network.front_start == "principal_components" and start is None:
+        spectra = jnp.asarray(drawn_spectra(training, config.seed))
+        state = replace(state, variables=front_from_principal_components(state.variables, spectra))
+    run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
+    write_config(config.out, config)
+    return Setup(config, store, training, state, run)
+
+
+def _data(
+    config: Training, store: Store, preparation: Preparation | None, start: SegmentingModel | None, mesh: Mesh
+) -> tuple[Samples, Run]:
+    """The training samples, and both splits made ready on the devices."""
+    # A network that goes on from another one expects the scaling it was trained with.
+    scaling = fit_scaling(store, store.split("train"), preparation) if start is None else start.scaling
+    supervised = config.objective.target == "reference"
+    train, val = (
+        Samples(store, store.split(name), scaling, supervised, preparation) for name in ("train", "val")
+    )
+    return train, Run.prepare(config, train, val, mesh)
+
+
+def train(config: Training) -> Path:
+    """Trains, extracts the network of the best validation epoch and returns its folder, ``out``/model.
+
+    Raises:
+      RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit.
+      TrainingError: when the loss is no longer finite; the network of the best epoch before is in ``out``/model.
+      Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
+    """
+    setup = set_up(config)
+    with Checkpoints(config.out / "checkpoints") as checkpoints:
+        state, progress = setup.restored(checkpoints)
+        try:
+            progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
+        except (Interrupted, TrainingError):
+            # What was learnt must not be lost with the run, whatever stopped it.
+            if progress.best_epoch:
+                extract(setup, progress)
+            raise
+        return extract(setup, progress)
+
+
+def _preparation(config: Training, store: Store, start: SegmentingModel | None) -> Preparation | None:
+    """Steps between store and scaling; a network that goes on from another one keeps the other's."""
+    if start is not None:
+        return start.preparation_behind(store)
+    return fit_input_preparation(store, store.split("train"), config.prepare)
+
+
+def _check_folder(config: Training) -> None:
+    if is_ensemble(config.out):
+        raise RunError(
+            f"{config.out} holds an ensemble. Give its --folds and --seeds, or choose another --out."
+        )
+    has_run = has_checkpoint(config.out / "checkpoints")
+    if config.resume and not has_run:
+        raise RunError(
+            f"{config.out} holds no run to resume. Leave out --resume, or name its folder with --out."
+        )
+    if has_run and not config.resume:
+        raise RunError(
+            f"{config.out} holds a run already. Go on with it by --resume, or choose another --out."
+        )
+
+
+def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> str:
+    counts = {name: len(store.split(name)) for name in ("train", "val")}
+    sample = store.samples[0]
+    return (
+        f"{config.recipe}: {config.network.network} with {count_parameters(state.variables):,} parameters on "
+        f"{counts['train']} training and {counts['val']} validation samples of "
+        f"{sample.height}×{sample.width}×{store.channels}, {mesh.size} {jax.devices()[0].platform} device(s)"
+    )
+
+
+def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
+    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder."""
+    config, store, training = setup.config, setup.store, setup.training
+    record = progress.history[progress.best_epoch - 1]
+    own = training.preparation
+    steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
+    model = SegmentingModel(
+        network=build_network(config.network, config.objective.n_maps),
+        variables=jax.device_put(progress.best, jax.devices()[0]),
+        scaling=training.scaling,
+        wavenumbers_cm1=axis_behind(store, own),
+        threshold=PAPER_THRESHOLD,
+        background=store.background,
+        description={
+            "recipe": config.recipe,
+            "config": to_json(config),
+            "best_epoch": record,
+            "epochs_trained": len(progress.history),
+            "starts_given_up": progress.start,
+            "history": progress.history,
+            "parameters": count_parameters(progress.best),
+            "pixel_size_um": store.pixel_size_um,
+            "preparation": steps,
+            "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
+            "versions": versions(),
+        },
+    )
+    threshold, description = _threshold(config, model, store)
+    if not description["supported"] and not quiet:
+        print(f"threshold: {description['rule']}, because {description['reason']}")
+    model = replace(
+        model, threshold=threshold, description={**model.description, "threshold_choice": description}
+    )
+    save_model(config.out / "model", model, config.network)
+    return config.out / "model"
+
+
+def _threshold(config: Training, model: SegmentingModel, store: Store) -> tuple[float, dict[str, Any]]:
+    choice = threshold_by_rule(
+        config.threshold,
+        [result_of(found, store) for found in _validation(config, model, store)],
+        seed=config.seed,
+    )
+    return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
+
+
+def _validation(config: Training, model: SegmentingModel, store: Store) -> Iterator[Prediction]:
+    """Maps of the validation samples, where the rule looks at them."""
+    return predict_samples(model, store, store.split("val") if config.threshold != "paper" else ())

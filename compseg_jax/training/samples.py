@@ -1,0 +1,92 @@
+"""Samples of a store that are fed together: read, prepared, padded to one size and put into batches on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from compseg_jax.spectra.preparation import Preparation
+from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.store import Sample, Store
+from compseg_jax.store.prepared import prepared
+from compseg_jax.training.batch import Batch
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one store that are fed together, and how.
+
+    Attributes:
+      store: where they are read from.
+      samples: in the order that a draw's indices refer to.
+      scaling: standardisation, fitted on training tissue.
+      with_reference: whether batches carry reference masks (healthy samples without one get an empty one).
+      preparation: steps between the store and the scaling.
+    """
+
+    store: Store
+    samples: tuple[Sample, ...]
+    scaling: Scaling
+    with_reference: bool = False
+    preparation: Preparation | None = None
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a batch: the largest of the samples; smaller ones are padded."""
+        return max(s.height for s in self.samples), max(s.width for s in self.samples)
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether samples of different sizes are padded to one."""
+        return len({(s.height, s.width) for s in self.samples}) > 1
+
+    @property
+    def scaled_bytes(self) -> int:
+        """Size of all scaled cubes, float32."""
+        height, width = self.shape
+        return len(self.samples) * height * width * len(self.scaling.mean) * 4
+
+    def raw_batch(self, indices: Sequence[int] | np.ndarray, weights: np.ndarray) -> Batch:
+        """A batch on the host with unscaled cubes, read from the store concurrently."""
+        chosen = [self.samples[i] for i in indices]
+        reads = {s.id: self.store.read_later(s.id) for s in chosen}
+        read = {s.id: prepared(self.store, reads[s.id].result(), s.id, self.preparation) for s in chosen}
+        reference = image = None
+        if self.with_reference:
+            reference = np.stack([self._fitted(self._reference(s)) for s in chosen])
+        if self.is_padded:
+            image = np.stack([self._fitted(np.ones((s.height, s.width), bool)) for s in chosen])
+        return Batch(
+            cube=np.stack([self._fitted(read[s.id][0]) for s in chosen]),  # type: ignore[arg-type]
+            tissue=np.stack([self._fitted(read[s.id][1]) for s in chosen]),  # type: ignore[arg-type]
+            label=np.asarray([s.label for s in chosen], np.int32),  # type: ignore[arg-type]
+            weight=np.asarray(weights, np.float32),  # type: ignore[arg-type]
+            reference=reference,  # type: ignore[arg-type]
+            image=image,  # type: ignore[arg-type]
+        )
+
+    def _reference(self, sample: Sample) -> np.ndarray:
+        if sample.label == 0 and not sample.has_reference:
+            return np.zeros((sample.height, sample.width), bool)
+        return self.store.reference(sample.id)
+
+    def _fitted(self, array: np.ndarray) -> np.ndarray:
+        missing = [(0, wanted - size) for wanted, size in zip(self.shape, array.shape[:2], strict=True)]
+        return np.pad(array, [*missing, *[(0, 0)] * (array.ndim - 2)]) if self.is_padded else array
+
+
+SPECTRA_A_SAMPLE = 256
+
+
+def drawn_spectra(samples: Samples, seed: int) -> np.ndarray:
+    """Scaled spectra of tissue, up to 256 of each sample (n, c), float32."""
+    rng = np.random.default_rng([seed, SPECTRA_A_SAMPLE])
+    drawn = []
+    for sample in samples.samples:
+        cube, tissue = prepared(samples.store, samples.store.read(sample.id), sample.id, samples.preparation)
+        own = cube[tissue]
+        drawn.append(own[rng.permutation(len(own))[:SPECTRA_A_SAMPLE]])
+    return (np.concatenate(drawn) - samples.scaling.mean) / samples.scaling.sd
