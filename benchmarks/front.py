@@ -21,7 +21,7 @@ from compseg_jax.config import RECIPES
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
-from compseg_jax.model.bundle import load_model
+from compseg_jax.model import load_model
 from compseg_jax.training.run import train
 
 FRONTS = ((0, "random"), (16, "principal_components"), (16, "random"))

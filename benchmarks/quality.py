@@ -34,8 +34,7 @@ from compseg_jax.ingest.ingest_options import IngestOptions
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.ingest.to_store import ingest
-from compseg_jax.model.bundle import load_model
-from compseg_jax.model.samples import predict_samples
+from compseg_jax.model import load_model
 from compseg_jax.spectra.preparation import Image, fit_preparation, parse_steps
 from compseg_jax.store.read import Store
 from compseg_jax.store.write import StoreWriter
@@ -191,9 +190,9 @@ def auc_on_training_samples(model: Path, data: Path) -> float:
     """The better AUC of the two sample scores on the samples the network was trained on."""
     store, network = Store.open(data), load_model(model)
     labels, scores = [], []
-    for found in predict_samples(network, store, store.split("train")):
+    for sample, _, found in network.predict_store(store, store.split("train")):
         inside = found.activation[found.tissue]
-        labels.append(found.sample.label)
+        labels.append(sample.label)
         scores.append((float(np.mean(inside > network.threshold)), float(inside.mean())))
     return max(float(roc_auc_score(labels, column)) for column in zip(*scores, strict=True))
 

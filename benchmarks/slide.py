@@ -37,7 +37,8 @@ from compseg_jax.config import Network
 from compseg_jax.ingest.cores.layout import ArrayPhantom
 from compseg_jax.ingest.phantom.array_scan import simulate_array_scan
 from compseg_jax.ingest.phantom.spots import wavenumber_axis
-from compseg_jax.model.bundle import SegmentingModel, load_model, save_model
+from compseg_jax.model import ExtractedNetwork, load_model
+from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.networks.receptive_field import receptive_field
 from compseg_jax.prediction.formats.ome_zarr import open_maps
@@ -97,8 +98,8 @@ def write_model(folder: Path, channels: int, base: int, depth: int) -> Path:
     network = build_network(config)
     variables = init_variables(network, jax.random.key(0), channels)
     scaling = Scaling(np.full(channels, 0.3, np.float32), np.full(channels, 0.2, np.float32))
-    model = SegmentingModel(network, variables, scaling, wavenumber_axis(channels), 0.5, "zero", {})
-    save_model(folder / "model", model, config)
+    model = ExtractedNetwork(network, variables, scaling, wavenumber_axis(channels), 0.5, "zero", {})
+    save_network(folder / "model", model, config)
     return folder / "model"
 
 
@@ -135,7 +136,9 @@ def killed_half_way(words: Sequence[str], out: Path) -> dict[str, Any]:
             header = json.loads(lines[0])
             tile = tuple(header["size_px"])
             plan = TilePlan(
-                tuple(header["shape_px"]), tile, receptive_field(load_model(words_model(words)).network)
+                tuple(header["shape_px"]),
+                tile,
+                receptive_field(load_model(words_model(words)).networks[0].network),
             )
             n_tiles = len(plan.tiles)
             half = n_tiles // 2
@@ -154,10 +157,10 @@ def words_model(words: Sequence[str]) -> str:
 
 def forward_alone(model_folder: Path, plan: TilePlan) -> dict[str, float]:
     """Seconds of the network alone on the pixels of a plan's image, without any overlap or file."""
-    model = load_model(model_folder)
-    forward = Forward(model, data_mesh(1))
+    network = load_model(model_folder).networks[0]
+    forward = Forward(network, data_mesh(1))
     height, width = plan.size_px
-    channels = len(model.scaling.mean)
+    channels = len(network.scaling.mean)
     tile = np.random.default_rng(0).standard_normal((1, height, width, channels), np.float32)
     tissue = np.ones((1, height, width), bool)
     whole = TilePlan((height, width), (height, width))
@@ -227,7 +230,7 @@ def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     wall_s, peak_gib = finished([*words, "--out", str(whole)])
     entry = json.loads((whole / "predictions.json").read_text())["samples"][0]
     record |= {"wall_s": round(wall_s, 1), "sample_s": entry["seconds"], "peak_gib": round(peak_gib, 2)}
-    field = receptive_field(load_model(model).network)
+    field = receptive_field(load_model(model).networks[0].network)
     if options.no_kill:
         size = (options.tile_px or 512,) * 2
     else:

@@ -14,8 +14,7 @@ from compseg_jax.runtime.versions import __version__
 
 if TYPE_CHECKING:
     from compseg_jax.config import Objective, Optimiser
-    from compseg_jax.model.bundle import SegmentingModel, load_model
-    from compseg_jax.model.uncertainty import Ensemble, EnsembleMap, load_ensemble
+    from compseg_jax.model import Model, Prediction, load_model
     from compseg_jax.networks.segnet import SegNet
     from compseg_jax.networks.unet import UNet
     from compseg_jax.objective import (
@@ -30,19 +29,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batch": "training.batch",
-    "Ensemble": "model.uncertainty",
-    "EnsembleMap": "model.uncertainty",
+    "Model": "model",
     "Objective": "config",
     "Optimiser": "config",
+    "Prediction": "model",
     "SegNet": "networks.segnet",
-    "SegmentingModel": "model.bundle",
     "TrainState": "training.step",
     "UNet": "networks.unet",
     "absolute_error": "objective",
     "crossing_point": "objective",
     "init_train_state": "training.step",
-    "load_ensemble": "model.uncertainty",
-    "load_model": "model.bundle",
+    "load_model": "model",
     "make_train_step": "training.step",
     "modified_sigmoid": "objective",
     "one_sided_error": "objective",
@@ -52,19 +49,17 @@ _HOMES = {
 
 __all__ = [
     "Batch",
-    "Ensemble",
-    "EnsembleMap",
+    "Model",
     "Objective",
     "Optimiser",
+    "Prediction",
     "SegNet",
-    "SegmentingModel",
     "TrainState",
     "UNet",
     "__version__",
     "absolute_error",
     "crossing_point",
     "init_train_state",
-    "load_ensemble",
     "load_model",
     "make_train_step",
     "modified_sigmoid",

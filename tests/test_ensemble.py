@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compseg_jax import load_ensemble, load_model
+from compseg_jax import load_model
 from compseg_jax.cli.main import main
 from compseg_jax.config import RECIPES, Ensemble, Network, Training, from_json, to_json
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
-from compseg_jax.model.bundle import ModelError
-from compseg_jax.model.uncertainty import is_ensemble, predict_members
+from compseg_jax.model import Model, ModelError
+from compseg_jax.model.model_files import is_ensemble_run, load_network
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest
 from compseg_jax.store.folds import as_configured, fold_of_samples, holding_out
@@ -42,8 +43,8 @@ def on_one_device():
     """Fewer fake devices than other tests use: programs of many networks compile faster."""
     mesh = data_mesh
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("experiment", "ensemble"):
-            patch.setattr(f"compseg_jax.{module}.data_mesh", lambda: mesh(1))
+        for module in ("run", "ensemble"):
+            patch.setattr(f"compseg_jax.training.{module}.data_mesh", lambda: mesh(1))
         yield
 
 
@@ -105,7 +106,7 @@ def test_networks_side_by_side_are_those_trained_alone(trained, store, tmp_path)
         alone = dataclasses.replace(member.config, out=tmp_path / member.name)
         train(alone)
         np.testing.assert_allclose(losses(alone.out), losses(member.config.out), rtol=1e-5)
-        a, b = load_model(alone.out / "model"), load_model(member.model)
+        a, b = load_network(alone.out / "model"), load_network(member.model)
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-5), a.variables, b.variables
         )
@@ -141,41 +142,45 @@ def test_scaling_comes_from_a_members_own_training_samples(trained, store):
     for member in member_runs(small(store, trained)):
         own = as_configured(opened, member.config.ensemble).split("train")
         values = np.concatenate([opened.read(s.id)[opened.tissue(s.id)] for s in own])
-        scaling = load_model(member.model).scaling
+        scaling = load_network(member.model).scaling
         np.testing.assert_allclose(scaling.mean, values.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_the_map_is_mean_and_spread_of_the_members(trained, store):
-    loaded, opened = load_ensemble(trained), Store.open(store)
+    loaded, opened = load_model(trained), Store.open(store)
     cube = opened.read(opened.samples[1].id)
-    maps = np.stack([np.asarray(model(cube)) for model in loaded.members])
-    result = loaded(cube)
-    assert len(loaded.members) == 4
-    np.testing.assert_allclose(result.mean, maps.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(result.spread, maps.std(axis=0), atol=1e-6)
+    maps = np.stack([Model.of(network)(cube, prepared=True) for network in loaded.networks])
+    result = loaded.predict(cube, prepared=True)
+    assert len(loaded.networks) == 4
+    np.testing.assert_array_equal(result.activations, maps)
+    np.testing.assert_allclose(result.activation, maps.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(result.spread, maps.std(axis=0))
     assert 0 < float(result.spread.max()) <= 0.5
     for same in (
-        jax.jit(loaded)(cube),
-        jax.tree.map(lambda leaf: leaf[1], loaded(np.stack([cube, cube]))),
+        jax.jit(partial(loaded, prepared=True))(cube),
+        loaded(np.stack([cube, cube]), prepared=True)[1],
     ):
-        np.testing.assert_allclose(same.spread, result.spread, atol=1e-5)
-    (predicted,) = predict_members(loaded.members, opened, opened.samples[1:2])
-    np.testing.assert_allclose(predicted.mean.activation, result.mean, atol=1e-6)
-    np.testing.assert_allclose(predicted.spread, result.spread, atol=1e-6)
-    with pytest.raises(ModelError, match=r"needs \(y, x, 8\)"):
-        loaded(cube[..., :5])
+        np.testing.assert_allclose(same, result.activation, atol=1e-5)
+    ((_, _, predicted),) = loaded.predict_store(opened, opened.samples[1:2])
+    np.testing.assert_array_equal(predicted.activation, result.activation)
+    with pytest.raises(ModelError, match=r"required is \(y, x, 8\)"):
+        loaded(cube[..., :5], prepared=True)
 
 
 def test_members_prepare_cubes_each_as_its_own_training_samples_were(store, tmp_path):
     config = small(store, tmp_path / "e", Ensemble(folds=2), epochs=1, prepare=("emsc",))
-    loaded, opened = load_ensemble(train_ensemble(config)), Store.open(store)
-    fitted = [model.description["preparation"] for model in loaded.members]
+    loaded, opened = load_model(train_ensemble(config)), Store.open(store)
+    fitted = [network.description["preparation"] for network in loaded.networks]
     assert fitted[0] != fitted[1]
-    (predicted,) = predict_members(loaded.members, opened, opened.samples[1:2])
-    cube, tissue = (read(opened.samples[1].id) for read in (opened.read, opened.tissue))
-    for result in (loaded(cube, tissue=tissue), loaded(cube[None], tissue=tissue[None])):
-        np.testing.assert_allclose(np.squeeze(result.mean), predicted.mean.activation, atol=1e-6)
+    ((_, cube, predicted),) = loaded.predict_store(opened, opened.samples[1:2])
+    tissue, axis = opened.tissue(opened.samples[1].id), opened.wavenumbers_cm1
+    assert_equal = np.testing.assert_array_equal
+    assert_equal(loaded(cube.absorbance, tissue=tissue, wavenumbers_cm1=axis), predicted.activation)
+    batch = loaded(cube.absorbance[None], tissue=tissue[None], wavenumbers_cm1=axis)
+    assert_equal(batch[0], predicted.activation)
     assert predicted.spread.max() > 0
+    with pytest.raises(ModelError, match="prepared differently"):
+        loaded(cube.absorbance, prepared=True)
 
 
 def stopping_after(looks: int):
@@ -212,7 +217,7 @@ def test_a_stopped_run_goes_on_where_it_stood(trained, store, tmp_path, at_once,
             patch.setattr(module, "stop_requests", requests)
         with pytest.raises(Interrupted, match=r"of 4 networks are trained.*--resume --out"):
             train_ensemble(config)
-    assert is_ensemble(config.out)
+    assert is_ensemble_run(config.out)
     finished = [m for m in member_runs(config) if m.is_finished()]
     begun = [m for m in member_runs(config) if (m.config.out / "checkpoints").is_dir()]
     assert len(finished) == (1 if at_once == 1 else 0)
@@ -257,8 +262,8 @@ def test_a_run_goes_on_with_its_own_options_alone(trained, store, tmp_path):
 
 
 def test_a_damaged_ensemble_is_refused(trained, tmp_path):
-    with pytest.raises(ModelError, match=r"no ensemble\.json"):
-        load_ensemble(tmp_path)
+    with pytest.raises(ModelError, match=r"no model\.json"):
+        load_model(tmp_path)
     shutil.copytree(trained, tmp_path / "e")
     path = tmp_path / "e" / "ensemble.json"
     values = json.loads(path.read_text())
@@ -269,10 +274,10 @@ def test_a_damaged_ensemble_is_refused(trained, tmp_path):
     ):
         path.write_text(json.dumps({**values, **change}))
         with pytest.raises(ModelError, match=message):
-            load_ensemble(tmp_path / "e")
+            load_model(tmp_path / "e")
     path.write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
-        load_ensemble(tmp_path / "e")
+        load_model(tmp_path / "e")
 
 
 def test_the_report_tells_spread_agreement_and_cross_validation(trained, store, tmp_path, capsys):
@@ -288,8 +293,8 @@ def test_the_report_tells_spread_agreement_and_cross_validation(trained, store, 
     assert metrics["ensemble"]["n_members"] == 4
     rows = rows_of(report / "samples.csv")
     assert all(float(row["area_spread"]) >= 0 and 0.5 <= float(row["label_agreement"]) <= 1 for row in rows)
-    loaded, opened = load_ensemble(trained), Store.open(store)
-    spread = np.asarray(loaded(opened.read(rows[1]["id"])).spread)
+    loaded, opened = load_model(trained), Store.open(store)
+    spread = loaded.predict(opened.cube(rows[1]["id"]), tissue=opened.tissue(rows[1]["id"])).spread
     picture = np.asarray(Image.open(report / "spread" / f"{rows[1]['id']}.png"))
     np.testing.assert_allclose(picture / 510, spread, atol=0.6 / 510)
     page = (report / "report.html").read_text()
@@ -306,12 +311,12 @@ def test_the_report_tells_spread_agreement_and_cross_validation(trained, store, 
 def test_out_of_fold_maps_come_from_networks_that_did_not_see_the_sample(trained, store):
     row = rows_of(trained / "out_of_fold.csv")[0]
     opened = Store.open(store)
-    models = [load_model(m.model) for m in member_runs(small(store, trained)) if m.fold == int(row["fold"])]
+    models = [load_network(m.model) for m in member_runs(small(store, trained)) if m.fold == int(row["fold"])]
     for model in models:
         kept = as_configured(opened, from_json(Training, model.description["config"]).ensemble)
         assert row["id"] in {sample.id for sample in kept.split("val")}
-    cube, tissue = opened.read(row["id"]), opened.tissue(row["id"])
-    mean = np.mean([np.asarray(model(cube, tissue=tissue))[tissue].mean() for model in models])
+    cube, tissue = opened.cube(row["id"]), opened.tissue(row["id"])
+    mean = np.mean([Model.of(model)(cube, tissue=tissue)[tissue].mean() for model in models])
     assert float(row["mean_activation"]) == pytest.approx(mean, abs=1e-5)
 
 

@@ -25,7 +25,8 @@ import zarr
 from store_example import write_store
 
 from compseg_jax.config import Network
-from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model, save_model
+from compseg_jax.model import ExtractedNetwork, ModelError, load_model
+from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.check import check_values
@@ -173,7 +174,7 @@ def test_this_packages_own_stores_follow_the_document(tmp_path: Path) -> None:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Network(base=2, depth=1)
     module = build_network(network)
-    model = SegmentingModel(
+    model = ExtractedNetwork(
         network=module,
         variables=init_variables(module, jax.random.key(0), 2),
         scaling=Scaling(np.array([0.5, 1.0], np.float32), np.array([2.0, 0.25], np.float32)),
@@ -183,7 +184,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         description={"recipe": "default", "history": [{"loss": np.float32(0.5)}], "versions": {}},
     )
     folder = tmp_path_factory.mktemp("run") / "model"
-    save_model(folder, model, network)
+    save_network(folder, model, network)
     return folder
 
 
@@ -221,7 +222,7 @@ def test_a_model_is_read_by_the_document(model_folder: Path) -> None:
     module = build_network(Network(**values["network"]), values["maps"])
     logits = np.asarray(module.apply({"params": params}, scaled[None]))[0, ..., 0]
     expected = np.where(tissue[..., 0], 1.0 / (1.0 + np.exp(-logits)), 0.0)
-    np.testing.assert_allclose(load_model(model_folder)(cube), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(load_model(model_folder)(cube, prepared=True), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
@@ -245,8 +246,8 @@ def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_changed_weights_are_refused(model_folder: Path, tmp_path: Path) -> None:
-    model = load_model(model_folder)
-    save_model(tmp_path / "model", model, Network(base=2, depth=1))
+    model = load_model(model_folder).networks[0]
+    save_network(tmp_path / "model", model, Network(base=2, depth=1))
     values = json.loads((tmp_path / "model" / "model.json").read_text())
     assert values == json.loads((model_folder / "model.json").read_text())
     (tmp_path / "model" / "model.json").write_text(json.dumps(values | {"weights_sha256": "0" * 64}))
@@ -255,9 +256,9 @@ def test_changed_weights_are_refused(model_folder: Path, tmp_path: Path) -> None
 
 
 def test_a_loaded_model_that_is_changed_is_saved_changed(model_folder: Path, tmp_path: Path) -> None:
-    model = replace(load_model(model_folder), threshold=0.75)
+    model = replace(load_model(model_folder).networks[0], threshold=0.75)
     for _ in range(2):  # the second time it replaces the first
-        save_model(tmp_path / "model", model, Network(base=2, depth=1))
+        save_network(tmp_path / "model", model, Network(base=2, depth=1))
     assert load_model(tmp_path / "model").threshold == 0.75
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -266,22 +267,20 @@ def test_a_model_refuses_cubes_and_masks_that_do_not_fit(model_folder: Path) -> 
     model = load_model(model_folder)
     cube = np.ones((6, 5, 2), np.float32)
     for shape in ((6, 5, 3), (6, 2), (1, 1, 6, 5, 2)):
-        with pytest.raises(ModelError, match=r"this model needs \(y, x, 2\)"):
-            model(np.ones(shape, np.float32))
-    with pytest.raises(ModelError, match="Resample the cube to the model's axis"):
-        model(cube, wavenumbers_cm1=np.array(AXIS_CM1[::-1]))
+        with pytest.raises(ModelError, match=r"required is \(y, x, 2\)"):
+            model(np.ones(shape, np.float32), prepared=True)
     with pytest.raises(ModelError, match=r"the tissue mask has shape \(5, 6\), the cube \(6, 5, 2\)"):
-        model(cube, tissue=np.ones((5, 6), bool))
+        model(cube, tissue=np.ones((5, 6), bool), prepared=True)
     close = np.array(AXIS_CM1) + 0.009
-    np.testing.assert_array_equal(model(cube, wavenumbers_cm1=close), model(cube[None])[0])
+    np.testing.assert_array_equal(model(cube, wavenumbers_cm1=close), model(cube[None], prepared=True)[0])
 
 
 def test_a_model_that_cannot_be_written_leaves_the_old_one(model_folder: Path, tmp_path: Path) -> None:
-    model = load_model(model_folder)
-    save_model(tmp_path / "model", model, Network(base=2, depth=1))
+    model = load_model(model_folder).networks[0]
+    save_network(tmp_path / "model", model, Network(base=2, depth=1))
     broken = replace(model, description={"history": {1j}})
     with pytest.raises(TypeError, match=r"model\.json cannot hold"):
-        save_model(tmp_path / "model", broken, Network(base=2, depth=1))
+        save_network(tmp_path / "model", broken, Network(base=2, depth=1))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert load_model(tmp_path / "model").threshold == 0.25
 

@@ -24,10 +24,10 @@ from compseg_jax.evaluation.scores import SampleResult, evaluate_samples
 from compseg_jax.ingest.phantom.bands import BANDS
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
-from compseg_jax.model import importance
-from compseg_jax.model.bundle import ModelError, SegmentingModel
+from compseg_jax.model import ExtractedNetwork, Model, ModelError, importance
 from compseg_jax.model.importance import band_importance, importance_flops
 from compseg_jax.model.windows import BandWidth, covering_windows, strongest_bands
+from compseg_jax.readers import Cube
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store
 
@@ -35,13 +35,13 @@ WEIGHTS = np.random.default_rng(0).normal(0, 1, 9)
 ONE_CHANNEL = BandWidth(cm1=1.0)
 
 
-def linear(weights: np.ndarray, axis: np.ndarray | None, *, bias: float = 0.0) -> SegmentingModel:
+def linear(weights: np.ndarray, axis: np.ndarray | None, *, bias: float = 0.0) -> Model:
     """A network of one 1×1 convolution behind a scaling that is not trivial."""
     c = len(weights)
     kernel = jnp.asarray(weights, jnp.float32)[:, None]
     scaling = Scaling(np.linspace(0.2, 0.6, c, dtype=np.float32), np.linspace(0.5, 2, c, dtype=np.float32))
     variables = {"params": {"kernel": kernel, "bias": jnp.full(1, bias, jnp.float32)}}
-    return SegmentingModel(nn.Dense(1), variables, scaling, axis, 0.5, "none", {})
+    return Model.of(ExtractedNetwork(nn.Dense(1), variables, scaling, axis, 0.5, "none", {}))
 
 
 def sample(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,19 +50,25 @@ def sample(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, np.ndarr
     return np.where(tissue[..., None], rng.normal(0.5, 1, shape), 0).astype(np.float32), tissue
 
 
+def on(axis: np.ndarray | None, *samples: tuple[np.ndarray, np.ndarray]) -> list[tuple[Cube, np.ndarray]]:
+    """Samples as cubes on an axis, with their tissue."""
+    return [(Cube(cube, axis), tissue) for cube, tissue in samples]
+
+
 @pytest.mark.parametrize("axis", [np.linspace(1800, 1000, 9), np.linspace(1000, 1800, 9), None])
 def test_a_linear_network_is_its_weights_times_its_input(axis):
     """Gradient × input is w·mean(z) of the segmented pixels, and so is occlusion of single channels."""
     model = linear(WEIGHTS, axis)
+    scaling = model.networks[0].scaling
     samples = [sample((6, 5, 9), 1), sample((4, 7, 9), 2)]
     expected, absolute, spectra = [], [], []
     for cube, tissue in samples:
-        scaled = (cube[tissue] - model.scaling.mean) / model.scaling.sd
+        scaled = (cube[tissue] - scaling.mean) / scaling.sd
         chosen = scaled @ WEIGHTS > 0
         expected.append(WEIGHTS * scaled[chosen].mean(axis=0))
         absolute.append(np.abs(WEIGHTS) * np.abs(scaled[chosen]).mean(axis=0))
         spectra.append(cube[tissue][chosen].mean(axis=0))
-    found = band_importance(model, samples, width=ONE_CHANNEL)
+    found = band_importance(model, on(axis, *samples), width=ONE_CHANNEL)
     assert found.gradient.dtype == np.float32
     assert (found.samples, found.left_out) == (2, 0)
     near = {"rtol": 1e-4, "atol": 1e-5}
@@ -72,14 +78,15 @@ def test_a_linear_network_is_its_weights_times_its_input(axis):
         np.testing.assert_allclose(getattr(found, name), np.mean(values, axis=0), **near)
         np.testing.assert_allclose(getattr(found, f"{name}_sd"), np.std(values, axis=0, ddof=1), **near)
     np.testing.assert_allclose(found.spectrum, np.mean(spectra, axis=0), **near)
-    np.testing.assert_array_equal(found.baseline, model.scaling.mean)
+    np.testing.assert_array_equal(found.baseline, scaling.mean)
 
 
 def test_occlusion_is_the_fall_of_the_activation_without_the_band():
     axis = np.linspace(1800, 1000, 9)  # 100 apart: 450 cm⁻¹ hold 5
     model = linear(WEIGHTS, axis, bias=0.3)
+    scaling = model.networks[0].scaling
     cube, tissue = sample((6, 5, 9), 3)
-    scaled = (cube[tissue] - model.scaling.mean) / model.scaling.sd
+    scaled = (cube[tissue] - scaling.mean) / scaling.sd
     chosen = scaled[scaled @ WEIGHTS + 0.3 > 0]
     before = 1 / (1 + np.exp(-(chosen @ WEIGHTS + 0.3)))
     expected = []
@@ -87,7 +94,7 @@ def test_occlusion_is_the_fall_of_the_activation_without_the_band():
         without = chosen.copy()
         without[:, max(channel - 2, 0) : channel + 3] = 0
         expected.append((before - 1 / (1 + np.exp(-(without @ WEIGHTS + 0.3)))).mean())
-    found = band_importance(model, [(cube, tissue)], width=BandWidth(cm1=450))
+    found = band_importance(model, on(axis, (cube, tissue)), width=BandWidth(cm1=450))
     middles, _ = covering_windows(9, axis, BandWidth(cm1=450))
     assert 1 < len(middles) < 9
     np.testing.assert_allclose(found.occlusion[middles], np.array(expected)[middles], atol=1e-5)
@@ -98,28 +105,26 @@ def test_occlusion_is_the_fall_of_the_activation_without_the_band():
 
 def test_how_many_windows_are_predicted_together_changes_nothing(monkeypatch):
     model = linear(WEIGHTS, None)
-    samples = [sample((6, 5, 9), 4)]
+    samples = on(None, sample((6, 5, 9), 4))
     whole = band_importance(model, samples)
     monkeypatch.setattr(importance, "MOST_AT_ONCE", 4)
     parts = band_importance(model, samples)
     np.testing.assert_allclose(parts.occlusion, whole.occlusion, atol=1e-6)
-    assert importance_flops(model, (6, 5, 9)) > 0
-    assert importance_flops(model, (12, 5, 9)) == pytest.approx(
-        2 * importance_flops(model, (6, 5, 9)), rel=0.1
-    )
+    assert importance_flops(model, (6, 5)) > 0
+    assert importance_flops(model, (12, 5)) == pytest.approx(2 * importance_flops(model, (6, 5)), rel=0.1)
 
 
 def test_what_cannot_be_explained_is_refused():
     model = linear(np.ones(4), None, bias=-50.0)
     with pytest.raises(ValueError, match=r"none of 2 samples has tissue whose activation exceeds 0\.5"):
-        band_importance(model, [sample((3, 4, 4), 0), sample((3, 4, 4), 1)])
-    with pytest.raises(ModelError, match="4 channels"):
-        band_importance(model, [sample((3, 4, 5), 0)])
+        band_importance(model, on(None, sample((3, 4, 4), 0), sample((3, 4, 4), 1)))
+    with pytest.raises(ModelError, match="found 5 channels; the model needs 4"):
+        band_importance(model, on(None, sample((3, 4, 5), 0)))
     with pytest.raises(ValueError, match="odd number of channels"):
         BandWidth(channels=2)
     silent = (np.full((3, 4, 4), -100, np.float32), np.ones((3, 4), np.bool_))
     loud = (-silent[0], silent[1])
-    found = band_importance(linear(np.ones(4), None), [silent, loud])
+    found = band_importance(linear(np.ones(4), None), on(None, silent, loud))
     assert (found.samples, found.left_out) == (1, 1)
 
 
@@ -171,8 +176,8 @@ def test_a_trained_network_uses_the_bands_that_differ(changed, rising):
     step = jax.jit(lambda v: jax.tree.map(lambda leaf, slope: leaf - 0.5 * slope, v, jax.grad(loss)(v)))
     for _ in range(150):
         variables = step(variables)
-    model = SegmentingModel(network, variables, scaling, axis, 0.5, "none", {})
-    found = band_importance(model, [(cube, everywhere) for cube in cubes])
+    model = Model.of(ExtractedNetwork(network, variables, scaling, axis, 0.5, "none", {}))
+    found = band_importance(model, on(axis, *((cube, everywhere) for cube in cubes)))
 
     distance = np.min([np.abs(axis - BANDS[name].position_cm1) for name in changed], axis=0)
     own, other = distance <= 15, distance >= 60
@@ -210,7 +215,8 @@ def test_peaks_are_found_by_size_and_kept_apart():
 
 @pytest.fixture(scope="module")
 def explained():
-    return band_importance(linear(WEIGHTS, np.linspace(1800, 1000, 9)), [sample((6, 5, 9), 1)])
+    axis = np.linspace(1800, 1000, 9)
+    return band_importance(linear(WEIGHTS, axis), on(axis, sample((6, 5, 9), 1)))
 
 
 def test_figure_and_table_tell_the_numbers(explained):
@@ -224,7 +230,7 @@ def test_figure_and_table_tell_the_numbers(explained):
     first = explained.strongest()[0]
     sign = "for" if explained.occlusion_logit[first] > 0 else "against"
     assert f"cm⁻¹: {1800 - 100 * first} ({sign})" in strongest_text(explained)
-    channels = band_importance(linear(np.ones(9), None), [sample((6, 5, 9), 1)])
+    channels = band_importance(linear(np.ones(9), None), on(None, sample((6, 5, 9), 1)))
     assert importance_csv(channels).splitlines()[1].startswith("0,,")
     assert "occlusion" not in strongest_text(channels)
     assert importance_figure(channels)
@@ -259,13 +265,13 @@ def test_an_evaluation_explains_what_is_cheap(tmp_path, monkeypatch):
         results.append(SampleResult(row.id, row.label, row.id, tissue * 1.0, tissue, None, tissue * 1.0))
 
     def explain(asked, chosen=results, threshold=0.5):
-        return evaluation._importance(model, store, chosen, threshold=threshold, asked=asked)
+        return evaluation._importance(model.with_threshold(threshold), store, chosen, asked=asked)
 
     assert explain("no") is None
     assert explain("auto").samples == 12
     assert "no diseased sample has segmented tissue" in explain("yes", [r for r in results if r.label == 0])
     assert "no diseased sample has segmented tissue" in explain("auto", threshold=1.0)
-    monkeypatch.setattr(evaluation, "FLOPS_A_SECOND", {"cpu": 12 * importance_flops(model, (16, 16, 9)) / 30})
+    monkeypatch.setattr(evaluation, "FLOPS_A_SECOND", {"cpu": 12 * importance_flops(model, (16, 16)) / 30})
     assert explain("auto").samples == 6
     monkeypatch.setattr(evaluation, "LONGEST_EXPLANATION_S", 1.0)
     assert "Not computed: about" in explain("auto")

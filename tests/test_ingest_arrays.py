@@ -15,7 +15,6 @@ from compseg_jax.config import RECIPES
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot
 from compseg_jax.ingest.to_store import ingest, kept_folder
-from compseg_jax.model.samples import predict_raw, predict_samples
 from compseg_jax.readers import read
 from compseg_jax.spectra.preparation import KeptChunks, Preparation, PreparationError, chunks
 from compseg_jax.store.read import Store, StoreError
@@ -122,7 +121,7 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     config = replace(
         recipe, data=store.path, out=tmp_path / "run", epochs=2, network=network, self_check=False
     )
-    from compseg_jax.model.bundle import load_model
+    from compseg_jax.model import load_model
 
     model = load_model(train(config))
     raw_store = tmp_path / "raw"
@@ -130,12 +129,12 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     raw = Store.open(raw_store)
     from compseg_jax.readers.cube import Cube
 
-    for prediction in predict_samples(model, store, store.samples[:3]):
-        name = prediction.sample.id
+    for sample, _, prediction in model.predict_store(store, store.samples[:3]):
+        name = sample.id
         cube = Cube(raw.read(name), raw.wavenumbers_cm1)
-        found = predict_raw(model, cube, tissue=raw.tissue(name))
-        np.testing.assert_array_equal(found.image.mask, prediction.tissue)
-        np.testing.assert_array_equal(found.image.absorbance, prediction.absorbance)
+        found = model.predict(cube, tissue=raw.tissue(name))
+        np.testing.assert_array_equal(found.tissue, prediction.tissue)
+        np.testing.assert_array_equal(found.absorbance, prediction.absorbance)
         np.testing.assert_array_equal(found.activation, prediction.activation)
     assert "preparation" in model.description
 

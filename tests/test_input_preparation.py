@@ -11,9 +11,7 @@ from compseg_jax.cli import main as cli
 from compseg_jax.config import RECIPES, Training, from_json, to_json
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
-from compseg_jax.model.bundle import ModelError, load_model
-from compseg_jax.model.samples import predict_raw, predict_samples
-from compseg_jax.readers.cube import Cube
+from compseg_jax.model import ModelError, load_model
 from compseg_jax.spectra.preparation import Image, Preparation
 from compseg_jax.store.prepared import fit_input_preparation
 from compseg_jax.store.read import Store
@@ -43,12 +41,13 @@ def model(store, tmp_path_factory):
 
 def test_the_network_repeats_what_it_was_trained_behind(store, model):
     assert [each["step"] for each in model.description["preparation"]] == ["emsc", "vector"]
-    for found in predict_samples(model, store, store.split("test")):
-        assert found.stored.max() > 1.5 * found.absorbance.max()
+    for _, cube, found in model.predict_store(store, store.split("test")):
+        assert cube.absorbance.max() > 1.5 * found.absorbance.max()
         norms = np.linalg.norm(found.absorbance[found.tissue], axis=1)
         np.testing.assert_allclose(norms, 1.0, atol=1e-5)
-        raw = predict_raw(model, Cube(found.stored, store.wavenumbers_cm1))
-        np.testing.assert_array_equal(raw.activation, found.activation)
+        np.testing.assert_array_equal(
+            model(cube.absorbance, wavenumbers_cm1=store.wavenumbers_cm1), found.activation
+        )
 
 
 def test_learnt_on_training_samples_alone(store, model):
@@ -76,17 +75,17 @@ def prepared_store(store: Store, preparation: Preparation, path) -> Store:
 def test_a_store_is_taken_as_far_as_it_was_prepared(store, model, tmp_path):
     first = Preparation.from_json(model.description["preparation"][:1])
     half = prepared_store(store, first, tmp_path / "half")
-    rest = model.preparation_behind(half)
+    rest = model.networks[0].steps_after(half.preparation, "half")
     assert [each.step.name for each in rest.steps] == ["vector"]
     for one, other in zip(
-        predict_samples(model, store, store.samples[:3]),
-        predict_samples(model, half, half.samples[:3]),
+        model.predict_store(store, store.samples[:3]),
+        model.predict_store(half, half.samples[:3]),
         strict=True,
     ):
-        np.testing.assert_array_equal(one.activation, other.activation)
+        np.testing.assert_array_equal(one[2].activation, other[2].activation)
     elsewhere = fit_input_preparation(store, store.split("test"), ["emsc"])
     with pytest.raises(ModelError, match="Ingest the files without --prepare"):
-        model.preparation_behind(prepared_store(store, elsewhere, tmp_path / "other"))
+        model(prepared_store(store, elsewhere, tmp_path / "other").cube(store.samples[0].id))
 
 
 def test_auto_normalises_spectra_that_nothing_has_normalised(store, tmp_path):

@@ -20,7 +20,8 @@ import safetensors.numpy
 
 from compseg_jax.cli.main import main
 from compseg_jax.config import Network
-from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model, save_model
+from compseg_jax.model import ExtractedNetwork, Model, ModelError
+from compseg_jax.model.model_files import load_network, save_network
 from compseg_jax.model.portable import bioimageio_package, export, onnx_file, torchscript
 from compseg_jax.model.portable.comparison import expected_activation, random_cubes, refuse_disagreement
 from compseg_jax.model.portable.description import PortableError, describe
@@ -62,7 +63,7 @@ def small(name: str) -> Network:
     return dataclasses.replace(config, base=4, depth=min(config.depth, 3 if "segnet" in name else 2))
 
 
-def model_of(config: Network, background="zero", *, seed=0, description=None) -> SegmentingModel:
+def model_of(config: Network, background="zero", *, seed=0, description=None) -> ExtractedNetwork:
     """A model as if trained: every bias, scale and statistic away from its start, maps that span most of [0, 1]."""
     maps = 2 if config.activation_map == "attention" or config.attention_features else 1
     network = build_network(config, maps)
@@ -78,7 +79,7 @@ def model_of(config: Network, background="zero", *, seed=0, description=None) ->
     variables = jax.tree_util.tree_map_with_path(drawn, dict(variables))
     scaling = Scaling(*(np.linspace(*ends, CHANNELS, dtype=np.float32) for ends in ((0.5, 2), (0.1, 0.3))))
     axis = np.linspace(1800, 948, CHANNELS)
-    return SegmentingModel(network, variables, scaling, axis, 0.35, background, description or {})
+    return ExtractedNetwork(network, variables, scaling, axis, 0.35, background, description or {})
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +89,16 @@ def folder(tmp_path_factory) -> Path:
     steps = fit_preparation(parse_steps(["vector"]), np.linspace(1800, 948, CHANNELS), lambda: [])
     model = model_of(config, description={"preparation": steps.to_json(), "recipe": "default"})
     place = tmp_path_factory.mktemp("run") / "model"
-    save_model(place, model, config)
+    save_network(place, model, config)
     return place
 
 
-def onnx_runner(model: SegmentingModel, path: Path):
+def onnx_runner(model: ExtractedNetwork, path: Path):
     onnx_file.write(path, describe(model), {})
     return onnx_file.runner(path)
 
 
-def torch_runner(model: SegmentingModel, path: Path):
+def torch_runner(model: ExtractedNetwork, path: Path):
     pytest.importorskip("torch", reason="TorchScript needs torch: pip install 'compseg-jax[torch]'")
     torchscript.write(path, describe(model), "{}")
     return torchscript.runner(path)
@@ -141,7 +142,7 @@ def test_tissue_without_a_pixel_and_huge_values(tmp_path):
 def test_maps_of_bfloat16_models_are_compared_in_float32():
     model = model_of(small("bfloat16"))
     cubes = random_cubes(model, 1, 16, 16)
-    rounded = np.asarray(model(np.moveaxis(cubes, 1, -1)))
+    rounded = Model.of(model)(np.moveaxis(cubes, 1, -1), prepared=True)
     assert 1e-4 < np.max(np.abs(rounded - expected_activation(model, cubes)[:, 0])) < 0.1
 
 
@@ -152,7 +153,7 @@ def test_bfloat16_models_are_said_to_be_computed_in_float32():
 
 def test_every_fact_is_explained_in_the_documentation(folder):
     page = (Path(__file__).parents[1] / "docs" / "portable.md").read_text()
-    for name in facts(load_model(folder)):
+    for name in facts(load_network(folder)):
         assert f"`{name}`" in page
     assert f"operator set {onnx_file.OPSET}, IR version {onnx_file.IR_VERSION}" in page
 
@@ -201,10 +202,12 @@ def test_an_onnx_file_says_what_it_is_and_runs_alone(folder, tmp_path, capsys):
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", CHANNELS, "y", "x"]
     assert session.get_outputs()[0].shape == ["batch", 1, "y", "x"]
-    model = load_model(folder)
+    model = load_network(folder)
     cube = random_cubes(model, 1, 20, 12)
     (found,) = session.run(["activation"], {"absorbance": cube})
-    np.testing.assert_allclose(found[0, 0], model(cube[0].transpose(1, 2, 0)), atol=1e-4)
+    np.testing.assert_allclose(
+        found[0, 0], Model.of(model)(cube[0].transpose(1, 2, 0), prepared=True), atol=1e-4
+    )
 
 
 def test_a_torchscript_file_says_what_it_is_and_runs_alone(folder, tmp_path, capsys):
@@ -216,7 +219,7 @@ def test_a_torchscript_file_says_what_it_is_and_runs_alone(folder, tmp_path, cap
     with torchscript._deprecation_of_torchscript():
         module = torch.jit.load(out, _extra_files=extra)
     assert json.loads(extra["compseg.json"])["threshold"] == "0.35"
-    model = load_model(folder)
+    model = load_network(folder)
     cube = random_cubes(model, 3, 9, 12)
     np.testing.assert_allclose(module(torch.from_numpy(cube)), expected_activation(model, cube), atol=1e-4)
 
@@ -225,7 +228,7 @@ def test_safetensors_hold_the_model_bit_for_bit(folder, tmp_path):
     out = tmp_path / "network.safetensors"
     assert command(folder, out, "--format", "safetensors") == 0
     assert out.stat().st_mode & 0o777 == 0o666 & ~current_umask()
-    before, after = load_model(folder), load_safetensors(out)
+    before, after = load_network(folder), load_safetensors(out).networks[0]
     assert jax.tree.structure(before.variables) == jax.tree.structure(after.variables)
     for a, b in zip(jax.tree.leaves(before.variables), jax.tree.leaves(after.variables), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
@@ -251,14 +254,14 @@ def current_umask() -> int:
 
 
 def test_a_changed_threshold_is_what_safetensors_keep(folder, tmp_path):
-    changed = dataclasses.replace(load_model(folder), threshold=0.5)
+    changed = dataclasses.replace(load_network(folder), threshold=0.5)
     write_portable(changed, tmp_path / "a.safetensors", "safetensors")
     assert load_safetensors(tmp_path / "a.safetensors").threshold == 0.5
 
 
 def test_safetensors_of_others_and_damaged_ones_are_refused(folder, tmp_path):
     whole, other = tmp_path / "whole.safetensors", tmp_path / "other.safetensors"
-    write_portable(load_model(folder), whole, "safetensors")
+    write_portable(load_network(folder), whole, "safetensors")
     tensors = safetensors.numpy.load_file(whole)
     with safetensors.safe_open(str(whole), framework="numpy") as file:
         metadata = file.metadata()
@@ -283,14 +286,16 @@ def test_safetensors_of_others_and_damaged_ones_are_refused(folder, tmp_path):
 
 def test_a_user_module_is_kept_by_safetensors_only(tmp_path):
     config = Network(network="tests.test_portable:OwnNet")
-    save_model(tmp_path / "model", model_of(config), config)
+    save_network(tmp_path / "model", model_of(config), config)
     for format_name, ending in (("onnx", "onnx"), ("torchscript", "pt"), ("bioimageio", "zip")):
         with pytest.raises(PortableError, match=r"tests\.test_portable:OwnNet, a Flax module of your own"):
-            write_portable(load_model(tmp_path / "model"), tmp_path / f"n.{ending}", format_name)
-    write_portable(load_model(tmp_path / "model"), tmp_path / "n.safetensors", "safetensors")
+            write_portable(load_network(tmp_path / "model"), tmp_path / f"n.{ending}", format_name)
+    write_portable(load_network(tmp_path / "model"), tmp_path / "n.safetensors", "safetensors")
     again = load_safetensors(tmp_path / "n.safetensors")
-    assert type(again.network).__qualname__ == "OwnNet"
-    np.testing.assert_array_equal(again.variables["params"]["Conv_0"]["kernel"].shape, (1, 1, CHANNELS, 1))
+    assert type(again.networks[0].network).__qualname__ == "OwnNet"
+    np.testing.assert_array_equal(
+        again.networks[0].variables["params"]["Conv_0"]["kernel"].shape, (1, 1, CHANNELS, 1)
+    )
 
 
 def test_a_map_that_is_a_gradient_is_refused():
@@ -317,7 +322,20 @@ def test_options_that_do_not_fit_are_said_before_any_work(options, message, fold
 
 
 def test_an_ensemble_is_exported_one_network_at_a_time(tmp_path, capsys):
-    (tmp_path / "run" / "members").mkdir(parents=True)
+    config = small("paper")
+    members = []
+    for name in ("one", "other"):
+        save_network(tmp_path / "run" / "members" / name, model_of(config), config)
+        saved = load_network(tmp_path / "run" / "members" / name)
+        members.append({"model": f"members/{name}", "weights_sha256": saved.description["weights_sha256"]})
+    values = {
+        "format": "compseg-ensemble",
+        "version": 1,
+        "threshold": 0.4,
+        "area_cut": 0.1,
+        "prepared_steps": 0,
+    }
+    (tmp_path / "run" / "ensemble.json").write_text(json.dumps({**values, "members": members}))
     assert command(tmp_path / "run", tmp_path / "n.onnx") == 1
     assert "one at a time" in capsys.readouterr().err
 
@@ -386,7 +404,7 @@ def test_a_package_is_accepted_by_the_tools_of_bioimageio(folder, tmp_path, caps
         stored = json.loads(package.read("compseg.json"))
     assert "1. vector" in readme
     assert "## Validation" in readme
-    model = load_model(folder)
+    model = load_network(folder)
     assert stored["preparation"] == facts(model)["preparation"]
     del description
     gc.collect()

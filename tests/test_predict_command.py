@@ -18,9 +18,9 @@ from PIL import Image
 
 from compseg_jax.cli import main as cli
 from compseg_jax.config import Network
-from compseg_jax.model.bundle import ModelError, load_model
+from compseg_jax.model import Model, ModelError, load_model
 from compseg_jax.model.diseased_area import AreaRule
-from compseg_jax.model.samples import predict_samples
+from compseg_jax.model.model_files import load_network
 from compseg_jax.networks.build import build_network
 from compseg_jax.networks.receptive_field import receptive_field
 from compseg_jax.prediction.formats import open_maps, open_overview
@@ -97,24 +97,25 @@ def test_a_store_is_predicted_as_by_evaluation(model, store, tmp_path, capsys):
     assert (index["format"], index["version"], index["threshold"]) == ("compseg-predictions", 1, 0.45)
     assert index["model"]["weights_sha256"] == load_model(model).description["weights_sha256"]
     expected = {
-        found.sample.id: found for found in predict_samples(load_model(model), store, store.split("test"))
+        sample.id: (sample, found)
+        for sample, _, found in load_model(model).predict_store(store, store.split("test"))
     }
     assert [entry["id"] for entry in index["samples"]] == sorted(expected)
     for entry in index["samples"]:
-        found = expected[entry["id"]]
+        sample, found = expected[entry["id"]]
         values = found.activation[found.tissue]
         segmented = found.tissue & (found.activation > 0.45)
         assert set(entry) == KEYS
         assert (entry["status"], entry["store_id"], entry["label"]) == (
             "done",
             entry["id"],
-            found.sample.label,
+            sample.label,
         )
         assert (entry["height_px"], entry["width_px"]) == found.tissue.shape
         assert entry["score"] == pytest.approx(values.mean(), abs=1e-5)
         assert entry["area_fraction"] == pytest.approx(segmented.sum() / values.size)
         assert entry["area_low"] is entry["area_high"] is None  # a threshold of unknown origin
-        if found.sample.has_reference:
+        if sample.has_reference:
             truth = store.reference(entry["id"])
             dice = 2 * (segmented & truth).sum() / (segmented.sum() + truth.sum())
             assert entry["dice"] == pytest.approx(dice)
@@ -155,7 +156,9 @@ def test_nothing_is_redone_and_other_options_are_refused(model, store, tmp_path)
 
 def test_an_ensemble_gives_its_mean(store, tmp_path):
     run = tmp_path / "run"
-    models = [load_model(write_model(run / "members" / f"m{seed}" / "model", seed=seed)) for seed in range(2)]
+    models = [
+        load_network(write_model(run / "members" / f"m{seed}" / "model", seed=seed)) for seed in range(2)
+    ]
     members = [
         {"model": f"members/m{seed}/model", "weights_sha256": each.description["weights_sha256"]}
         for seed, each in enumerate(models)
@@ -172,7 +175,7 @@ def test_an_ensemble_gives_its_mean(store, tmp_path):
     assert index_of(tmp_path / "out")["threshold"] == 0.4
     for sample in store.split("val"):
         cube, tissue = store.read(sample.id), store.tissue(sample.id)
-        mean = np.mean([each(cube, tissue=tissue) for each in models], axis=0)
+        mean = np.mean([Model.of(each)(cube, tissue=tissue, prepared=True) for each in models], axis=0)
         maps = open_maps(tmp_path / "out" / "samples" / sample.id / "activation.ome.zarr")
         np.testing.assert_allclose(np.asarray(maps.activation[0][:]), mean, atol=1e-5)
 
@@ -213,7 +216,7 @@ def test_a_folder_of_files_and_what_fails_in_it(model, folder, tmp_path, capsys)
     assert "2 predicted, 2 failed, 2 other files passed over (" in printed.out
     overview = open_overview(out / by_id["one"]["files"]["overview_zarr"])
     np.testing.assert_allclose(np.asarray(overview.bands[:]), cube_of(20, 31).transpose(2, 0, 1))
-    expected = load_model(model)(cube_of(20, 31))
+    expected = load_model(model)(cube_of(20, 31), wavenumbers_cm1=WAVENUMBERS_CM1)
     maps = open_maps(out / "samples" / "one" / "activation.ome.zarr")
     np.testing.assert_allclose(np.asarray(maps.activation[0][:]), np.asarray(expected), atol=1e-5)
     # Mended, only the failed one is done.
@@ -336,7 +339,7 @@ def test_a_killed_run_goes_on_where_it_was(model, tmp_path):
     assert resumed.already + resumed.computed == 230 * 221
     assert sorted(os.listdir(options.out / "samples")) == ["slide"]
     model_ = load_model(model)
-    np.testing.assert_allclose(map_of(options.out), np.asarray(model_(cube_of(230, 221))), atol=1e-5)
+    np.testing.assert_allclose(map_of(options.out), model_(cube_of(230, 221), prepared=True), atol=1e-5)
 
 
 def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):

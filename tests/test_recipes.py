@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compseg_jax import Objective, Optimiser, UNet, init_train_state, load_model
+from compseg_jax import Model, Objective, Optimiser, UNet, init_train_state, load_model
 from compseg_jax.config import RECIPES, Network, Training
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.build import apply_network, init_variables
 from compseg_jax.objective.activation import activation_map, activation_of_logits, attended_probability
 from compseg_jax.store.read import Store
-from compseg_jax.training import run as experiment
 from compseg_jax.training.optimiser import make_optimiser
 from compseg_jax.training.run import train
 
@@ -45,8 +44,8 @@ def test_the_relatives_are_all_there():
 )
 def test_a_recipe_trains_and_its_model_predicts_what_it_did(recipe, store, tmp_path, monkeypatch):
     saved = []
-    save_model = experiment.save_model
-    monkeypatch.setattr(experiment, "save_model", lambda *a: (saved.append(a[1]), save_model(*a)))
+    save_network = run.save_network
+    monkeypatch.setattr(run, "save_network", lambda *a: (saved.append(a[1]), save_network(*a)))
     config = RECIPES[recipe]
     network = dataclasses.replace(config.network, base=4, depth=1, front=3)
     options = {"epochs": 2, "batch_size": 4, "self_check": False, "checkpoint_every": 2}
@@ -55,11 +54,11 @@ def test_a_recipe_trains_and_its_model_predicts_what_it_did(recipe, store, tmp_p
         assert all(np.isfinite(json.loads(line)[name]) for name in ("loss", "val_loss", "gradient_norm"))
     opened = Store.open(store)
     sample = opened.split("test")[1].id
-    cube, tissue = opened.read(sample), opened.tissue(sample)
+    cube, tissue = opened.cube(sample), opened.tissue(sample)
     loaded = load_model(tmp_path / "model")
-    assert ("batch_stats" in loaded.variables) == (network.normalisation == "batch")
+    assert ("batch_stats" in loaded.networks[0].variables) == (network.normalisation == "batch")
     activation = loaded(cube, tissue=tissue)
-    np.testing.assert_array_equal(activation, saved[0](cube, tissue=tissue))
+    np.testing.assert_array_equal(activation, Model.of(saved[0])(cube, tissue=tissue))
     assert 0 <= float(activation.min()) < float(activation.max()) <= 1
     assert not np.any(np.asarray(activation)[~tissue])
 

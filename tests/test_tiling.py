@@ -12,14 +12,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh
 
-from compseg_jax.model.bundle import ModelError, SegmentingModel
+from compseg_jax.model import ExtractedNetwork, Model, ModelError
+from compseg_jax.model.adaptation import adapted
+from compseg_jax.model.specimen import Specimen
 from compseg_jax.networks.build import init_variables
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
-from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for, members_for, plan_for
+from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for, plan_for
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan, plan_tiles
-from compseg_jax.prediction.tiles.reading import Specimen
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.readers.cube import Cube
 from compseg_jax.readers.scan import CubeScan
@@ -56,11 +57,23 @@ def one_device() -> Mesh:
     return data_mesh(1)
 
 
-def model_of(network, *, channels=CHANNELS, axis=None, seed=0, **description) -> SegmentingModel:
+def model_of(network, *, channels=CHANNELS, axis=None, seed=0, **description) -> ExtractedNetwork:
     rng = np.random.default_rng(seed)
     scaling = Scaling(rng.normal(size=channels).astype(np.float32), np.full(channels, 1.5, np.float32))
     variables = init_variables(network, jax.random.key(seed), channels, network.maps)
-    return SegmentingModel(network, variables, scaling, axis, 0.5, "zero", description)
+    return ExtractedNetwork(network, variables, scaling, axis, 0.5, "zero", description)
+
+
+def after(model, preparation: Preparation | None) -> ExtractedNetwork:
+    """A network whose training images went through a preparation."""
+    return (
+        model if preparation is None else replace(model, description={"preparation": preparation.to_json()})
+    )
+
+
+def whole_map(model, cube, tissue=None):
+    """The map of a prepared cube in one piece."""
+    return Model.of(model)(cube, tissue=tissue, prepared=True)
 
 
 def cube_of(height, width, *, channels=CHANNELS, seed=0) -> np.ndarray:
@@ -73,7 +86,7 @@ def cube_of(height, width, *, channels=CHANNELS, seed=0) -> np.ndarray:
 
 def tiled(models, cube, plan, mesh=None, axis=None, steps=None) -> MemorySink:
     specimen = Specimen(CubeScan(Cube(cube, axis)), "zero")
-    members = members_for(models, steps or [None] * len(models), specimen)
+    members = adapted([*map(after, models, steps or [None] * len(models))], specimen)
     sink = MemorySink(cube.shape[:2])
     slide = Slide.of(members, specimen, plan, mesh or one_device(), memory_bytes=GIB)
     assert slide.predict(sink)
@@ -140,7 +153,7 @@ def test_networks_that_see_the_whole_are_known(network, reason):
     assert receptive_field(network) is None
     assert reason in why_not_local(network)
     specimen = Specimen(CubeScan(Cube(np.ones((600, 600, CHANNELS), np.float32))), "zero")
-    members = members_for([model_of(network.clone(base=2, depth=1, maps=2))], [None], specimen)
+    members = adapted([model_of(network.clone(base=2, depth=1, maps=2))], specimen)
     with pytest.raises(ModelError, match=f"must see an image whole .*{reason}.*Raise --memory-gib"):
         plan_for(members, specimen, one_device(), TURNS["none"], memory_bytes=2**20)
     assert plan_for(members, specimen, one_device(), TURNS["none"], memory_bytes=GIB).is_whole
@@ -238,7 +251,7 @@ def test_tiled_is_whole(cls, depth, shape, size):
     assert np.ptp(sink.activation[sink.tissue]) > 0.01
     # A SegNet puts values where maxima were, and rounding may choose another of two pixels that are nearly equal.
     tolerance = 1e-5 if cls is UNet else 3e-5
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=tolerance, rtol=0)
+    np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=tolerance, rtol=0)
 
 
 @given(st.integers(20, 70), st.integers(20, 70), st.integers(9, 20), st.integers(9, 20))
@@ -248,7 +261,7 @@ def test_tiled_is_whole_at_any_size(height, width, rows, columns):
     cube = cube_of(height, width)
     plan = TilePlan((height, width), (2 * rows, 2 * columns), receptive_field(model.network))
     sink = tiled([model], cube, plan)
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("average_over", [pytest.param("flips", marks=pytest.mark.slow), "dihedral"])
@@ -258,23 +271,23 @@ def test_averages_over_turns_are_those_of_the_whole_image(average_over):
     cube = cube_of(35, 41)
     turns = TURNS[average_over]
     sink = tiled([model], cube, TilePlan(cube.shape[:2], (24, 24), receptive_field(model.network), turns))
-    wanted = np.mean([turn.undo(np.asarray(model(turn.apply(cube)))) for turn in turns], axis=0)
+    wanted = np.mean([turn.undo(whole_map(model, turn.apply(cube))) for turn in turns], axis=0)
     np.testing.assert_allclose(sink.activation, wanted, atol=1e-5, rtol=0)
-    assert np.abs(wanted - np.asarray(model(cube))).max() > 1e-3
+    assert np.abs(wanted - whole_map(model, cube)).max() > 1e-3
 
 
 @pytest.mark.parametrize("n_devices", [1, 2])
 def test_one_buffer_filled_by_all_processors_gives_the_same(monkeypatch, n_devices):
-    monkeypatch.setattr("compseg_jax.prediction.tiles.reading.CACHE_BYTES", 4096)
+    monkeypatch.setattr("compseg_jax.model.specimen.CACHE_BYTES", 4096)
     model = model_of(UNet(base=2, depth=1))
     cube = cube_of(95, 40)
     plan = TilePlan(cube.shape[:2], (64, 24), receptive_field(model.network))
     specimen = Specimen(CubeScan(Cube(cube)), "zero")
     mesh = data_mesh(n_devices)
-    slide = Slide.of(members_for([model], [None], specimen), specimen, plan, mesh, memory_bytes=GIB)
+    slide = Slide.of(adapted([model], specimen), specimen, plan, mesh, memory_bytes=GIB)
     sink = MemorySink(cube.shape[:2])
     assert replace(slide, buffers=1).predict(sink)
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=1e-5, rtol=0)
 
 
 def test_memory_decides_on_size_and_number_of_buffers(monkeypatch):
@@ -283,7 +296,7 @@ def test_memory_decides_on_size_and_number_of_buffers(monkeypatch):
     for name in ("bytes_per_px", "expected_bytes_per_px"):
         monkeypatch.setattr(f"compseg_jax.prediction.tiles.memory.{name}", lambda *_: taken)
     specimen = Specimen(CubeScan(Cube(np.broadcast_to(np.float32(1), (4096, 4096, 64)))), "zero")
-    members = members_for([model_of(UNet(base=2, depth=4), channels=64)], [None], specimen)
+    members = adapted([model_of(UNet(base=2, depth=4), channels=64)], specimen)
     mesh = one_device()
 
     def planned(gib):
@@ -309,14 +322,16 @@ def test_all_devices_take_part():
     model = model_of(UNet(base=2, depth=1))
     cube = cube_of(61, 70)
     sink = tiled([model], cube, TilePlan(cube.shape[:2], (24, 24), receptive_field(model.network)), mesh)
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=1e-5, rtol=0)
 
 
 def test_an_ensemble_is_the_mean_of_its_networks():
     models = [model_of(UNet(base=2, depth=1), seed=seed) for seed in range(3)]
     cube = cube_of(40, 45)
     sink = tiled(models, cube, TilePlan(cube.shape[:2], (24, 24), receptive_field(models[0].network)))
-    np.testing.assert_allclose(sink.activation, np.mean([m(cube) for m in models], axis=0), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        sink.activation, np.mean([whole_map(m, cube) for m in models], axis=0), atol=1e-5, rtol=0
+    )
 
 
 def test_broken_spectra_are_no_tissue():
@@ -327,7 +342,7 @@ def test_broken_spectra_are_no_tissue():
     tissue = cube.any(axis=-1) & np.isfinite(broken).all(axis=-1)
     sink = tiled([model], broken, TilePlan(cube.shape[:2], (30, 31)))
     np.testing.assert_array_equal(sink.tissue, tissue)
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube, tissue=tissue)), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(sink.activation, whole_map(model, cube, tissue=tissue), atol=1e-6, rtol=0)
 
 
 # --- preparation, tile by tile
@@ -363,7 +378,7 @@ def test_preparation_is_repeated_tile_by_tile(words):
     plan = TilePlan(cube.shape[:2], (24, 28), receptive_field(model.network))
     sink = tiled([model], cube, plan, axis=AXIS_CM1, steps=[preparation])
     np.testing.assert_array_equal(sink.tissue, whole.mask)
-    wanted = model(whole.absorbance, tissue=whole.mask)
+    wanted = whole_map(model, whole.absorbance, tissue=whole.mask)
     np.testing.assert_allclose(sink.activation, np.asarray(wanted), atol=2e-5, rtol=0)
 
 
@@ -374,7 +389,7 @@ def test_other_axes_are_resampled_where_they_cover_the_models():
     wanted = np.cos(AXIS_CM1 / 150)[None, None] + np.random.default_rng(0).uniform(size=(20, 22, 1))
     sink = tiled([model], smooth.astype(np.float32), TilePlan((20, 22), (20, 22)), axis=finer)
     np.testing.assert_allclose(
-        sink.activation, np.asarray(model(wanted.astype(np.float32))), atol=1e-4, rtol=0
+        sink.activation, whole_map(model, wanted.astype(np.float32)), atol=1e-4, rtol=0
     )
     with pytest.raises(ModelError, match=r"cover 1000 … 1800 .*trained on 1900 … 900"):
         tiled(
@@ -412,11 +427,11 @@ def test_a_step_that_needs_the_whole_image_is_checked_against_the_memory(monkeyp
     preparation = fit_preparation(parse_steps(["zscore"]), axis_of_steps(None, CHANNELS), list)
     model = model_of(UNet(base=2, depth=1))
     specimen = Specimen(CubeScan(Cube(cube)), "zero")
-    members = members_for([model], [preparation], specimen)
+    members = adapted([after(model, preparation)], specimen)
     with pytest.raises(ModelError, match=r"step 'zscore' .* needs the whole image at once"):
         Slide.of(members, specimen, TilePlan((20, 21), (20, 21)), one_device(), memory_bytes=1000)
     sink = tiled([model], cube, TilePlan((20, 21), (20, 21)), steps=[preparation])
-    np.testing.assert_allclose(sink.activation, np.asarray(model(cube)), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=1e-6, rtol=0)
 
 
 def test_preparations_are_kept_apart(monkeypatch):
@@ -437,6 +452,6 @@ def test_preparations_are_kept_apart(monkeypatch):
     maps = []
     for model, each in zip(models, steps, strict=True):
         found = each(image)
-        maps.append(np.asarray(model(found.absorbance, tissue=found.mask)))
+        maps.append(whole_map(model, found.absorbance, tissue=found.mask))
     assert sink.tissue.all()
     np.testing.assert_allclose(sink.activation, np.mean(maps, axis=0), atol=1e-5, rtol=0)

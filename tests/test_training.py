@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -24,7 +25,7 @@ from compseg_jax.config import RECIPES, Network, Training, from_json, to_json
 from compseg_jax.ingest.ingest_options import split_commas
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
-from compseg_jax.model.bundle import ModelError
+from compseg_jax.model import ModelError
 from compseg_jax.store.check import check_table
 from compseg_jax.store.read import Store
 from compseg_jax.training import loop
@@ -98,7 +99,8 @@ def test_the_extracted_model_restores_with_plain_orbax(trained):
 
 
 def test_the_loaded_model_is_jit_vmap_and_grad_safe_and_checks_its_channels(trained, store):
-    model = load_model(trained / "model")
+    loaded = load_model(trained / "model")
+    model = partial(loaded, prepared=True)
     opened = Store.open(store)
     cube = jnp.asarray(opened.read(opened.samples[1].id))
     activation = model(cube)
@@ -108,10 +110,12 @@ def test_the_loaded_model_is_jit_vmap_and_grad_safe_and_checks_its_channels(trai
     np.testing.assert_allclose(jax.jit(model)(cube), activation, atol=1e-6)
     np.testing.assert_allclose(jax.vmap(model)(cube[None])[0], activation, atol=1e-6)
     assert jnp.all(jnp.isfinite(jax.grad(lambda c: jnp.sum(model(c)))(cube)))
-    with pytest.raises(ModelError, match=r"needs \(y, x, 6\)"):
+    with pytest.raises(ModelError, match=r"required is \(y, x, 6\)"):
         model(cube[..., :5])
-    with pytest.raises(ModelError, match="Resample the cube"):
+    with pytest.raises(ModelError, match="its axis is not the model's"):
         model(cube, wavenumbers_cm1=np.linspace(1700, 1000, 6))
+    with pytest.raises(ModelError, match="inside jax transformations"):
+        jax.jit(loaded)(cube)
 
 
 def test_damaged_weights_are_refused(trained, tmp_path):
@@ -306,7 +310,7 @@ def test_users_own_network_by_command(store, tmp_path, monkeypatch):
     assert main([*arguments, "--network", "tests.test_networks:TinyNet"]) == 0
     assert (run / "model" / "collections").is_dir()
     model = load_model(run / "model")
-    assert model(np.ones((9, 11, 6), np.float32)).shape == (9, 11)
+    assert model(np.ones((9, 11, 6), np.float32), prepared=True).shape == (9, 11)
 
 
 @pytest.mark.parametrize(

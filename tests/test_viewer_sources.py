@@ -20,8 +20,8 @@ from compseg_jax.cli.main import main
 from compseg_jax.config import Network, Training
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.evaluation.report.report_source import ReportSource, read_source
-from compseg_jax.model.bundle import SegmentingModel, save_model
-from compseg_jax.model.samples import predict_samples
+from compseg_jax.model import ExtractedNetwork
+from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store
@@ -46,11 +46,11 @@ def place(tmp_path_factory) -> Path:
     config = Network(base=2, depth=1)
     network = build_network(config, 1)
     variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
-    model = SegmentingModel(
+    model = ExtractedNetwork(
         network, variables, Scaling(np.full(3, 5, np.float32), np.ones(3, np.float32)), store.wavenumbers_cm1,
         THRESHOLD, "zero", {"recipe": "default"},
     )  # fmt: skip
-    save_model(folder / "run" / "model", model, config)
+    save_network(folder / "run" / "model", model, config)
     write_config(folder / "run", Training(data=folder / "data", out=folder / "run"))
     options = EvaluateOptions(
         folder / "run" / "model", folder / "data", folder / "report", bootstrap=10, importance="no"
@@ -176,15 +176,16 @@ def test_what_the_command_predicts_can_be_viewed(place, tmp_path):
     assert "rule not recorded" in source.threshold_story
     store = Store.open(place / "data")
     assert {row.id for row in source.samples()} == {sample.id for sample in store.split("test")}
-    for prediction in predict_samples(open_source(place / "run").model, store, store.split("test")):
-        view = source.open(prediction.sample.id)
+    model = open_source(place / "run").model
+    for sample, cube, prediction in model.predict_store(store, store.split("test")):
+        view = source.open(sample.id)
         values, tissue = view.activation_layer().values, prediction.tissue
         np.testing.assert_array_equal(np.isfinite(values), tissue)
         np.testing.assert_allclose(values[tissue], prediction.activation[tissue], atol=1e-5)
-        np.testing.assert_allclose(view.band_layer(1).values, prediction.stored[..., 1], rtol=1e-6)
+        np.testing.assert_allclose(view.band_layer(1).values, cube.absorbance[..., 1], rtol=1e-6)
         np.testing.assert_allclose(view.wavenumbers_cm1, WAVENUMBERS_CM1)
         assert view.pixel_size_um == 5.5
-        assert (view.reference is not None) == prediction.sample.has_reference
+        assert (view.reference is not None) == sample.has_reference
         counts = view.exact_counts()
         assert counts.area_fraction(THRESHOLD) == pytest.approx(view.row.area_fraction)
         assert counts.dice(THRESHOLD) == pytest.approx(view.row.dice)
@@ -197,7 +198,7 @@ def test_a_report_opens_the_samples_it_lists(place):
     assert all(row.score is not None for row in source.samples())
     sample = next(each for each in store.split("test") if each.label == 1)
     view = source.open(sample.id)
-    prediction = next(predict_samples(source.model, store, [sample]))
+    _, _, prediction = next(source.model.predict_store(store, [sample]))
     values = view.activation_layer().values
     np.testing.assert_array_equal(values[prediction.tissue], prediction.activation[prediction.tissue])
     counts = view.exact_counts()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compseg_jax.evaluation.scores.summary import Evaluation
-from compseg_jax.model.uncertainty import Ensemble, EnsemblePrediction
+from compseg_jax.model import Model, Prediction
 
 SEEN_NOTE = (
     "Networks of the ensemble may have trained on samples of the split {split}; scores of samples that they did not "
@@ -30,18 +30,17 @@ class Agreement:
     label_agreement: float | None
 
     @classmethod
-    def of(cls, prediction: EnsemblePrediction, threshold: float, area_cut: float | None) -> Agreement:
+    def of(cls, prediction: Prediction, threshold: float, area_cut: float | None) -> Agreement:
         """Agreement of the networks behind a prediction; a sample is called diseased above ``area_cut``."""
         areas = prediction.areas(threshold)
         if area_cut is None:
             return cls(float(np.std(areas)), None)
-        mean = prediction.mean
-        called = np.mean(mean.activation[mean.tissue] > threshold) > area_cut
+        called = np.mean(prediction.activation[prediction.tissue] > threshold) > area_cut
         return cls(float(np.std(areas)), float(np.mean((areas > area_cut) == called)))
 
 
 def with_agreement(
-    evaluation: Evaluation, ensemble: Ensemble, agreements: Sequence[Agreement], *, split: str = "test"
+    evaluation: Evaluation, ensemble: Model, agreements: Sequence[Agreement], *, split: str = "test"
 ) -> Evaluation:
     """The evaluation with the columns ``area_spread`` and ``label_agreement``, and what ensemble.json tells.
 
@@ -52,15 +51,11 @@ def with_agreement(
         for row, each in zip(evaluation.samples, agreements, strict=True)
     ]
     shares = [each.label_agreement for each in agreements if each.label_agreement is not None]
-    known = evaluation.metrics["notes"]
-    notes = [*known] if isinstance(known, list) else []
-    if split != "test":
-        notes.append(SEEN_NOTE.format(split=split))
+    evaluation = evaluation.with_notes([] if split == "test" else [SEEN_NOTE.format(split=split)])
     metrics = {
         **evaluation.metrics,
-        "notes": notes,
         "ensemble": {
-            "n_members": len(ensemble.members),
+            "n_members": len(ensemble.networks),
             "folds": ensemble.description.get("folds"),
             "seeds": ensemble.description.get("seeds"),
             "area_cut": ensemble.area_cut,

@@ -13,8 +13,8 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult, SampleRow,
 from compseg_jax.evaluation.scores.summary import pooled_precision, summarise_rows
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice
 from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
-from compseg_jax.model.samples import Prediction
-from compseg_jax.store.read import Store
+from compseg_jax.model import Prediction
+from compseg_jax.store.read import Sample, Store
 
 NESTED_NOTE = (
     "Each sample is predicted by networks that never trained on its group; their epoch was chosen by the validation "
@@ -48,14 +48,13 @@ class HeldOut:
     result: SampleResult
 
     @classmethod
-    def of(cls, fold: int, prediction: Prediction, store: Store) -> HeldOut:
+    def of(cls, fold: int, sample: Sample, prediction: Prediction, store: Store) -> HeldOut:
         """What is needed of a prediction."""
-        return cls(fold, result_of(prediction, store))
+        return cls(fold, result_of(sample, prediction, store))
 
 
-def result_of(prediction: Prediction, store: Store) -> SampleResult:
+def result_of(sample: Sample, prediction: Prediction, store: Store) -> SampleResult:
     """What can be scored of a prediction, with the store's reference mask where it holds one."""
-    sample = prediction.sample
     return SampleResult(
         id=sample.id,
         label=sample.label,

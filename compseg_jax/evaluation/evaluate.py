@@ -17,14 +17,11 @@ from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
-from compseg_jax.model.bundle import SegmentingModel, load_model
-from compseg_jax.model.diseased_area import AreaRule
-from compseg_jax.model.importance import BandImportance, band_importance, importance_flops
-from compseg_jax.model.samples import Prediction, predict_samples
-from compseg_jax.model.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
+from compseg_jax.model import BandImportance, Model, Prediction, band_importance, load_model
+from compseg_jax.model.importance import importance_flops
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
-from compseg_jax.store.prepared import prepared
-from compseg_jax.store.read import Store, StoreError
+from compseg_jax.readers.cube import Cube
+from compseg_jax.store.read import Sample, Store, StoreError
 
 PREVIEW_PERCENTILES = (1, 99)
 FEWEST_CHANNELS_EXPLAINED = 8  # of images without wavenumbers: three colours need no figure
@@ -49,7 +46,7 @@ class EvaluateOptions:
     """What to evaluate, on what, and where to."""
 
     model: Path = Path("runs/train/model")
-    """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""
+    """Run of `compseg train`, of one network or an ensemble, or its folder model."""
     data: Path = Path("data")
     """Store directory, as made by `compseg ingest` or `compseg phantom`."""
     out: Path = Path("runs/report")
@@ -76,7 +73,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
     check_report_folder(options.out)
-    model = load_ensemble(options.model) if is_ensemble(options.model) else load_model(options.model)
+    model = load_model(options.model).with_threshold(options.threshold)
     store = Store.open(options.data)
     samples = store.split(options.split)
     if not samples:
@@ -85,27 +82,25 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
             f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
             "Choose one with --split."
         )
-    threshold = model.threshold if options.threshold is None else options.threshold
+    results: list[SampleResult] = []
     agreement: list[Agreement] = []
-    if isinstance(model, Ensemble):
-        results = []
-        # The cut-off of the area belongs to the threshold it was chosen at.
-        cut = model.area_cut if threshold == model.threshold else None
-        for each in predict_members(model.members, store, samples):
-            results.append(_result(store, each.mean, threshold, spread=each.spread))
-            agreement.append(Agreement.of(each, threshold, cut))
-    else:
-        predictions = predict_samples(model, store, samples)
-        results = [_result(store, prediction, threshold) for prediction in predictions]
+    notes: dict[str, None] = {}  # in the order they come up, each once
+    # The cut-off of the area belongs to the threshold it was chosen at.
+    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
+    for sample, cube, prediction in model.predict_store(store, samples):
+        results.append(_result(store, sample, cube, prediction, model.threshold))
+        agreement.append(Agreement.of(prediction, model.threshold, cut))
+        notes |= dict.fromkeys(prediction.notes)
     evaluation = evaluate_samples(
         results,
-        threshold=threshold,
+        threshold=model.threshold,
         seed=options.seed,
         n_bootstrap=options.bootstrap,
-        area_rule=AreaRule.of_choice(_choice(model), threshold=threshold),
+        area_rule=model.area_rule(),
     )
-    if isinstance(model, Ensemble):
+    if len(model.networks) > 1:
         evaluation = with_agreement(evaluation, model, agreement, split=options.split)
+    evaluation = evaluation.with_notes([f"the samples were adapted to the model: {note}" for note in notes])
     settings = _settings(model, options)
     title = options.title or f"{store.path.resolve().name}: {options.split} samples"
     page = write_report(
@@ -115,14 +110,14 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         model=settings,
         history=list(model.description.get("history", [])),
         wavenumbers_cm1=model.wavenumbers_cm1,
-        importance=_importance(model, store, results, threshold=threshold, asked=options.importance),
+        importance=_importance(model, store, results, asked=options.importance),
         title=title,
         source=ReportSource(
             model=options.model,
             data=options.data,
             split=options.split,
-            weights_sha256=model.description.get("weights_sha256"),
-            threshold_story=threshold_story(settings, threshold),
+            weights_sha256=model.weights_sha256,
+            threshold_story=threshold_story(settings, model.threshold),
             title=title,
         ),
     )
@@ -130,39 +125,35 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
 
 
 def _result(
-    store: Store, prediction: Prediction, threshold: float, spread: np.ndarray | None = None
+    store: Store, sample: Sample, cube: Cube, prediction: Prediction, threshold: float
 ) -> SampleResult:
     segmented = prediction.tissue & (prediction.activation > threshold)
     return replace(
-        result_of(prediction, store),
-        preview=preview(prediction.stored, prediction.tissue, store.wavenumbers_cm1),
+        result_of(sample, prediction, store),
+        preview=preview(cube.absorbance, prediction.tissue, cube.wavenumbers_cm1),
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
-        spread=spread,
+        spread=prediction.spread,
     )
 
 
 def _importance(
-    model: SegmentingModel | Ensemble,
+    model: Model,
     store: Store,
     results: Sequence[SampleResult],
     *,
-    threshold: float,
     asked: Literal["auto", "yes", "no"],
 ) -> BandImportance | str | None:
     """Importance of the bands, why there is none, or None where it is not wanted or not spectral."""
     few = store.wavenumbers_cm1 is None and store.channels < FEWEST_CHANNELS_EXPLAINED
     if asked == "no" or (asked == "auto" and few):
         return None
-    if isinstance(model, Ensemble):
-        return "Not computed for ensembles: evaluate one of its networks, in the folder members."
-    segmented = [r for r in results if r.label == 1 and r.predicted_mask(threshold).any()]
+    segmented = [r for r in results if r.label == 1 and r.predicted_mask(model.threshold).any()]
     if not segmented:
         return "Not computed: no diseased sample has segmented tissue."
     chosen = _evenly(segmented, EXPLAINED_SAMPLES[0])
     if asked == "auto":
-        shapes = {result.tissue.shape for result in segmented}
-        flops = {shape: importance_flops(model, (*shape, len(model.scaling.mean))) for shape in shapes}
+        flops = {shape: importance_flops(model, shape) for shape in {r.tissue.shape for r in segmented}}
         fitting = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
         fitting = [some for some in fitting if _expected_s(some, flops) <= LONGEST_EXPLANATION_S]
         if not fitting:
@@ -172,9 +163,7 @@ def _importance(
                 "Evaluate with --importance yes to have it."
             )
         chosen = fitting[0]
-    preparation = model.preparation_behind(store)
-    pairs = (prepared(store, store.read(result.id), result.id, preparation) for result in chosen)
-    return band_importance(model, pairs, threshold=threshold)
+    return band_importance(model, ((store.cube(each.id), store.tissue(each.id)) for each in chosen))
 
 
 def _evenly(results: Sequence[SampleResult], most: int) -> list[SampleResult]:
@@ -212,17 +201,12 @@ def preview(
     return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
 
 
-def _settings(model: SegmentingModel | Ensemble, options: EvaluateOptions) -> dict[str, object]:
+def _settings(model: Model, options: EvaluateOptions) -> dict[str, object]:
     settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
     return {
-        "threshold": _choice(model),
+        "threshold": model.threshold_choice,
         "model": str(options.model),
         "data": str(options.data),
         "split": options.split,
         **settings,
     }
-
-
-def _choice(model: SegmentingModel | Ensemble) -> dict[str, object]:
-    """How the model's threshold was chosen, and the threshold itself."""
-    return {"threshold": model.threshold, **model.description.get("threshold_choice", {})}

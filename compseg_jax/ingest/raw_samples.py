@@ -13,10 +13,10 @@ from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.table import Row
 from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import read, read_mask
+from compseg_jax.readers.axis import TOLERANCE_CM1
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.spectra.tissue import Background, tissue_from_background
 
-AXIS_TOLERANCE_CM1 = 0.01
 PIXEL_SIZE_TOLERANCE = 0.01
 """Relative: stages and cameras state slightly different numbers for the same optics."""
 
@@ -105,10 +105,10 @@ def check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) 
         )
     if first.wavenumbers_cm1 is not None and other.wavenumbers_cm1 is not None:
         worst = float(np.max(np.abs(first.wavenumbers_cm1 - other.wavenumbers_cm1)))
-        if worst > AXIS_TOLERANCE_CM1:
+        if worst > TOLERANCE_CM1:
             raise IngestError(
                 f"the wavenumbers of {other_name} differ from those of {first_name} by up to {worst:.3g} cm⁻¹; "
-                f"all cubes of a store need the same axis (to {AXIS_TOLERANCE_CM1} cm⁻¹). Resample them to one "
+                f"all cubes of a store need the same axis (to {TOLERANCE_CM1} cm⁻¹). Resample them to one "
                 "axis first: --prepare resample."
             )
     check_same_pixels(first, other, first_name, other_name)

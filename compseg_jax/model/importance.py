@@ -28,10 +28,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from compseg_jax.model.bundle import SegmentingModel
+from compseg_jax.model.extracted import ExtractedNetwork
+from compseg_jax.model.model import Model
+from compseg_jax.model.specimen import put_scaled
 from compseg_jax.model.windows import BandWidth, covering_windows, strongest_bands
 from compseg_jax.networks.build import Variables, apply_network
-from compseg_jax.spectra.scaling import standardise
+from compseg_jax.readers.cube import Cube
 
 VALUES_AT_ONCE = 2**24  # of the occluded copies of a cube: 64 MiB, besides the network's own features
 MOST_AT_ONCE = 16
@@ -95,39 +97,48 @@ class _Sample(NamedTuple):
 
 
 def band_importance(
-    model: SegmentingModel,
-    samples: Iterable[tuple[np.ndarray, np.ndarray]],
+    model: Model,
+    samples: Iterable[Cube | tuple[Cube, np.ndarray]],
     *,
     threshold: float | None = None,
     width: BandWidth | None = None,
 ) -> BandImportance:
     """Importance of every band for the segmentation of these samples.
 
-    Per sample: one gradient, and one prediction for every half width of the occluded band; compiled once a shape.
-    Every sample counts once, whatever its size.
+    Per sample and network: one gradient, and one prediction for every half width of the occluded band; compiled once
+    per shape. Every sample counts once, whatever its size; of several networks the mean counts.
 
     Args:
-      model: an extracted network; samples are standardised inside it, and importance is in those units.
-      samples: (absorbance (y, x, c), tissue (y, x) bool) of each, as they come from the store; one is held at a time.
-      threshold: activation above which tissue is segmented; the model's own when None.
+      model: samples are prepared and standardised inside it, and importance is in those units.
+      samples: cubes, each with its tissue (y, x) where it is known; one is held at a time.
+      threshold: mean activation above which tissue is segmented; the model's own when None.
       width: of the occluded bands; 30 cm⁻¹, or one channel, when None.
 
     Raises:
-      ModelError: when a sample's channels are not those of the model.
+      ModelError: when a sample does not fit the model.
       ValueError: when no sample has segmented tissue.
     """
     width = BandWidth() if width is None else width
     limit = model.threshold if threshold is None else threshold
-    centres, occluded = covering_windows(len(model.scaling.mean), model.wavenumbers_cm1, width)
+    scalings = [network.scaling for network in model.networks]
+    centres, occluded = covering_windows(len(scalings[0].mean), model.wavenumbers_cm1, width)
     found: list[_Sample] = []
     left_out = 0
-    for cube, tissue in samples:
-        activation = np.asarray(model(cube, tissue=tissue))
-        segmented = np.asarray(tissue, bool) & (activation > limit)
-        if segmented.any():
-            found.append(_of_sample(model, cube, np.asarray(tissue, bool), segmented, centres, occluded))
-        else:
+    for each in samples:
+        cube, tissue = (each, None) if isinstance(each, Cube) else each
+        specimen = model.specimen(cube, tissue=tissue)
+        prediction = model.predict_specimen(specimen)
+        segmented = prediction.tissue & (prediction.activation > limit)
+        if not segmented.any():
             left_out += 1
+            continue
+        parts = [
+            _of_sample(network, seen.absorbance, seen.tissue, segmented & seen.tissue, centres, occluded)
+            for seen in model.inputs(specimen)
+            for network in seen.networks
+            if (segmented & seen.tissue).any()
+        ]
+        found.append(_Sample(*(np.mean(np.stack(values), axis=0) for values in zip(*parts, strict=True))))
     if not found:
         raise ValueError(
             f"band_importance: none of {left_out} samples has tissue whose activation exceeds {limit:g}, so there is "
@@ -141,7 +152,7 @@ def band_importance(
             statistics[f"{name}_sd"] = values.std(axis=0, ddof=1) if len(found) > 1 else 0 * values[0]
     return BandImportance(
         wavenumbers_cm1=model.wavenumbers_cm1,
-        baseline=np.asarray(model.scaling.mean),
+        baseline=np.mean([np.asarray(scaling.mean) for scaling in scalings], axis=0),
         width=width,
         samples=len(found),
         left_out=left_out,
@@ -150,20 +161,21 @@ def band_importance(
 
 
 def _of_sample(
-    model: SegmentingModel,
-    cube: np.ndarray,
+    extracted: ExtractedNetwork,
+    absorbance: np.ndarray,
     tissue: np.ndarray,
     segmented: np.ndarray,
     centres: np.ndarray,
     occluded: np.ndarray,
 ) -> _Sample:
-    mean, sd = jnp.asarray(model.scaling.mean), jnp.asarray(model.scaling.sd)
-    scaled = standardise(jnp.asarray(cube), jnp.asarray(tissue), mean, sd)
-    where = jnp.asarray(segmented)
-    signed, absolute = _gradient_times_input(model.network, model.variables, scaled, where)
+    network, variables = extracted.network, extracted.variables
+    standardised = np.empty_like(absorbance)
+    put_scaled(absorbance, tissue, standardised, extracted.scaling)
+    scaled, where = jnp.asarray(standardised), jnp.asarray(segmented)
+    signed, absolute = _gradient_times_input(network, variables, scaled, where)
     kept = np.concatenate([np.ones((1, occluded.shape[1]), bool), ~occluded])  # first row: nothing occluded
     answers = [
-        _segmented_means(model.network, model.variables, scaled, where, jnp.asarray(rows))
+        _segmented_means(network, variables, scaled, where, jnp.asarray(rows))
         for rows in _chunks(kept, _rows_at_once(scaled.shape, len(kept)))
     ]
     activation, logit = (np.concatenate([np.asarray(a[i]) for a in answers])[: len(kept)] for i in (0, 1))
@@ -176,7 +188,7 @@ def _of_sample(
         gradient_absolute=np.asarray(absolute),
         occlusion=fall,
         occlusion_logit=fall_logit,
-        spectrum=np.asarray(cube, np.float32)[segmented].mean(axis=0),
+        spectrum=absorbance[segmented].mean(axis=0),
     )
 
 
@@ -223,16 +235,17 @@ def _chunks(kept: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield np.concatenate([rows, np.ones((size - len(rows), kept.shape[1]), bool)])
 
 
-def importance_flops(
-    model: SegmentingModel, shape: tuple[int, ...], *, width: BandWidth | None = None
-) -> float:
-    """Floating-point operations of `band_importance` for one sample (y, x, c), counted without computing anything."""
-    windows, _ = covering_windows(shape[-1], model.wavenumbers_cm1, BandWidth() if width is None else width)
+def importance_flops(model: Model, shape: tuple[int, int], *, width: BandWidth | None = None) -> float:
+    """Floating-point operations of `band_importance` for one sample (y, x), counted without computing anything."""
+    first = model.networks[0]
+    channels = len(first.scaling.mean)
+    windows, _ = covering_windows(channels, model.wavenumbers_cm1, BandWidth() if width is None else width)
     rows = len(windows) + 1
-    size = _rows_at_once(shape, rows)
-    cube, kept = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((size, shape[-1]), bool)
-    segmented = jax.ShapeDtypeStruct(shape[:-1], bool)
-    lowered = _segmented_means.lower(model.network, model.variables, cube, segmented, kept)
+    size = _rows_at_once((*shape, channels), rows)
+    cube = jax.ShapeDtypeStruct((*shape, channels), jnp.float32)
+    kept = jax.ShapeDtypeStruct((size, channels), bool)
+    segmented = jax.ShapeDtypeStruct(shape, bool)
+    lowered = _segmented_means.lower(first.network, first.variables, cube, segmented, kept)
     once = float((lowered.cost_analysis() or {}).get("flops", math.inf)) / size
     # A gradient costs about three predictions, and one more finds the segmented tissue.
-    return once * (-(-rows // size) * size + 4)
+    return len(model.networks) * once * (-(-rows // size) * size + 4)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.prediction.tiles.reading import Specimen, StoreScan
+from compseg_jax.model.specimen import Specimen, StoreScan
 from compseg_jax.readers import recognise
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.scan import open_scan
@@ -75,7 +75,8 @@ class Task:
         if self.store is not None and self.sample is not None:
             shape = self.sample.height, self.sample.width, self.store.channels
             scan = StoreScan(self.store, self.sample.id, shape)
-            return Specimen(scan, self.store.background, self.store.tissue(self.sample.id))
+            applied = tuple(self.store.preparation or ())
+            return Specimen(scan, self.store.background, self.store.tissue(self.sample.id), applied)
         return Specimen(open_scan(self.source, wavenumbers_cm1=axis, variable=variable), background)
 
 

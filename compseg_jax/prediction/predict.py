@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compseg_jax.model import load_model
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.inputs import InputError, Task, find_tasks
-from compseg_jax.prediction.networks import Networks
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
@@ -67,15 +67,15 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    networks = Networks.load(options.model, options.threshold)
+    model = load_model(options.model).with_threshold(options.threshold)
     axis = None if options.axis is None else read_axis(options.axis)
     found = find_tasks(options.inputs, options.split)
     if axis is not None and any(task.store is not None for task in found.tasks):
         raise InputError("--axis: a store states the axis of its samples. Leave it out, or name files alone.")
-    folder = PredictionFolder(options, networks, None if axis is None else axis.tolist())
+    folder = PredictionFolder(options, model, None if axis is None else axis.tolist())
     folder.begin()
     _refuse_others(folder, found.tasks)
-    predictor = Predictor(networks, options, axis, data_mesh())
+    predictor = Predictor(model, options, axis, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(found.tasks))
     since = claims.file_system_time(folder.samples)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compseg_jax.config import to_json
+from compseg_jax.model.model import Model
 from compseg_jax.prediction.formats import (
     Predictions,
     SamplePrediction,
@@ -18,7 +19,6 @@ from compseg_jax.prediction.formats import (
     write_sample,
 )
 from compseg_jax.prediction.inputs import Task
-from compseg_jax.prediction.networks import Networks
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.sample import ENTRY, SAMPLES
 from compseg_jax.runtime.versions import versions
@@ -42,13 +42,13 @@ class PredictionFolder:
       samples: where samples lie.
     """
 
-    def __init__(self, options: PredictOptions, networks: Networks, axis_cm1: Sequence[float] | None) -> None:
+    def __init__(self, options: PredictOptions, model: Model, axis_cm1: Sequence[float] | None) -> None:
         self.path = options.out
         self.samples = options.out / SAMPLES
-        self._networks, self._options = networks, options
+        self._model, self._options = model, options
         self._asked = {
-            "model": networks.digest(),
-            "threshold": networks.threshold,
+            "model": model.digest(),
+            "threshold": model.threshold,
             **{
                 name: value
                 for name, value in to_json(options).items()
@@ -140,17 +140,16 @@ class PredictionFolder:
 
         Another process may finish a sample meanwhile, so it is looked again behind the last write.
         """
-        networks = self._networks
         model = {
-            "path": str(networks.path.resolve()),
-            "weights_sha256": networks.weights_sha256(),
-            "recipe": networks.description.get("recipe"),
+            "path": str(self._options.model.resolve()),
+            "weights_sha256": self._model.weights_sha256,
+            "recipe": self._model.description.get("recipe"),
         }
         written: tuple[SamplePrediction, ...] | None = None
         while (samples := self.all_samples()) != written:
             predictions = Predictions(
                 model=model,
-                threshold=networks.threshold,
+                threshold=self._model.threshold,
                 samples=samples,
                 options=to_json(self._options),
                 versions=versions(),

@@ -14,23 +14,22 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from compseg_jax.model.adaptation import Adapted, adapted
+from compseg_jax.model.model import Model
+from compseg_jax.model.specimen import Specimen
 from compseg_jax.prediction.formats import SamplePrediction, write_sample
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.measures import measured
-from compseg_jax.prediction.networks import Networks
 from compseg_jax.prediction.outputs import write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
-from compseg_jax.prediction.tiles.memory import Member, members_for, plan_for, reach_of
+from compseg_jax.prediction.tiles.memory import plan_for, reach_of
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
-from compseg_jax.prediction.tiles.reading import Specimen
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.working import WorkingMaps
 
 SAMPLES = "samples"
 ENTRY = "sample.json"
 FINISHED = "finished"
-PIXEL_SIZE_TOLERANCE = 0.05
-"""Relative difference from the pixels of the training images above which a prediction carries a remark."""
 
 
 class Stopped(Exception):
@@ -59,13 +58,13 @@ class Predictor:
     """Everything that is the same for all samples.
 
     Attributes:
-      networks: what predicts.
+      model: what predicts, with the threshold in use.
       options: as given.
       axis_cm1: wavenumbers used instead of those of files, or None.
       mesh: devices.
     """
 
-    networks: Networks
+    model: Model
     options: PredictOptions
     axis_cm1: np.ndarray | None
     mesh: Mesh
@@ -78,9 +77,9 @@ class Predictor:
           ValueError, OSError: when the sample cannot be read or does not fit the model.
         """
         started = time.perf_counter()
-        options, models = self.options, self.networks.models
-        specimen = task.opened(models[0].background, self.axis_cm1, options.variable)
-        members = members_for(models, self.networks.steps_for(task), specimen)
+        options, model = self.options, self.model
+        specimen = task.opened(model.networks[0].background, self.axis_cm1, options.variable)
+        members = adapted(model.networks, specimen)
         partial = options.out / SAMPLES / f".{task.id}.partial"
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
@@ -96,7 +95,7 @@ class Predictor:
                 slide = Slide.of(members, specimen, maps.plan, self.mesh, memory_bytes=self._memory_bytes)
                 if not slide.predict(maps, done=done, progress=watch.advanced, stop=watch.stop):
                     raise Stopped
-            return self._finished(task, specimen, maps, started, watch)
+            return self._finished(task, specimen, maps, started, watch, members[0].notes)
 
     @property
     def _memory_bytes(self) -> float:
@@ -104,16 +103,16 @@ class Predictor:
 
     def _purpose(self, task: Task) -> dict[str, Any]:
         return {
-            "model": self.networks.digest(),
+            "model": self.model.digest(),
             "average_over": self.options.average_over,
             "axis_cm1": None if self.axis_cm1 is None else self.axis_cm1.tolist(),
             "variable": self.options.variable,
             **task.identity(),
         }
 
-    def _plan(self, members: Sequence[Member], specimen: Specimen) -> TilePlan:
+    def _plan(self, members: Sequence[Adapted], specimen: Specimen) -> TilePlan:
         turns = TURNS[self.options.average_over]
-        tile_px, field = self.options.tile_px, reach_of(self.networks.models)
+        tile_px, field = self.options.tile_px, reach_of(self.model.networks)
         if tile_px is None or field is None:
             return plan_for(members, specimen, self.mesh, turns, memory_bytes=self._memory_bytes)
         plan = TilePlan(specimen.shape_px, (tile_px, tile_px), field, turns)
@@ -126,21 +125,27 @@ class Predictor:
     def _same_plan(self, specimen: Specimen, size_px: tuple[int, int]) -> TilePlan:
         """The tiles that a sample was begun with, whatever memory and devices there are now."""
         turns = TURNS[self.options.average_over]
-        return TilePlan(specimen.shape_px, size_px, reach_of(self.networks.models), turns)
+        return TilePlan(specimen.shape_px, size_px, reach_of(self.model.networks), turns)
 
     def _finished(
-        self, task: Task, specimen: Specimen, maps: WorkingMaps, started: float, watch: Watch
+        self,
+        task: Task,
+        specimen: Specimen,
+        maps: WorkingMaps,
+        started: float,
+        watch: Watch,
+        notes: tuple[str, ...],
     ) -> SamplePrediction:
         """Writes what was asked for beside the working maps, and renames it to the sample's place."""
         folder = maps.folder / FINISHED
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        threshold, scan = self.networks.threshold, specimen.scan
+        threshold, scan = self.model.threshold, specimen.scan
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
         with ThreadPoolExecutor(1, "compseg-finish") as beside:
-            measuring = beside.submit(measured, maps, threshold, self.networks.area_rule(), reference)
+            measuring = beside.submit(measured, maps, threshold, self.model.area_rule(), reference)
             overview: Future[dict[str, str]] | None = None
             if "zarr" in self.options.outputs and task.store is None:
                 overview = beside.submit(write_overview, folder, scan)
@@ -167,19 +172,6 @@ class Predictor:
         write_sample(folder / ENTRY, sample)
         os.rename(folder, self.options.out / SAMPLES / task.id)
         shutil.rmtree(maps.folder, ignore_errors=True)
-        for remark in self._remarks(specimen, measures.tissue_px):
+        for remark in (*notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)
         return sample
-
-    def _remarks(self, specimen: Specimen, tissue_px: int) -> list[str]:
-        remarks = []
-        own = specimen.scan.pixel_size_um
-        trained = self.networks.models[0].description.get("pixel_size_um")
-        if own and trained and abs(own / trained - 1) > PIXEL_SIZE_TOLERANCE:
-            remarks.append(
-                f"a pixel measures {own:g} µm, those the model was trained on {trained:g} µm: it sees structures of "
-                "another size"
-            )
-        if not tissue_px:
-            remarks.append("no tissue")
-        return remarks

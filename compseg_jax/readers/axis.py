@@ -9,6 +9,8 @@ import numpy as np
 
 from compseg_jax.readers.cube import CubeError
 
+TOLERANCE_CM1 = 0.01
+"""Within which two axes are one: instruments' files round to three digits."""
 # 1 cm = 1e7 nm = 1e4 µm, so ν̃ / cm⁻¹ = 1e7 / (λ / nm) = 1e4 / (λ / µm).
 _PER_LENGTH = {"nm": 1e7, "um": 1e4}
 _MAX_CM1 = 1e5
@@ -108,3 +110,10 @@ def direction(axis: np.ndarray | None) -> str:
     if axis is None or axis.size < 2:
         return "none"
     return "ascending" if axis[-1] > axis[0] else "descending"
+
+
+def same_axis(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Whether two axes in cm⁻¹ are the same, channel by channel and in the same direction; None is that of images."""
+    if one is None or other is None:
+        return one is None and other is None
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=0, atol=TOLERANCE_CM1))

@@ -27,6 +27,7 @@ class Cube:
         in which the channels are stored; None when the channels are not wavenumbers (an ordinary image).
       pixel_size_um: edge length of a pixel in µm, None when unknown.
       provenance: where the cube comes from (``source`` is its file, other keys as the reader knows them).
+      steps: preparation that its spectra have been through, as a store's dataset.json lists it; empty as measured.
 
     Raises:
       CubeError: if the shapes disagree or the axis is not finite and strictly monotonic.
@@ -36,6 +37,7 @@ class Cube:
     wavenumbers_cm1: np.ndarray | None = None
     pixel_size_um: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         source = self.provenance.get("source", "array")

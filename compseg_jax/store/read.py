@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorstore as ts
 
+from compseg_jax.readers.cube import Cube
+
 if TYPE_CHECKING:  # jax, which stands behind it, is not needed to read
     from compseg_jax.spectra.tissue import Background
 
@@ -140,6 +142,20 @@ class Store:
         """The same in the background: the read goes on until its ``result()`` is asked for."""
         path, array = self._cube(sample_id)
         return PendingRead(path, array.read())
+
+    def cube(self, sample_id: str) -> Cube:
+        """A sample with its axis, its pixel size and the steps that the store's spectra have been through."""
+        return self.as_cube(sample_id, self.read(sample_id))
+
+    def as_cube(self, sample_id: str, absorbance: np.ndarray) -> Cube:
+        """What was read of a sample (y, x, c) as a cube."""
+        return Cube(
+            absorbance,
+            self.wavenumbers_cm1,
+            self.pixel_size_um,
+            {"source": f"{self.path}: {sample_id}", "format": "compseg store"},
+            tuple(self.preparation or ()),
+        )
 
     def read_crop(self, sample_id: str, y: slice, x: slice) -> np.ndarray:
         """Absorbance (y, x, c) of a part of a sample; only the tiles it touches are read.

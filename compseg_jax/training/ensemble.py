@@ -15,8 +15,15 @@ from typing import Any
 from compseg_jax.config import Ensemble, Training, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
-from compseg_jax.model.bundle import SegmentingModel, load_model, read_description
-from compseg_jax.model.uncertainty import FILE, FORMAT, MEMBERS, VERSION, predict_members
+from compseg_jax.model import ExtractedNetwork, Model
+from compseg_jax.model.model_files import (
+    ENSEMBLE,
+    ENSEMBLE_FORMAT,
+    ENSEMBLE_VERSION,
+    MEMBERS,
+    load_network,
+    read_description,
+)
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
@@ -249,14 +256,14 @@ def _put_together(
     config: Training, store: Store, fold_of: dict[str, int], members: Sequence[MemberRun]
 ) -> Path:
     """Predicts every sample by the networks that held it out, and writes ensemble.json."""
-    models = {member.name: load_model(member.model) for member in members}
+    models = {member.name: load_network(member.model) for member in members}
     held_out = list(_held_out(store, fold_of, members, models))
     outcome = cross_validate(held_out, rule=config.threshold, seed=config.seed)
     if not outcome.choice.supported:
         print(f"threshold: {outcome.choice.rule}, because {outcome.choice.reason}")
     values = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": ENSEMBLE_FORMAT,
+        "version": ENSEMBLE_VERSION,
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
         "prepared_steps": len(store.preparation or []),
@@ -270,21 +277,21 @@ def _put_together(
         "versions": versions(),
     }
     _write(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
-    _write(config.out / FILE, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _write(config.out / ENSEMBLE, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return config.out
 
 
 def _held_out(
-    store: Store, fold_of: dict[str, int], members: Sequence[MemberRun], models: dict[str, SegmentingModel]
+    store: Store, fold_of: dict[str, int], members: Sequence[MemberRun], models: dict[str, ExtractedNetwork]
 ) -> Iterator[HeldOut]:
     for fold in sorted({member.fold for member in members}):
         own = [models[member.name] for member in members if member.fold == fold]
         samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
-        for prediction in predict_members(own, store, samples):
-            yield HeldOut.of(fold, prediction.mean, store)
+        for sample, _, prediction in Model.of(*own).predict_store(store, samples):
+            yield HeldOut.of(fold, sample, prediction, store)
 
 
-def _entry(run: Path, member: MemberRun, model: SegmentingModel) -> dict[str, Any]:
+def _entry(run: Path, member: MemberRun, model: ExtractedNetwork) -> dict[str, Any]:
     return {
         "model": member.model.relative_to(run).as_posix(),
         "fold": member.fold,

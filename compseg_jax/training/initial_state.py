@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import Training
-from compseg_jax.model.bundle import SegmentingModel
+from compseg_jax.model import ExtractedNetwork
 from compseg_jax.networks.build import NETWORKS, build_network
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.networks.normalised_start import feature_statistics, with_normalised_features
@@ -85,7 +85,7 @@ def later_state(
 
 
 def initial_state(
-    config: Training, store: Store, start: SegmentingModel | None, mesh: Mesh, channels: int
+    config: Training, store: Store, start: ExtractedNetwork | None, mesh: Mesh, channels: int
 ) -> TrainState:
     """The first random start, or the network to go on from."""
     state = random_state(config, store, mesh, channels)

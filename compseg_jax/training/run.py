@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,11 @@ from jax.sharding import Mesh
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
-from compseg_jax.model.bundle import SegmentingModel, load_model, save_model
-from compseg_jax.model.samples import Prediction, predict_samples
-from compseg_jax.model.uncertainty import is_ensemble
+from compseg_jax.model import ExtractedNetwork, Model, load_model
+from compseg_jax.model.model_files import is_ensemble_run, save_network
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
+from compseg_jax.readers.axis import same_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
@@ -87,12 +86,18 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
     refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
     _check_folder(config)
-    start = None if config.init_from is None else load_model(config.init_from)
+    start = None if config.init_from is None else _starting_network(config.init_from)
     preparation = _preparation(config, store, start) if shared is None else shared.training.preparation
     axis = axis_behind(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
-    if start is not None:
-        start.check_channels((1, 1, channels), axis)
+    if start is not None and not (
+        channels == len(start.scaling.mean) and same_axis(axis, start.wavenumbers_cm1)
+    ):
+        raise RunError(
+            f"{config.data} gives {channels} channels after its preparation, {config.init_from} was trained on "
+            f"{len(start.scaling.mean)}; number and axis must be the same to go on from it. Ingest the files with "
+            "--prepare resample to that axis, or start anew without --init-from."
+        )
     if config.self_check:
         refuse_wrong_results()
     asked, config = config, with_front_that_pays(config, channels)
@@ -118,7 +123,11 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
 
 
 def _data(
-    config: Training, store: Store, preparation: Preparation | None, start: SegmentingModel | None, mesh: Mesh
+    config: Training,
+    store: Store,
+    preparation: Preparation | None,
+    start: ExtractedNetwork | None,
+    mesh: Mesh,
 ) -> tuple[Samples, Run]:
     """The training samples, and both splits made ready on the devices."""
     # A network that goes on from another one expects the scaling it was trained with.
@@ -151,15 +160,24 @@ def train(config: Training) -> Path:
         return extract(setup, progress)
 
 
-def _preparation(config: Training, store: Store, start: SegmentingModel | None) -> Preparation | None:
+def _preparation(config: Training, store: Store, start: ExtractedNetwork | None) -> Preparation | None:
     """Steps between store and scaling; a network that goes on from another one keeps the other's."""
     if start is not None:
-        return start.preparation_behind(store)
+        return start.steps_after(store.preparation or (), str(store.path))
     return fit_input_preparation(store, store.split("train"), config.prepare)
 
 
+def _starting_network(path: Path) -> ExtractedNetwork:
+    networks = load_model(path).networks
+    if len(networks) > 1:
+        raise RunError(
+            f"{path} is an ensemble; a run goes on from one network. Name one of its folders in members."
+        )
+    return networks[0]
+
+
 def _check_folder(config: Training) -> None:
-    if is_ensemble(config.out):
+    if is_ensemble_run(config.out):
         raise RunError(
             f"{config.out} holds an ensemble. Give its --folds and --seeds, or choose another --out."
         )
@@ -190,7 +208,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     record = progress.history[progress.best_epoch - 1]
     own = training.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
-    model = SegmentingModel(
+    extracted = ExtractedNetwork(
         network=build_network(config.network, config.objective.n_maps),
         variables=jax.device_put(progress.best, jax.devices()[0]),
         scaling=training.scaling,
@@ -207,29 +225,27 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
             "preparation": steps,
+            "prepared_steps": len(store.preparation or []),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
         },
     )
-    threshold, description = _threshold(config, model, store)
-    if not description["supported"] and not quiet:
-        print(f"threshold: {description['rule']}, because {description['reason']}")
-    model = replace(
-        model, threshold=threshold, description={**model.description, "threshold_choice": description}
-    )
-    save_model(config.out / "model", model, config.network)
+    threshold, choice = _threshold(config, extracted, store)
+    if not choice["supported"] and not quiet:
+        print(f"threshold: {choice['rule']}, because {choice['reason']}")
+    description = {**extracted.description, "threshold_choice": choice}
+    extracted = replace(extracted, threshold=threshold, description=description)
+    save_network(config.out / "model", extracted, config.network)
     return config.out / "model"
 
 
-def _threshold(config: Training, model: SegmentingModel, store: Store) -> tuple[float, dict[str, Any]]:
+def _threshold(config: Training, extracted: ExtractedNetwork, store: Store) -> tuple[float, dict[str, Any]]:
+    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them."""
+    validation = store.split("val") if config.threshold != "paper" else ()
+    predictions = Model.of(extracted).predict_store(store, validation)
     choice = threshold_by_rule(
         config.threshold,
-        [result_of(found, store) for found in _validation(config, model, store)],
+        [result_of(sample, prediction, store) for sample, _, prediction in predictions],
         seed=config.seed,
     )
     return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
-
-
-def _validation(config: Training, model: SegmentingModel, store: Store) -> Iterator[Prediction]:
-    """Maps of the validation samples, where the rule looks at them."""
-    return predict_samples(model, store, store.split("val") if config.threshold != "paper" else ())

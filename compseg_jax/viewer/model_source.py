@@ -12,11 +12,8 @@ import numpy as np
 
 from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
-from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model
-from compseg_jax.model.diseased_area import AreaRule
-from compseg_jax.model.samples import Prediction, predict_samples
-from compseg_jax.model.uncertainty import Ensemble, is_ensemble, load_ensemble, predict_members
-from compseg_jax.store.read import Sample, Store, StoreError
+from compseg_jax.model import Model, ModelError, Prediction, load_model
+from compseg_jax.store.read import Store, StoreError
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
 
@@ -29,7 +26,7 @@ class ModelSource:
 
     Attributes:
       title: heading of the page.
-      model: one network or an ensemble.
+      model: what predicts.
       store: the samples' store.
       threshold: activation above which a pixel is segmented.
       threshold_story: where it comes from.
@@ -37,7 +34,7 @@ class ModelSource:
     """
 
     title: str
-    model: SegmentingModel | Ensemble
+    model: Model
     store: Store
     threshold: float
     threshold_story: str
@@ -58,7 +55,7 @@ class ModelSource:
         except (ValueError, KeyError) as error:
             raise ViewError(f"{folder} cannot be shown: {error}") from error
         network = _load(model or source.model, f"the model of {folder}", "--model")
-        found = network.description.get("weights_sha256")
+        found = network.weights_sha256
         if source.weights_sha256 is not None and found != source.weights_sha256:
             raise ViewError(
                 f"{model or source.model} holds the weights {str(found)[:12]}…, {folder} was made with "
@@ -87,7 +84,7 @@ class ModelSource:
         Raises:
           ViewError, ModelError, StoreError: when the run is not finished, or its store is gone.
         """
-        network = _load(folder if is_ensemble(folder) else folder / "model", f"the model of {folder}", None)
+        network = _load(folder, f"the model of {folder}", None)
         if data is None:
             data = _data_of_run(folder)
         store = _open_store(data, f"the store of {folder}")
@@ -96,13 +93,12 @@ class ModelSource:
             raise ViewError(
                 f"{store.path} has neither test nor validation samples. Name another with --data."
             )
-        choice = {"threshold": network.threshold, **network.description.get("threshold_choice", {})}
         return cls(
             title=f"Run {folder.resolve().name}: test and validation samples of {store.path.resolve().name}",
             model=network,
             store=store,
             threshold=network.threshold,
-            threshold_story=threshold_story({"threshold": choice}, network.threshold),
+            threshold_story=threshold_story({"threshold": network.threshold_choice}, network.threshold),
             rows={sample.id: ListedSample(sample.id, label=sample.label) for sample in chosen},
         )
 
@@ -114,11 +110,9 @@ class ModelSource:
         """Predicts a sample and keeps its numbers in the list."""
         row = named(self.samples(), sample_id)
         sample = next(sample for sample in self.store.samples if sample.id == sample_id)
-        prediction = self._predict(sample)
+        _, cube, prediction = next(self.model.predict_store(self.store, [sample]))
         if not prediction.tissue.any():
-            raise ViewError(
-                f"{sample_id} has no tissue left behind the model's preparation: nothing to show."
-            )
+            raise ViewError(f"{sample_id} has no tissue left after the model's preparation: nothing to show.")
         row = self._with_numbers(row, prediction)
         reference = self.store.reference(sample_id) if sample.has_reference else None
         view = SampleView(
@@ -127,7 +121,7 @@ class ModelSource:
             tissue=Pyramid.of_array(prediction.tissue),
             reference=None if reference is None else Pyramid.of_array(reference),
             overview=None,
-            spectra=SpectraInMemory(prediction.stored),
+            spectra=SpectraInMemory(cube.absorbance),
             spectra_note=f"as stored in {self.store.path.name}",
             wavenumbers_cm1=self.store.wavenumbers_cm1,
             pixel_size_um=self.store.pixel_size_um,
@@ -138,17 +132,12 @@ class ModelSource:
         self.rows[sample_id] = row
         return replace(view, row=row)
 
-    def _predict(self, sample: Sample) -> Prediction:
-        if isinstance(self.model, Ensemble):
-            return next(predict_members(self.model.members, self.store, [sample])).mean
-        return next(predict_samples(self.model, self.store, [sample]))
-
     def _with_numbers(self, row: ListedSample, prediction: Prediction) -> ListedSample:
         if row.score is not None:
             return row
         activations = np.asarray(prediction.activation[prediction.tissue])
-        choice = {"threshold": self.model.threshold, **self.model.description.get("threshold_choice", {})}
-        low, high = AreaRule.of_choice(choice, threshold=self.threshold).interval(activations) or (None, None)
+        rule = self.model.with_threshold(self.threshold).area_rule()
+        low, high = rule.interval(activations) or (None, None)
         return replace(
             row,
             score=float(activations.mean(dtype=np.float64)),
@@ -184,9 +173,9 @@ def _data_of_run(folder: Path) -> Path:
         raise ViewError(f"{path} names no store ({error!r}). Name it with --data.") from error
 
 
-def _load(path: Path, what: str, option: str | None) -> SegmentingModel | Ensemble:
+def _load(path: Path, what: str, option: str | None) -> Model:
     try:
-        return load_ensemble(path) if is_ensemble(path) else load_model(path)
+        return load_model(path)
     except ModelError as error:
         hint = f" If it was moved, name its place with {option}." if option else ""
         raise ViewError(f"{what} cannot be opened: {error}{hint}") from error

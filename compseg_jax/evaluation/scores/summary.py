@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -51,6 +51,13 @@ class Evaluation:
     """The same by (group, label), means over the samples of each; empty where no group repeats."""
     roc: dict[str, RocCurve]
     """By metric name; empty where only one label occurs."""
+
+    def with_notes(self, notes: Sequence[str]) -> Evaluation:
+        """The same with more to say beside the numbers."""
+        known = self.metrics["notes"]
+        return replace(
+            self, metrics={**self.metrics, "notes": [*(known if isinstance(known, list) else []), *notes]}
+        )
 
 
 def evaluate_samples(

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from compseg_jax.model.bundle import SegmentingModel
+from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.portable import onnx_file
 from compseg_jax.model.portable.comparison import (
     TOLERANCE,
@@ -68,7 +68,7 @@ class Publication:
     license: str
 
 
-def write(path: Path, folder: Path, model: SegmentingModel, publication: Publication) -> str:
+def write(path: Path, folder: Path, model: ExtractedNetwork, publication: Publication) -> str:
     """Writes a package, validates it and runs its test.
 
     Args:
@@ -123,7 +123,7 @@ def _quiet() -> Iterator[None]:
         logger.enable("bioimageio")
 
 
-def _description(v0_5: Any, folder: Path, model: SegmentingModel, publication: Publication) -> Any:
+def _description(v0_5: Any, folder: Path, model: ExtractedNetwork, publication: Publication) -> Any:
     """The contents of rdf.yaml."""
     kind = type(model.network).__name__
     expected = np.load(folder / "test_output.npy")
@@ -161,7 +161,7 @@ def _description(v0_5: Any, folder: Path, model: SegmentingModel, publication: P
     )
 
 
-def _input(v0_5: Any, model: SegmentingModel, test: Any) -> Any:
+def _input(v0_5: Any, model: ExtractedNetwork, test: Any) -> Any:
     before = steps_in_words(model)
     size = v0_5.ParameterizedSize(min=LEAST_SIZE_PX, step=1)
     return v0_5.InputTensorDescr(
@@ -177,7 +177,7 @@ def _input(v0_5: Any, model: SegmentingModel, test: Any) -> Any:
     )
 
 
-def _channel_names(model: SegmentingModel) -> list[str]:
+def _channel_names(model: ExtractedNetwork) -> list[str]:
     """One a channel; bioimage.io before 0.5.12 wants names as programs have them."""
     if model.wavenumbers_cm1 is None:
         return [f"channel_{number}" for number in range(len(model.scaling.mean))]
@@ -202,13 +202,13 @@ def _output(v0_5: Any, test: Any) -> Any:
     )
 
 
-def _limits(model: SegmentingModel) -> str:
+def _limits(model: ExtractedNetwork) -> str:
     """What the network learnt from, where its model.json says so, and what it is not for."""
     target = model.description.get("config", {}).get("objective", {}).get("target")
     return " ".join([*([LEARNT_FROM[target]] if target in LEARNT_FROM else []), NO_DEVICE])
 
 
-def _readme(model: SegmentingModel, publication: Publication) -> str:
+def _readme(model: ExtractedNetwork, publication: Publication) -> str:
     pixel = model.description.get("pixel_size_um")
     recipe = model.description.get("recipe")
     return f"""# {publication.name}

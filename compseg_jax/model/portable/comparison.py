@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from compseg_jax.model.bundle import SegmentingModel
+from compseg_jax.model.extracted import ExtractedNetwork
+from compseg_jax.model.model import Model
 from compseg_jax.model.portable.description import PortableError
 
 TOLERANCE = 1e-4
@@ -20,7 +21,9 @@ SIZES = ((2, 31, 45), (1, 48, 32))
 Run = Callable[[Float[np.ndarray, "b c y x"]], Float[np.ndarray, "b 1 y x"]]
 
 
-def random_cubes(model: SegmentingModel, batch: int, height: int, width: int) -> Float[np.ndarray, "b c y x"]:
+def random_cubes(
+    model: ExtractedNetwork, batch: int, height: int, width: int
+) -> Float[np.ndarray, "b c y x"]:
     """Spectra around the mean of the training tissue, a corner of background, the same in every call."""
     rng = np.random.default_rng([batch, height, width])
     mean, sd = (values.reshape(1, -1, 1, 1) for values in (model.scaling.mean, model.scaling.sd))
@@ -33,16 +36,16 @@ def random_cubes(model: SegmentingModel, batch: int, height: int, width: int) ->
 
 
 def expected_activation(
-    model: SegmentingModel, cubes: Float[np.ndarray, "b c y x"]
+    model: ExtractedNetwork, cubes: Float[np.ndarray, "b c y x"]
 ) -> Float[np.ndarray, "b 1 y x"]:
     """The model's own activation maps, computed in float32 throughout."""
     network = model.network.clone(dtype=jnp.float32) if hasattr(model.network, "dtype") else model.network
     exact = dataclasses.replace(model, network=network)
     with jax.default_matmul_precision("highest"):
-        return np.asarray(exact(np.moveaxis(cubes, 1, -1)))[:, None]
+        return np.asarray(Model.of(exact)(np.moveaxis(cubes, 1, -1), prepared=True))[:, None]
 
 
-def refuse_disagreement(model: SegmentingModel, run: Run, format_name: str) -> float:
+def refuse_disagreement(model: ExtractedNetwork, run: Run, format_name: str) -> float:
     """The largest difference of the activation maps between the model and what a format's runtime makes of it.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from compseg_jax.model.bundle import SegmentingModel
+from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.portable.operations import (
     Activation,
     ActivationKind,
@@ -43,7 +43,7 @@ class PortableError(ValueError):
     """A model cannot be written in a portable format; the message says why and what can be done."""
 
 
-def refuse_undescribable(model: SegmentingModel) -> None:
+def refuse_undescribable(model: ExtractedNetwork) -> None:
     """Raises PortableError where a model is more than a list of plain operations."""
     network = model.network
     if type(network) not in (UNet, SegNet):
@@ -60,7 +60,7 @@ def refuse_undescribable(model: SegmentingModel) -> None:
         )
 
 
-def describe(model: SegmentingModel) -> PortableNetwork:
+def describe(model: ExtractedNetwork) -> PortableNetwork:
     """The operations of an extracted network, from prepared absorbance to its activation map, in float32.
 
     Scaling and the rule for tissue come first, the reading of the logits last; normalisation by statistics of the

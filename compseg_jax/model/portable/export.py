@@ -13,14 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from compseg_jax.model.bundle import SegmentingModel, load_model
+from compseg_jax.model.extracted import ExtractedNetwork
+from compseg_jax.model.model_files import ENSEMBLE, load_model
 from compseg_jax.model.portable import bioimageio_package, onnx_file, safetensors_file, torchscript
 from compseg_jax.model.portable.bioimageio_package import Publication
 from compseg_jax.model.portable.comparison import refuse_disagreement
 from compseg_jax.model.portable.description import PortableError, describe, refuse_undescribable
 from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.libraries import library
-from compseg_jax.model.uncertainty import FILE, is_ensemble
 
 FormatName = Literal["onnx", "torchscript", "safetensors", "bioimageio"]
 
@@ -74,14 +74,20 @@ def export(options: ExportOptions) -> str:
       ModelError: when the model is missing or damaged.
     """
     publication = _checked(options)
-    model = load_model(options.model)
+    networks = load_model(options.model).networks
+    if len(networks) > 1:
+        raise PortableError(
+            f"{options.model} is an ensemble, each of whose networks has scaling and preparation of its own. Export "
+            f"them one at a time (the folders {ENSEMBLE} lists under 'model'), and average their activation maps."
+        )
+    model = networks[0]
     checked = write_portable(model, options.out, options.format, publication)
     size = options.out.stat().st_size / 1e6
     return f"{options.out}: {options.format}, {size:.2f} MB; {checked}\n{instructions(model)}"
 
 
 def write_portable(
-    model: SegmentingModel, out: Path, format_name: FormatName, publication: Publication | None = None
+    model: ExtractedNetwork, out: Path, format_name: FormatName, publication: Publication | None = None
 ) -> str:
     """Writes ``model`` to ``out`` in a format; the file appears when it is complete and has been checked.
 
@@ -129,11 +135,6 @@ def _checked(options: ExportOptions) -> Publication | None:
         )
     if options.out.exists():
         raise PortableError(f"--out {options.out} exists already. Choose another name, or remove it.")
-    if is_ensemble(options.model):
-        raise PortableError(
-            f"{options.model} is an ensemble, each of whose networks has scaling and preparation of its own. Export "
-            f"them one at a time (the folders {FILE} lists under 'model'), and average their activation maps."
-        )
     given = {name: getattr(options, name) for name in ("name", "author", "license") if getattr(options, name)}
     if options.format != "bioimageio":
         if given:

@@ -7,7 +7,8 @@ from importlib.metadata import version
 
 import jax.numpy as jnp
 
-from compseg_jax.model.bundle import SegmentingModel, weights_sha256
+from compseg_jax.model.extracted import ExtractedNetwork
+from compseg_jax.model.model_files import weights_sha256
 from compseg_jax.model.portable.comparison import TOLERANCE
 from compseg_jax.runtime.versions import __version__
 
@@ -19,7 +20,7 @@ READINGS = {
 }
 
 
-def facts(model: SegmentingModel, *libraries: str) -> dict[str, str]:
+def facts(model: ExtractedNetwork, *libraries: str) -> dict[str, str]:
     """Metadata by name, all texts; structures are JSON. docs/portable.md explains each.
 
     Args:
@@ -53,19 +54,19 @@ def facts(model: SegmentingModel, *libraries: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def activation_map_of(model: SegmentingModel) -> str:
+def activation_map_of(model: ExtractedNetwork) -> str:
     """How the model's logits are read: 'probability' where a user's own network does not say."""
     return getattr(model.network, "activation_map", "probability")
 
 
-def background_in_words(model: SegmentingModel) -> str:
+def background_in_words(model: ExtractedNetwork) -> str:
     """Which pixels count as background."""
     if model.background == "zero":
         return "pixels whose channels are all 0 are background and get 0"
     return "every pixel counts as tissue"
 
 
-def channels_in_words(model: SegmentingModel) -> str:
+def channels_in_words(model: ExtractedNetwork) -> str:
     """The channels and their axis."""
     axis, channels = model.wavenumbers_cm1, len(model.scaling.mean)
     if axis is None:
@@ -73,7 +74,7 @@ def channels_in_words(model: SegmentingModel) -> str:
     return f"{channels} wavenumbers, {axis[0]:g} … {axis[-1]:g} cm⁻¹"
 
 
-def steps_in_words(model: SegmentingModel) -> list[str]:
+def steps_in_words(model: ExtractedNetwork) -> list[str]:
     """The steps that raw spectra go through before the network, numbered; empty where it takes raw ones."""
     preparation = model.preparation
     if preparation is None:
@@ -85,7 +86,7 @@ def steps_in_words(model: SegmentingModel) -> list[str]:
     ]
 
 
-def instructions(model: SegmentingModel) -> str:
+def instructions(model: ExtractedNetwork) -> str:
     """What to do before the network and with its result, for a terminal or a README."""
     steps = steps_in_words(model)
     before = (

@@ -14,14 +14,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from compseg_jax.model.bundle import (
-    FORMAT,
-    ModelError,
-    SegmentingModel,
-    described,
-    model_of,
-    weights_sha256,
-)
+from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.model import Model
+from compseg_jax.model.model_files import FORMAT, described, network_of, weights_sha256
 from compseg_jax.model.portable.description import PortableError
 from compseg_jax.model.portable.libraries import library
 
@@ -29,7 +24,7 @@ SCALING = "scaling"
 MODEL = "model"
 
 
-def write(path: Path, model: SegmentingModel, facts: Mapping[str, str]) -> None:
+def write(path: Path, model: ExtractedNetwork, facts: Mapping[str, str]) -> None:
     """Writes a model that was loaded from its folder.
 
     Raises:
@@ -38,7 +33,7 @@ def write(path: Path, model: SegmentingModel, facts: Mapping[str, str]) -> None:
     numpy_file = library("safetensors.numpy", "safetensors")
     if "network" not in model.description:
         raise PortableError(
-            "the model has no description; save it with save_model and load it with load_model."
+            "the model has no description; save it with save_network and load it with load_model."
         )
     axis = model.wavenumbers_cm1
     values = {
@@ -56,14 +51,14 @@ def write(path: Path, model: SegmentingModel, facts: Mapping[str, str]) -> None:
     path.write_bytes(numpy_file.save(tensors, metadata=metadata))
 
 
-def load_safetensors(path: Path | str) -> SegmentingModel:
+def load_safetensors(path: Path | str) -> Model:
     """The model that `compseg export --format safetensors` wrote; its parameters are equal bit for bit.
 
     Raises:
       ModelError: when the file is damaged, of another kind or of a newer version, or its weights were changed.
       PortableError: where the package safetensors is missing.
 
-    >>> activation = load_safetensors("tumour.safetensors")(cube)  # doctest: +SKIP
+    >>> activation = load_safetensors("tumour.safetensors")(store.cube("a1"))  # doctest: +SKIP
     """
     safetensors = library("safetensors", "safetensors")
     path = Path(path)
@@ -85,7 +80,7 @@ def load_safetensors(path: Path | str) -> SegmentingModel:
     missing = [name for name, array in values["scaling"].items() if array is None]
     if missing:
         raise ModelError(f"{path}: {SCALING}/{missing[0]} missing. Copy or export the model again.")
-    return model_of(values, _tree(tensors), path)
+    return Model.of(network_of(values, _tree(tensors), path))
 
 
 def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

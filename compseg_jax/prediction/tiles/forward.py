@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
-from compseg_jax.model.bundle import SegmentingModel
-from compseg_jax.networks.build import Variables
+from compseg_jax.model.extracted import ExtractedNetwork, masked_activation
 from compseg_jax.networks.receptive_field import why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
-from compseg_jax.objective.activation import activation_map
 from compseg_jax.prediction.tiles.plan import View
 from compseg_jax.runtime import DATA_AXIS
 
@@ -26,13 +24,6 @@ PROBED_SIDE_PX = 512
 """Edge of the tile whose program is asked how much memory a network takes of which nothing else is known."""
 EXPECTED_FEATURES = 4.25
 """Of the first level, as floats a pixel: what the programs of U-Nets take at their widest, at the last merge."""
-
-
-@partial(jax.jit, static_argnums=0)
-def _activation(
-    network: Any, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
-) -> Float[Array, "b y x"]:
-    return jnp.where(tissue, activation_map(network, variables, scaled, tissue), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +35,7 @@ class Forward:
       mesh: one tile goes to each of its devices.
     """
 
-    model: SegmentingModel
+    model: ExtractedNetwork
     mesh: Mesh
 
     def __call__(
@@ -89,22 +80,22 @@ def _by_tile(mesh: Mesh) -> jax.sharding.Sharding:
 
 
 @lru_cache(maxsize=64)
-def _placed(model: SegmentingModel, mesh: Mesh) -> Any:
+def _placed(model: ExtractedNetwork, mesh: Mesh) -> Any:
     """The variables of a model on every device."""
     everywhere = NamedSharding(mesh, PartitionSpec()) if mesh.size > 1 else mesh.devices.flat[0]
     return jax.device_put(model.variables, everywhere)
 
 
 @lru_cache(maxsize=64)
-def _program(model: SegmentingModel, mesh: Mesh, tile_px: tuple[int, int]) -> jax.stages.Compiled:
+def _program(model: ExtractedNetwork, mesh: Mesh, tile_px: tuple[int, int]) -> jax.stages.Compiled:
     """The compiled network for a tile on each device."""
     shape, sharding = (mesh.size, *tile_px), _by_tile(mesh)
     scaled = jax.ShapeDtypeStruct((*shape, len(model.scaling.mean)), jnp.float32, sharding=sharding)
     tissue = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=sharding)
-    return _activation.lower(model.network, _placed(model, mesh), scaled, tissue).compile()
+    return masked_activation.lower(model.network, _placed(model, mesh), scaled, tissue).compile()
 
 
-def expected_bytes_per_px(model: SegmentingModel, mesh: Mesh) -> float:
+def expected_bytes_per_px(model: ExtractedNetwork, mesh: Mesh) -> float:
     """What the program of a network takes for each pixel beside the tile, before it is compiled for its tiles.
 
     Exact for networks that are not the package's, whose program for a small tile is compiled; a first guess for the
@@ -115,7 +106,7 @@ def expected_bytes_per_px(model: SegmentingModel, mesh: Mesh) -> float:
     return bytes_per_px(model, mesh, (PROBED_SIDE_PX, PROBED_SIDE_PX))
 
 
-def bytes_per_px(model: SegmentingModel, mesh: Mesh, tile_px: tuple[int, int]) -> float:
+def bytes_per_px(model: ExtractedNetwork, mesh: Mesh, tile_px: tuple[int, int]) -> float:
     """What the program for tiles of a size takes for each pixel beside the tile; the program is kept for them."""
     analysis = _program(model, mesh, tile_px).memory_analysis()
     taken = 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from compseg_jax.model.axis_rule import preparation_for
-from compseg_jax.model.bundle import ModelError, SegmentingModel
+from compseg_jax.model.adaptation import Adapted
+from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.specimen import Specimen
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.prediction.tiles.forward import bytes_per_px, expected_bytes_per_px
 from compseg_jax.prediction.tiles.plan import SMALLEST_TILE_PX, TilePlan, Turn, plan_tiles
-from compseg_jax.prediction.tiles.reading import Specimen
-from compseg_jax.spectra.preparation import Preparation
 
 BUFFERS = 2
 """Tiles in memory: one is filled while the network works on the other. Where memory does for one only, or where one
@@ -26,40 +24,19 @@ DEVICE_SHARE = 0.7
 """Of an accelerator's memory that tiles and what the network makes of them may take."""
 
 
-class Member(NamedTuple):
-    """A network, and what the spectra of the image at hand go through before it."""
-
-    model: SegmentingModel
-    preparation: Preparation | None
-
-
-def members_for(
-    models: Sequence[SegmentingModel], steps: Sequence[Preparation | None], specimen: Specimen
-) -> tuple[Member, ...]:
-    """The networks with their preparation of one image; equal steps must be one object, and stay one.
-
-    Raises:
-      ModelError: when the image does not fit a network.
-    """
-    known: dict[tuple[int, bytes], Preparation | None] = {}
-    members = []
-    for model, each in zip(models, steps, strict=True):
-        axis = model.wavenumbers_cm1
-        key = id(each), b"" if axis is None else axis.tobytes()
-        if key not in known:
-            known[key] = preparation_for(model, each, specimen.scan)
-        members.append(Member(model, known[key]))
-    return tuple(members)
-
-
-def reach_of(models: Sequence[SegmentingModel]) -> ReceptiveField | None:
+def reach_of(models: Sequence[ExtractedNetwork]) -> ReceptiveField | None:
     """The reach of the networks, which must agree; None where an image must stay whole."""
     fields = {receptive_field(model.network) for model in models}
     return fields.pop() if len(fields) == 1 else None
 
 
 def plan_for(
-    members: Sequence[Member], specimen: Specimen, mesh: Mesh, turns: tuple[Turn, ...], *, memory_bytes: float
+    members: Sequence[Adapted],
+    specimen: Specimen,
+    mesh: Mesh,
+    turns: tuple[Turn, ...],
+    *,
+    memory_bytes: float,
 ) -> TilePlan:
     """Tiles of an image that keep within a memory.
 
@@ -73,7 +50,7 @@ def plan_for(
     Raises:
       ModelError: when a network must see the image whole, or needs margins so wide, that the memory does not do.
     """
-    models = [member.model for member in members]
+    models = [member.network for member in members]
     field, shape = reach_of(models), specimen.shape_px
     if shape[0] * shape[1] <= SMALLEST_TILE_PX:
         return TilePlan(shape, shape, field, turns)
@@ -88,8 +65,7 @@ def plan_for(
         if plans[1] is not None and (plan is None or plans[1].overlap < WORTH_WAITING * plan.overlap):
             plan = plans[1]
         if plan is None:
-            source = str(specimen.scan.provenance.get("source", "the image"))
-            raise ModelError(f"{source}: {_too_large(models, field, shape, memory, memory_bytes)}")
+            raise ModelError(f"{specimen.source}: {_too_large(models, field, shape, memory, memory_bytes)}")
         found = max(bytes_per_px(model, mesh, plan.tiles[0].shape) for model in models)
         if found <= GUESSED_WELL * network:
             return plan
@@ -97,7 +73,7 @@ def plan_for(
 
 
 def _too_large(
-    models: Sequence[SegmentingModel],
+    models: Sequence[ExtractedNetwork],
     field: ReceptiveField | None,
     shape: tuple[int, int],
     memory: TileMemory,
@@ -135,9 +111,11 @@ class TileMemory:
     on_device: float | None
 
     @classmethod
-    def of(cls, members: Sequence[Member], mesh: Mesh, turns: tuple[Turn, ...], network: float) -> TileMemory:
+    def of(
+        cls, members: Sequence[Adapted], mesh: Mesh, turns: tuple[Turn, ...], network: float
+    ) -> TileMemory:
         """For networks on a mesh that take ``network`` bytes a pixel."""
-        tile = 4 * max(len(member.model.scaling.mean) for member in members) + 1
+        tile = 4 * max(len(member.network.scaling.mean) for member in members) + 1
         shared = len({id(member.preparation) for member in members}) < len(members)
         device = mesh.devices.flat[0]
         limit = None
@@ -157,11 +135,11 @@ class TileMemory:
         return min(on_host, DEVICE_SHARE * self.on_device / (2 * self.tile + self.network))
 
 
-def buffers_for(members: Sequence[Member], mesh: Mesh, plan: TilePlan, memory_bytes: float) -> int:
+def buffers_for(members: Sequence[Adapted], mesh: Mesh, plan: TilePlan, memory_bytes: float) -> int:
     """How many batches of a plan's tiles are held at once: `BUFFERS`, or 1 where memory does not do for more."""
     largest = max(height * width for height, width in (tile.shape for tile in plan.tiles))
     if largest <= SMALLEST_TILE_PX:
         return BUFFERS
-    network = max(bytes_per_px(member.model, mesh, plan.tiles[0].shape) for member in members)
+    network = max(bytes_per_px(member.network, mesh, plan.tiles[0].shape) for member in members)
     memory = TileMemory.of(members, mesh, plan.turns, network)
     return BUFFERS if largest <= memory.most_px(BUFFERS, memory_bytes) else 1

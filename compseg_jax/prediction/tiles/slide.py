@@ -14,10 +14,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
+from compseg_jax.model.adaptation import Adapted
+from compseg_jax.model.model import alike, averaged
+from compseg_jax.model.specimen import CHUNK_ROWS, PreparedSpecimen, Specimen, put_scaled
 from compseg_jax.prediction.tiles.forward import Forward
-from compseg_jax.prediction.tiles.memory import BUFFERS, Member, buffers_for
+from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
-from compseg_jax.prediction.tiles.reading import CHUNK_ROWS, PreparedSpecimen, Specimen, put_scaled
 
 ALIGNMENT_BYTES = 64
 """Of arrays that jax on CPUs takes as they are instead of copying them."""
@@ -52,22 +54,25 @@ class Slide:
 
     @classmethod
     def of(
-        cls, members: Sequence[Member], specimen: Specimen, plan: TilePlan, mesh: Mesh, *, memory_bytes: float
+        cls,
+        members: Sequence[Adapted],
+        specimen: Specimen,
+        plan: TilePlan,
+        mesh: Mesh,
+        *,
+        memory_bytes: float,
     ) -> Slide:
         """Makes the surveys of the image that its preparation needs.
 
         Raises:
           ModelError, PreparationError: when the image does not fit the preparation.
         """
-        alike: dict[int, list[Member]] = {}
-        for member in members:
-            alike.setdefault(id(member.preparation), []).append(member)
         groups = tuple(
             (
                 PreparedSpecimen.of(specimen, group[0].preparation, most_bytes=memory_bytes),
-                tuple(Forward(member.model, mesh) for member in group),
+                tuple(Forward(member.network, mesh) for member in group),
             )
-            for group in alike.values()
+            for group in alike(members)
         )
         return cls(plan, groups, mesh, buffers_for(members, mesh, plan, memory_bytes))
 
@@ -126,7 +131,7 @@ class Slide:
                 kept = [a | b for a, b in zip(kept, own, strict=True)] if number else own
                 if number + 1 < len(self.groups):
                     continue
-                mean = [np.clip(each / np.float32(networks), 0, 1) for each in total]
+                mean = [averaged([each], networks) for each in total]
                 writes.append(writer.submit(finish, tiles, mean, kept))
                 while len(writes) > WRITES_BEHIND:
                     writes.popleft().result()

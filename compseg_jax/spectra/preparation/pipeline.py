@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from compseg_jax.readers.axis import same_axis
 from compseg_jax.spectra.denoising import SpectralMoments, noise_moments
 from compseg_jax.spectra.preparation import chunks
 from compseg_jax.spectra.preparation.kept import KeptChunks
@@ -33,8 +34,6 @@ from compseg_jax.spectra.preparation.step import (
     Step,
     Training,
 )
-
-AXIS_TOLERANCE_CM1 = 0.01
 
 Progress = Callable[[float], None]
 
@@ -282,7 +281,7 @@ def _check_axis(fitted: FittedStep, axis: Float[np.ndarray, " c"]) -> None:
     own = fitted.wavenumbers_cm1
     if not fitted.fitted:
         return
-    if own.shape != axis.shape or not np.allclose(own, axis, rtol=0, atol=AXIS_TOLERANCE_CM1):
+    if not same_axis(own, axis):
         raise PreparationError(
             f"step {fitted.step.name!r} was fitted on {own.size} wavenumbers ({own[0]:g} … {own[-1]:g} cm⁻¹), the "
             f"spectra have {axis.size} ({axis[0]:g} … {axis[-1]:g} cm⁻¹). Put the step `resample` before it."

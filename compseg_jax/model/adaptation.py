@@ -1,25 +1,31 @@
-"""From the spectral axis of an image to that of a network: as it is, resampled, or refused."""
+"""From the state and axis of an image to those of a network: taken as it is, prepared, resampled, or refused."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from compseg_jax.model.bundle import AXIS_TOLERANCE_CM1, ModelError, SegmentingModel
-from compseg_jax.readers.scan import Scan
+from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.specimen import Specimen
+from compseg_jax.readers.axis import same_axis
 from compseg_jax.spectra.preparation import FittedStep, Preparation, PreparationError
 from compseg_jax.spectra.preparation.spectral_steps import Arrays, Axis, Cut
 from compseg_jax.spectra.preparation.step import PureStep
 from compseg_jax.spectra.resampling import resample, resampling_matrix
 
+PIXEL_SIZE_TOLERANCE = 0.05
+"""Relative difference from the pixels of the training images above which a prediction carries a note."""
+
 
 @dataclass(frozen=True)
 class OntoAxis(PureStep):
-    """Brings spectra to the axis that a network was trained behind."""
+    """Brings spectra to the axis that a network was trained on."""
 
     name: ClassVar[str] = "onto the model's axis"
     wavenumbers_cm1: tuple[float, ...] = ()
@@ -33,27 +39,75 @@ class OntoAxis(PureStep):
         return resample(spectra, wavenumbers_cm1, np.array(self.wavenumbers_cm1))
 
 
-def preparation_for(model: SegmentingModel, steps: Preparation | None, scan: Scan) -> Preparation | None:
+class Adapted(NamedTuple):
+    """A network, what the spectra of the image at hand go through before it, and what of that is remarkable."""
+
+    network: ExtractedNetwork
+    preparation: Preparation | None
+    notes: tuple[str, ...] = ()
+
+
+def adapted(networks: Sequence[ExtractedNetwork], specimen: Specimen) -> tuple[Adapted, ...]:
+    """The networks with what an image goes through before each; equal preparations are one object.
+
+    Raises:
+      ModelError: when the image does not fit a network.
+    """
+    known: dict[tuple[str, bytes], Adapted] = {}
+    found = []
+    for network in networks:
+        axis = network.wavenumbers_cm1
+        key = json.dumps(network.description.get("preparation")), b"" if axis is None else axis.tobytes()
+        if key not in known:
+            known[key] = _adapted(network, specimen)
+        found.append(known[key]._replace(network=network))
+    return tuple(found)
+
+
+def _adapted(network: ExtractedNetwork, specimen: Specimen) -> Adapted:
+    steps = network.steps_after(specimen.steps, specimen.source)
+    preparation = _preparation_for(network, steps, specimen)
+    notes = []
+    missing = int(network.description.get("prepared_steps") or 0) - len(specimen.steps)
+    if missing > 0 and steps is not None:
+        names = ", ".join(each.step.name for each in steps.steps[:missing])
+        notes.append(f"prepared by the model, as its training store was: {names}")
+    if preparation is not None and isinstance(preparation.steps[0].step, OntoAxis):
+        own, onto = preparation.steps[0].wavenumbers_cm1, np.array(preparation.steps[0].step.wavenumbers_cm1)
+        change = "channels reversed" if same_axis(own[::-1], onto) else "spectra resampled"
+        notes.append(f"{change} from {_range(own)} to {_range(onto)}")
+    own_um, trained_um = specimen.scan.pixel_size_um, network.description.get("pixel_size_um")
+    if own_um and trained_um and abs(own_um / trained_um - 1) > PIXEL_SIZE_TOLERANCE:
+        notes.append(
+            f"a pixel measures {own_um:g} µm, those the model was trained on {trained_um:g} µm: it sees structures of "
+            "another size"
+        )
+    return Adapted(network, preparation, tuple(notes))
+
+
+def _preparation_for(
+    network: ExtractedNetwork, steps: Preparation | None, specimen: Specimen
+) -> Preparation | None:
     """What the spectra of an image go through before the network; None where they are taken as they are.
 
     Args:
-      model: the network.
+      network: the network.
       steps: what its training images went through from the state that this image is in.
-      scan: the image.
+      specimen: the image.
 
     Raises:
       ModelError: when channels or axis do not fit the network, with both ranges.
     """
-    source = scan.provenance.get("source", "the image")
-    own, wanted = scan.wavenumbers_cm1, model.wavenumbers_cm1
+    source, scan = specimen.source, specimen.scan
+    own, wanted = scan.wavenumbers_cm1, network.wavenumbers_cm1
     if (own is None) != (wanted is None):
         which = "the model" if own is None else "the image"
         raise ModelError(
             f"{source}: only {which} states wavenumbers; the network needs images like those it was trained on. "
-            "Give the axis of the image with --axis, or another model."
+            "Give the axis of the image (--axis FILE; wavenumbers_cm1= in Python), or another model."
         )
     if own is None or wanted is None:
-        needed = len(model.scaling.mean) if steps is None else steps.steps[0].wavenumbers_cm1.size
+        needed = len(network.scaling.mean) if steps is None else steps.steps[0].wavenumbers_cm1.size
         if scan.shape[2] != needed:
             raise ModelError(
                 f"{source}: found {scan.shape[2]} channels; the model needs {needed}. Give images like those it was "
@@ -72,11 +126,11 @@ def _fitting(steps: Preparation | None, axis: Axis, wanted: Axis) -> Preparation
     fitted = () if steps is None else steps.steps
     if steps is not None:
         try:
-            if _same(steps.axis_after(axis), wanted):
+            if same_axis(steps.axis_after(axis), wanted):
                 return steps
         except PreparationError:
             pass
-    elif _same(axis, wanted):
+    elif same_axis(axis, wanted):
         return Preparation((), axis)
     # What a cut takes away need not have been measured.
     cuts = len(list(takewhile(lambda each: isinstance(each.step, Cut), fitted)))
@@ -91,13 +145,9 @@ def _fitting(steps: Preparation | None, axis: Axis, wanted: Axis) -> Preparation
     return None
 
 
-def _same(one: Axis, other: Axis) -> bool:
-    return one.shape == other.shape and bool(np.allclose(one, other, rtol=0, atol=AXIS_TOLERANCE_CM1))
-
-
 def _refusal(steps: Preparation | None, axis: Axis, wanted: Axis) -> str:
     trained = wanted if steps is None else steps.steps[0].wavenumbers_cm1
-    behind = "" if steps is None else f" (behind its preparation {_range(wanted)})"
+    behind = "" if steps is None else f" (after its preparation {_range(wanted)})"
     return (
         f"the spectra cover {_range(axis)}, the model was trained on {_range(trained)}{behind}; spectra are resampled "
         "where they cover the model's range without a gap. Measure that range, or train a model on the range that "

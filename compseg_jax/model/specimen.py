@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from compseg_jax.model.bundle import ModelError
+from compseg_jax.model.extracted import ModelError
 from compseg_jax.readers.scan import CubeScan, Scan
 from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
 from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
@@ -64,13 +65,20 @@ class Specimen:
 
     Attributes:
       scan: its spectra, read by windows.
-      background: how its tissue is told apart where it has no mask.
+      background: how its tissue is distinguished where it has no mask.
       tissue: its mask (y, x), or None.
+      steps: preparation that its spectra have been through, as JSON values; empty as measured.
     """
 
     scan: Scan
     background: Background
     tissue: Bool[np.ndarray, "y x"] | None = None
+    steps: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in words."""
+        return str(self.scan.provenance.get("source", "the image"))
 
     @property
     def shape_px(self) -> tuple[int, int]:
@@ -167,7 +175,7 @@ class PreparedSpecimen:
 
     @classmethod
     def of(
-        cls, specimen: Specimen, preparation: Preparation | None, *, most_bytes: float
+        cls, specimen: Specimen, preparation: Preparation | None, *, most_bytes: float = math.inf
     ) -> PreparedSpecimen:
         """Makes the surveys that steps need; reads the image once for each.
 
@@ -191,7 +199,7 @@ class PreparedSpecimen:
         taken = WHOLE_COPIES * 4 * height * width * channels
         if taken > most_bytes:
             raise ModelError(
-                f"{specimen.scan.provenance.get('source', 'the image')}: step {whole_steps[0]!r} of the model's "
+                f"{specimen.source}: step {whole_steps[0]!r} of the model's "
                 f"preparation needs the whole image at once, {taken / 2**30:.1f} GiB; allowed are "
                 f"{most_bytes / 2**30:.1f}. Raise --memory-gib, or cut the image (`compseg dearray`)."
             )

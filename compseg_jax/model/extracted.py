@@ -1,0 +1,93 @@
+"""One extracted network: parameters, scaling, axis, and the steps that its training images went through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from compseg_jax.networks.build import Module, Variables
+from compseg_jax.objective.activation import activation_map
+from compseg_jax.spectra.preparation import Preparation
+from compseg_jax.spectra.scaling import Scaling, standardise
+from compseg_jax.spectra.tissue import Background
+
+
+class ModelError(ValueError):
+    """A model is missing or damaged, or does not fit the image it is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractedNetwork:
+    """A trained network with all that its input must go through; a :class:`Model` holds one or several.
+
+    Attributes:
+      network: Flax module.
+      variables: its parameters and other collections.
+      scaling: standardisation that was fitted on the training tissue.
+      wavenumbers_cm1: the axis it was trained on (c,), or None for ordinary images.
+      threshold: activation above which a pixel is segmented.
+      background: how tissue is distinguished where no mask is given ('zero' or 'none').
+      description: everything else in model.json.
+    """
+
+    network: Module
+    variables: Variables
+    scaling: Scaling
+    wavenumbers_cm1: np.ndarray | None
+    threshold: float
+    background: Background
+    description: Mapping[str, Any]
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """Steps that measured spectra go through before the network; None where it was trained on them as they are."""
+        steps = self.description.get("preparation")
+        return None if not steps else Preparation.from_json(steps)
+
+    def steps_after(self, applied: Sequence[Mapping[str, Any]], source: str) -> Preparation | None:
+        """The steps that spectra which went through ``applied`` have still to go through; None where there are none.
+
+        Raises:
+          ModelError: when they were prepared by other steps than those of the network's training.
+        """
+        steps = self.description.get("preparation") or []
+        if list(steps[: len(applied)]) != list(applied):
+            raise ModelError(
+                f"{source} was prepared by {', '.join(each['step'] for each in applied)}, fitted for itself; the "
+                f"model needs {', '.join(each['step'] for each in steps) or 'spectra as measured'}, as fitted on its "
+                "training samples. Ingest the files without --prepare: the model prepares them itself."
+            )
+        rest = steps[len(applied) :]
+        return Preparation.from_json(rest) if rest else None
+
+    def activation_of_scaled(
+        self, scaled: Float[np.ndarray, "y x c"], tissue: Bool[np.ndarray, "y x"]
+    ) -> Float[np.ndarray, "y x"]:
+        """Activation map of standardised spectra, 0 outside the tissue; the program that tiles go through, too."""
+        return np.asarray(masked_activation(self.network, self.variables, scaled[None], tissue[None]))[0]
+
+    def activation_of_prepared(
+        self, cube: Float[Array, "*b y x c"], tissue: Bool[Array, "*b y x"]
+    ) -> Float[Array, "*b y x"]:
+        """The same of prepared spectra before scaling, as a pure function for ``jax.jit``, ``vmap`` and ``grad``."""
+        batched = cube.ndim == 4
+        cubes, masks = (cube, tissue) if batched else (cube[None], tissue[None])
+        mean, sd = jnp.asarray(self.scaling.mean), jnp.asarray(self.scaling.sd)
+        scaled = standardise(cubes, masks, mean, sd)
+        activation = masked_activation(self.network, self.variables, scaled, masks)
+        return activation if batched else activation[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def masked_activation(
+    network: Any, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
+) -> Float[Array, "b y x"]:
+    """Activation of standardised cubes, 0 outside the tissue: the one program of every prediction."""
+    return jnp.where(tissue, activation_map(network, variables, scaled, tissue), 0.0)

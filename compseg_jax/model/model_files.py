@@ -1,0 +1,222 @@
+"""Models on disk: an extracted network in its folder, and the list of an ensemble's.
+
+``RUN/model/`` holds ``params`` (restores with plain Orbax), ``collections`` for networks that have other variables,
+and ``model.json``, which describes everything else; ``RUN/ensemble.json`` lists the members of an ensemble, each an
+ordinary model folder. docs/format.md writes both down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from compseg_jax.config import Network, from_json
+from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.model import Model
+from compseg_jax.model.parameters import restore_tree, save_tree
+from compseg_jax.networks.build import Variables, build_network
+from compseg_jax.spectra.scaling import Scaling
+
+DESCRIPTION = "model.json"
+FORMAT = "compseg-model"
+VERSION = 1
+REQUIRED_KEYS = ("network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling")
+ENSEMBLE = "ensemble.json"
+ENSEMBLE_FORMAT = "compseg-ensemble"
+ENSEMBLE_VERSION = 1
+ENSEMBLE_KEYS = ("members", "threshold", "area_cut", "prepared_steps")
+MEMBERS = "members"
+
+
+def weights_sha256(variables: Variables) -> str:
+    """Hash of all parameters: names, shapes, dtypes and bytes in a fixed order."""
+    digest = hashlib.sha256()
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    for path, leaf in sorted(leaves, key=lambda item: jax.tree_util.keystr(item[0])):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype.str}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> None:
+    """Writes an extracted network into a hidden folder beside its place and renames it; an older one is replaced."""
+    staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    replaced = staging.with_name(f"{staging.name}.old")
+    staging.mkdir(parents=True)
+    try:
+        save_tree(staging / "params", extracted.variables["params"])
+        others = {name: tree for name, tree in extracted.variables.items() if name != "params"}
+        if others:
+            save_tree(staging / "collections", others)
+        axis = extracted.wavenumbers_cm1
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "network": vars(config),
+            "maps": getattr(extracted.network, "maps", 1),
+            "channels": len(extracted.scaling.mean),
+            "wavenumbers_cm1": None if axis is None else axis.tolist(),
+            "threshold": float(extracted.threshold),
+            "background": extracted.background,
+            "weights_sha256": weights_sha256(extracted.variables),
+            "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
+        }
+        # A model that was loaded and changed describes its old self under the same keys.
+        values |= {name: value for name, value in extracted.description.items() if name not in values}
+        text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
+        (staging / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(replaced)
+        staging.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+
+
+def _plain(value: object) -> object:
+    """What json itself cannot write: arrays and NumPy numbers as lists and numbers, paths as text."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"model.json cannot hold {value!r} of type {type(value).__name__}.")
+
+
+def load_model(path: Path | str) -> Model:
+    """Loads a trained model; neither training data nor optimiser state is needed.
+
+    Args:
+      path: run of `compseg train`, of one network or an ensemble, or the ``model`` folder of such a run.
+
+    Returns:
+      A :class:`Model`, callable with a cube.
+
+    Raises:
+      ModelError: when the folder holds no finished model, one of a newer version, or weights that are not the ones
+        that were written.
+
+    >>> model = load_model("runs/demo/train/model")  # doctest: +SKIP
+    >>> activation = model(store.cube("a1"))  # doctest: +SKIP
+    """
+    folder = Path(path)
+    if is_ensemble_run(folder):
+        return _load_ensemble(folder)
+    if not (folder / DESCRIPTION).is_file() and (folder / "model" / DESCRIPTION).is_file():
+        folder = folder / "model"
+    return Model.of(load_network(folder))
+
+
+def load_network(folder: Path) -> ExtractedNetwork:
+    """Loads one extracted network from its folder; raises as :func:`load_model` does."""
+    values = read_description(folder)
+    variables: dict[str, Any] = {"params": restore_tree(folder / "params")}
+    if (folder / "collections").is_dir():
+        variables |= restore_tree(folder / "collections")
+    return network_of(values, variables, folder)
+
+
+def network_of(values: Mapping[str, Any], variables: Variables, place: Path) -> ExtractedNetwork:
+    """The network that a description and variables make; ``place`` is where they lie.
+
+    Raises:
+      ModelError: when the weights are not those of the description.
+    """
+    found = weights_sha256(variables)
+    if found != values["weights_sha256"]:
+        raise ModelError(
+            f"{place}: the weights have the hash {found[:12]}…, the description states "
+            f"{values['weights_sha256'][:12]}…. The files were changed or damaged: copy the model again."
+        )
+    axis = values["wavenumbers_cm1"]
+    return ExtractedNetwork(
+        network=build_network(from_json(Network, values["network"]), values["maps"]),
+        variables=variables,
+        scaling=Scaling(*(np.asarray(values["scaling"][name], np.float32) for name in ("mean", "sd"))),
+        wavenumbers_cm1=None if axis is None else np.asarray(axis, np.float64),
+        threshold=values["threshold"],
+        background=values["background"],
+        description=values,
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What model.json says, checked for format and version; raises ModelError."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise ModelError(
+            f"{folder}: no {DESCRIPTION} found. Give the run that `compseg train` finished, or its folder model."
+        )
+    return described(path.read_bytes(), path)
+
+
+def described(text: bytes | str, place: Path) -> dict[str, Any]:
+    """What the text of a model.json says, checked as by :func:`read_description`; ``place`` is where it was found."""
+    try:
+        values: dict[str, Any] = json.loads(text)
+        name, version = values.get("format"), values.get("version")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{place} cannot be read ({error}). Copy or extract the model again.") from error
+    if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
+        raise ModelError(
+            f"{place}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
+            f"{VERSION}. Update compseg_jax or extract the model again."
+        )
+    missing = [key for key in REQUIRED_KEYS if key not in values]
+    if missing:
+        raise ModelError(f"{place}: {', '.join(missing)} missing. Copy or extract the model again.")
+    return values
+
+
+def is_ensemble_run(folder: Path) -> bool:
+    """Whether a folder is the run of an ensemble, finished or not."""
+    return (folder / ENSEMBLE).is_file() or (folder / MEMBERS).is_dir()
+
+
+def _load_ensemble(folder: Path) -> Model:
+    values = _read_ensemble(folder / ENSEMBLE)
+    networks = []
+    for entry in values["members"]:
+        network = load_network(folder / entry["model"])
+        if network.description["weights_sha256"] != entry["weights_sha256"]:
+            raise ModelError(
+                f"{folder / entry['model']} holds the weights {network.description['weights_sha256'][:12]}…, "
+                f"{ENSEMBLE} lists {entry['weights_sha256'][:12]}…. Finish the run with --resume, or copy the whole of "
+                "it again."
+            )
+        networks.append(network)
+    return Model(tuple(networks), values["threshold"], values)
+
+
+def _read_ensemble(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError(
+            f"{path.parent}: no {ENSEMBLE} found. Give the folder of a finished `compseg train --folds K --seeds N`. "
+            "An unfinished one goes on by --resume; a single network is RUN/model."
+        )
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        name, version = values.get("format"), values.get("version")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({error}). Finish the run again with --resume, or copy it again."
+        ) from error
+    if name != ENSEMBLE_FORMAT or type(version) is not int or not 1 <= version <= ENSEMBLE_VERSION:
+        raise ModelError(
+            f"{path}: found format {name!r} version {version!r}; this release reads {ENSEMBLE_FORMAT!r} version 1 to "
+            f"{ENSEMBLE_VERSION}. Update compseg_jax."
+        )
+    missing = [key for key in ENSEMBLE_KEYS if key not in values]
+    if missing or not values["members"]:
+        raise ModelError(f"{path}: {', '.join(missing) or 'members'} missing. Copy the run again.")
+    return values
