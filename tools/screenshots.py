@@ -27,7 +27,7 @@ from tools.browser import find_chromium, open_page
 
 WIDTH, HEIGHT = 1280, 800
 MOST_BYTES = 300_000
-MODEL = "Bokeh.documents[0].get_model_by_name"
+MODEL = "Bokeh.documents[0]?.get_model_by_name"
 MOSTLY = 250
 """Of 255, the share of a block of mask pixels that must be segmented."""
 COLOURS = (256, 192, 128, 96, 64)

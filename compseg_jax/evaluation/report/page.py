@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from compseg_jax.drawing import document
+from compseg_jax.drawing.numbers import number, percent
 from compseg_jax.drawing.pictures import activation_ramp
 from compseg_jax.evaluation.report import figures, importance_figure
 from compseg_jax.evaluation.report import report_tables as tables
@@ -83,7 +84,7 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
 
 def _panels(results: Sequence[SampleResult], evaluation: Evaluation, content: PageContent) -> list[_Panel]:
     metrics = evaluation.metrics
-    area, mean = tables.number(metrics["auc_area"]), tables.number(metrics["auc_mean_activation"])
+    area, mean = number(metrics["auc_area"]), number(metrics["auc_mean_activation"])
     panels = [
         _Panel("ROC", figures.roc_figure(evaluation),
                f"ROC curves: AUC {area} for area, {mean} for mean activation.",
@@ -122,11 +123,11 @@ def _rank(entry: _Entry) -> tuple[float, float, float]:
 
 def _numbers(row: SampleRow) -> dict[str, str]:
     """What the caption of a picture says: area, overlap, and the networks' agreement where there are several."""
-    said = {"area": tables.percent(row["area_fraction"])}
+    said = {"area": percent(row["area_fraction"])}
     if row["dice"] is not None:
-        said["Dice"] = tables.number(row["dice"], 2)
+        said["Dice"] = number(row["dice"], 2)
     if row.get("area_spread") is not None:
-        said["± area"] = tables.percent(row["area_spread"])
+        said["± area"] = percent(row["area_spread"])
     if row.get("label_agreement") is not None:
-        said["agree"] = tables.percent(row["label_agreement"])
+        said["agree"] = percent(row["label_agreement"])
     return said
