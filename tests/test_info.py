@@ -12,7 +12,7 @@ from PIL import Image
 
 from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.info import overview, quicklook, quicklook_axes
+from compseg_jax.readers.info import overview, quicklook
 from compseg_jax.readers.info.inspection import InfoOptions, inspect
 from compseg_jax.readers.info.overview import take_sample
 from compseg_jax.readers.scan import CubeScan
@@ -273,7 +273,7 @@ def test_empty_constant_and_flat_cubes_are_drawn(values):
 
 @pytest.mark.parametrize(("longest", "length"), [(30, 20), (1000, 1000), (999, 500), (0.3, 0.2), (5.1, 5)])
 def test_scale_bars_have_round_lengths(longest, length):
-    assert quicklook_axes.nice_length(longest) == pytest.approx(length)
+    assert quicklook.nice_length(longest) == pytest.approx(length)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import io
 import json
 import re
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from html_page import HOSTILE, Page
 from PIL import Image
 
 from compseg_jax.evaluation.report import report_folder as folder
@@ -31,7 +31,7 @@ from compseg_jax.evaluation.scores import (
 
 WAVENUMBERS_CM1 = np.linspace(1800, 948, 12)
 HISTORY = [{"epoch": i + 1, "loss": 1 / (i + 1), "val_loss": abs(i - 3) + 0.5} for i in range(6)]
-NASTY = '<script>alert("1")</script>/..'
+NASTY = HOSTILE + "/.."
 
 
 def samples(
@@ -72,6 +72,7 @@ def write(
         "history": HISTORY,
         "wavenumbers_cm1": WAVENUMBERS_CM1,
         "title": "Array B <held out>",
+        "notes": ["Reversed <b>axis</b>.", "Resampled."],
         **options,
     }
     return write_report(out, results, evaluation, **options), evaluation
@@ -87,25 +88,6 @@ def plain(tmp_path_factory) -> tuple[Path, Evaluation]:
 def short_page(monkeypatch):
     """The folder alone is tested: its page is one line, quickly written."""
     monkeypatch.setattr(folder, "report_page", lambda *_: f"<html>{folder.GENERATOR}</html>")
-
-
-class Page(HTMLParser):
-    """Collects tags and visible text."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    def all(self, tag: str, css: str = "") -> list[dict[str, str | None]]:
-        return [a for name, a in self.tags if name == tag and css in ["", *(a.get("class") or "").split()]]
 
 
 def test_everything_is_written(plain):
@@ -159,6 +141,8 @@ def test_page_fetches_nothing_and_escapes_text(plain):
     assert NASTY not in text
     assert NASTY in page.words
     assert "Array B <held out>" in page.words
+    assert "Reversed <b>axis</b>. Resampled." in page.words
+    assert [a["class"] for a in page.all("p")][:2] == ["sub", "adapted"]
     assert "a<b" in page.words
     assert all(attributes.get("alt") is not None for attributes in page.all("img"))
     assert all(a["href"][1:] in {t.get("id") for _, t in page.tags} for a in page.all("a"))

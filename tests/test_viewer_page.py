@@ -18,22 +18,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Page
 from predictions_example import write_predictions, write_sample, write_slide
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.store.write import StoreWriter
-from tools.browser import Browser, find_chromium
+from tools.browser import find_chromium, open_page
 
 THRESHOLD = 0.375
 HEIGHT, WIDTH, CHANNELS = 48, 64, 6
 AXIS = np.array([1800.0, 1655.0, 1500.0, 1300.0, 1100.0, 950.0])
 NAMES = ("much", "some", "none")
 
-needs_chromium = pytest.mark.skipif(
-    find_chromium() is None, reason="no Chromium on the path and no $CHROMIUM: the page was not looked at"
-)
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """An empty page of a browser."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium on the path and no $CHROMIUM: the page was not looked at")
+    with open_page(executable) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +108,28 @@ def served(folder: Path, *, quiet: bool = True) -> Iterator[tuple[str, subproces
         process.stderr.close()
 
 
-def text(browser: Browser, name: str) -> str:
+def text(page: Page, name: str) -> str:
     """What a text of the page says, without its tags."""
-    return re.sub("<[^>]+>", " ", browser.evaluate(f"Bokeh.documents[0].get_model_by_name('{name}').text"))
+    return re.sub("<[^>]+>", " ", page.evaluate(f"Bokeh.documents[0]?.get_model_by_name('{name}').text"))
+
+
+def place(page: Page, selector: str) -> dict[str, float]:
+    """``x``, ``y``, ``width`` and ``height`` of an element, which may lie in the shadow tree of a widget."""
+    return dict(page.locator(selector).first.bounding_box())
+
+
+def problems_of(page: Page) -> list[str]:
+    """A list that every error of the page's scripts is added to."""
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    return problems
 
 
 def curve(name: str) -> str:
     """JavaScript for the values of a curve of the spectra: outside, inside, pixel."""
     index = ("outside", "inside", "pixel").index(name)
-    return (
-        f"Array.from(Bokeh.documents[0].get_model_by_name('spectra').renderers[{index}].data_source.data.y)"
-    )
+    return f"Array.from(Bokeh.documents[0]?.get_model_by_name('spectra').renderers[{index}].data_source.data.y ?? [])"
 
 
 def test_the_address_is_a_secret_of_this_machine(folder):
@@ -136,126 +154,131 @@ async def connected(request: HTTPRequest) -> None:
     await websocket_connect(request)
 
 
-@needs_chromium
-def test_the_page_follows_slider_keys_and_clicks(folder, tmp_path):
-    with Browser(str(find_chromium())) as browser, served(folder) as (url, _):
-        browser.open(url)
-        browser.wait_for(f"({curve('inside')}).length === {CHANNELS}")
-        assert "much , labelled diseased" in text(browser, "heading")
-        heading = text(browser, "area")
+def test_the_page_follows_slider_keys_and_clicks(page, folder):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    problems = problems_of(page)
+    with served(folder) as (url, _):
+        page.goto(url)
+        page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
+        assert "much , labelled diseased" in text(page, "heading")
+        heading = text(page, "area")
         shown = np.float32(np.linspace(0, 1, WIDTH, dtype=np.float32) > THRESHOLD).mean()
         assert f"{100 * shown:.1f} %" in heading
         assert "allowed for: 25–75 %" in heading
-        assert "0.889" in text(
-            browser, "dice"
-        )  # 40 columns are segmented, the 32 of the reference among them
-        assert browser.evaluate("Bokeh.documents[0].get_model_by_name('spectra').x_range.flipped")
+        assert "0.889" in text(page, "dice")  # 40 columns are segmented, the 32 of the reference among them
+        assert page.evaluate("Bokeh.documents[0]?.get_model_by_name('spectra').x_range.flipped")
 
         # The threshold, moved by the mouse: number, picture and mean spectra follow, and it goes back.
-        before = browser.evaluate(curve("inside"))
-        box = browser.place(".threshold >>> .noUi-base")
+        before = page.evaluate(curve("inside"))
+        box = place(page, ".threshold .noUi-base")
         y = box["y"] + box["height"] / 2
-        browser.drag(box["x"] + THRESHOLD * box["width"], y, box["x"] + 0.75 * box["width"], y)
-        browser.wait_for("Bokeh.documents[0].get_model_by_name('threshold').value > 0.745")
-        value = browser.evaluate("Bokeh.documents[0].get_model_by_name('threshold').value")
+        page.mouse.move(box["x"] + THRESHOLD * box["width"], y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.75 * box["width"], y, steps=8)
+        page.mouse.up()
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('threshold').value > 0.745")
+        value = page.evaluate("Bokeh.documents[0]?.get_model_by_name('threshold').value")
         shown = np.float32(np.linspace(0, 1, WIDTH, dtype=np.float32) > np.float32(value)).mean()
-        browser.wait_for(f"Bokeh.documents[0].get_model_by_name('area').text.includes('{100 * shown:.1f} %')")
-        assert "moved; the chosen one is 0.375" in text(browser, "threshold_label")
-        assert "allowed for" not in text(browser, "area")
-        assert browser.evaluate(curve("inside")) != before
-        low = browser.evaluate(
-            "Bokeh.documents[0].get_model_by_name('image').renderers[2].glyph.color_mapper.low"
+        page.wait_for_function(
+            f"Bokeh.documents[0]?.get_model_by_name('area').text.includes('{100 * shown:.1f} %')"
+        )
+        assert "moved; the chosen one is 0.375" in text(page, "threshold_label")
+        assert "allowed for" not in text(page, "area")
+        assert page.evaluate(curve("inside")) != before
+        low = page.evaluate(
+            "Bokeh.documents[0]?.get_model_by_name('image').renderers[2].glyph.color_mapper.low"
         )
         assert value < low < value + 1e-6
-        browser.click_on(".reset >>> button")
-        browser.wait_for(f"Bokeh.documents[0].get_model_by_name('threshold').value === {THRESHOLD}")
+        page.click(".reset button")
+        page.wait_for_function(f"Bokeh.documents[0]?.get_model_by_name('threshold').value === {THRESHOLD}")
 
         # Keys.
-        browser.press("j")
-        browser.wait_for("Bokeh.documents[0].get_model_by_name('heading').text.includes('some')")
-        assert "2 of 3" in text(browser, "position")
-        browser.press("ArrowDown")
-        browser.press("j")
-        browser.wait_for("Bokeh.documents[0].get_model_by_name('heading').text.includes('none')")
-        browser.press("k")
-        browser.press("ArrowUp")
-        browser.wait_for("Bokeh.documents[0].get_model_by_name('heading').text.includes('much</b>, ')")
+        page.keyboard.press("j")
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('heading').text.includes('some')")
+        assert "2 of 3" in text(page, "position")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("j")
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('heading').text.includes('none')")
+        page.keyboard.press("k")
+        page.keyboard.press("ArrowUp")
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('heading').text.includes('much</b>, ')")
 
         # A click shows the spectrum of that pixel, as it is stored.
-        assert browser.evaluate(curve("pixel")) == []
-        frame = browser.place(".image")
-        browser.click(frame["x"] + 0.6 * frame["width"], frame["y"] + 0.45 * frame["height"])
-        browser.wait_for(f"({curve('pixel')}).length === {CHANNELS}")
-        browser.wait_for("Bokeh.documents[0].get_model_by_name('spectra_label').text.includes('row ')")
-        row, column = map(int, re.findall(r"row (\d+), column (\d+)", text(browser, "spectra_label"))[0])
+        assert page.evaluate(curve("pixel")) == []
+        frame = place(page, ".image")
+        page.mouse.click(frame["x"] + 0.6 * frame["width"], frame["y"] + 0.45 * frame["height"])
+        page.wait_for_function(f"({curve('pixel')}).length === {CHANNELS}")
+        page.wait_for_function("Bokeh.documents[0]?.get_model_by_name('spectra_label').text.includes('row ')")
+        row, column = map(int, re.findall(r"row (\d+), column (\d+)", text(page, "spectra_label"))[0])
         stored = Store.open(folder.parent / "data").read("much")[row, column]
-        np.testing.assert_allclose(browser.evaluate(curve("pixel")), stored, rtol=1e-6)
+        np.testing.assert_allclose(page.evaluate(curve("pixel")), stored, rtol=1e-6)
 
-        browser.picture(tmp_path / "page.png")
-        assert browser.problems == []
-        elsewhere = [r for r in browser.requests if not re.match(r"(data:|\w+://127\.0\.0\.1:)", r)]
-        assert elsewhere == []
+        assert any(address.startswith("ws://127.0.0.1:") for address in asked)
+        assert [address for address in asked if not re.match(r"(data:|\w+://127\.0\.0\.1:)", address)] == []
+        assert problems == []
 
 
-def visible_layer(browser: Browser, index: int) -> dict:
+def visible_layer(page: Page, index: int) -> dict:
     """Shape and place of a layer of the picture: 0 band, 1 detail of the band, 2 activation."""
-    return browser.evaluate(
+    return page.evaluate(
         "(data => ({shape: data.image[0]?.shape, x: data.x[0], dw: data.dw[0]}))"
-        f"(Bokeh.documents[0].get_model_by_name('image').renderers[{index}].data_source.data)"
+        f"(Bokeh.documents[0]?.get_model_by_name('image').renderers[{index}].data_source.data)"
     )
 
 
-@needs_chromium
-def test_zooming_reads_the_window_in_full_resolution(tmp_path):
+def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
+    problems = problems_of(page)
     folder = write_slide(tmp_path, 2048, channels=4)
-    with Browser(str(find_chromium())) as browser, served(folder) as (url, _):
-        browser.open(url)
-        browser.wait_for(
-            "Bokeh.documents[0].get_model_by_name('image').renderers[0].data_source.data.image.length"
+    with served(folder) as (url, _):
+        page.goto(url)
+        page.wait_for_function(
+            "Bokeh.documents[0]?.get_model_by_name('image').renderers[0].data_source.data.image.length"
         )
-        assert visible_layer(browser, 2)["shape"] == [1024, 1024]
-        assert visible_layer(browser, 0)["shape"] == [512, 512]
-        frame = browser.place(".image")
+        assert visible_layer(page, 2)["shape"] == [1024, 1024]
+        assert visible_layer(page, 0)["shape"] == [512, 512]
+        frame = place(page, ".image")
         x, y = frame["x"] + 0.55 * frame["width"], frame["y"] + 0.45 * frame["height"]
+        page.mouse.move(x, y)
         for _ in range(12):
-            browser.wheel(x, y, -120)
-        browser.wait_for(
+            page.mouse.wheel(0, -120)
+        page.wait_for_function(
             "(data => data.dw[0] / data.image[0].shape[1] < 0.0056)"  # mm a pixel
-            "(Bokeh.documents[0].get_model_by_name('image').renderers[2].data_source.data)"
+            "(Bokeh.documents[0]?.get_model_by_name('image').renderers[2].data_source.data)"
         )
-        assert visible_layer(browser, 2)["dw"] < 1024 * 0.0055
-        browser.click(x, y)
-        browser.wait_for(f"({curve('pixel')}).length === 4")
-        browser.wait_for(
-            "Bokeh.documents[0].get_model_by_name('spectra_label').text.includes('mean of 4×4 pixels')"
+        assert visible_layer(page, 2)["dw"] < 1024 * 0.0055
+        page.mouse.click(x, y)
+        page.wait_for_function(f"({curve('pixel')}).length === 4")
+        page.wait_for_function(
+            "Bokeh.documents[0]?.get_model_by_name('spectra_label').text.includes('mean of 4×4 pixels')"
         )
-        assert "no longer there" in text(browser, "spectra_label")
-        assert browser.problems == []
+        assert "no longer there" in text(page, "spectra_label")
+        assert problems == []
 
 
-def seconds_until_seen(browser: Browser, url: str) -> float:
+def seconds_until_seen(page: Page, url: str) -> float:
     """From a blank page to the picture of a sample."""
-    browser.open("about:blank")
-    browser.wait_for("typeof Bokeh === 'undefined'")
+    page.goto("about:blank")
+    page.wait_for_function("typeof Bokeh === 'undefined'")
     start = time.perf_counter()
-    browser.open(url)
-    browser.wait_for(
-        "Bokeh.documents[0].get_model_by_name('image').renderers[2].data_source.data.image.length"
+    page.goto(url)
+    page.wait_for_function(
+        "Bokeh.documents[0]?.get_model_by_name('image').renderers[2].data_source.data.image.length"
     )
     return time.perf_counter() - start
 
 
-@needs_chromium
 @pytest.mark.slow
-def test_a_large_slide_is_seen_in_under_two_seconds(tmp_path):
+def test_a_large_slide_is_seen_in_under_two_seconds(page, tmp_path):
     """4096×4096×64: from the address to its first picture, in a browser that runs already; the best of three."""
     folder = write_slide(tmp_path, 4096)
-    with Browser(str(find_chromium())) as browser, served(folder) as (url, _):
-        elapsed = min(seconds_until_seen(browser, url) for _ in range(3))
+    with served(folder) as (url, _):
+        elapsed = min(seconds_until_seen(page, url) for _ in range(3))
         print(f"seen in {elapsed:.2f} s")
         if elapsed >= 2.0 and (os.getloadavg()[0] > (os.cpu_count() or 1)):
             pytest.skip(f"{elapsed:.2f} s, but other work keeps this machine busy: nothing can be told")
         assert elapsed < 2.0, f"{elapsed:.2f} s"
-        browser.wait_for("!Bokeh.documents[0].get_model_by_name('area').text.includes('follows')")
+        page.wait_for_function("!Bokeh.documents[0]?.get_model_by_name('area').text.includes('follows')")
         stated = json.loads((folder / "predictions.json").read_text())["samples"][0]["area_fraction"]
-        assert f"{100 * stated:.1f} %" in text(browser, "area")
+        assert f"{100 * stated:.1f} %" in text(page, "area")

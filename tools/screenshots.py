@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from playwright.sync_api import Page
 from scipy import ndimage
 
-from tools.browser import Browser, find_chromium
+from tools.browser import find_chromium, open_page
 
 WIDTH, HEIGHT = 1280, 800
 MOST_BYTES = 300_000
-MODEL = "Bokeh.documents[0].get_model_by_name"
+MODEL = "Bokeh.documents[0]?.get_model_by_name"
 MOSTLY = 250
 """Of 255, the share of a block of mask pixels that must be segmented."""
 COLOURS = (256, 192, 128, 96, 64)
@@ -54,56 +55,55 @@ def main() -> None:
     if chromium is None:
         sys.exit("No Chromium found. Install it (Debian: apt install chromium), or name it in $CHROMIUM.")
     options.out.mkdir(parents=True, exist_ok=True)
-    with Browser(chromium, width=WIDTH, height=HEIGHT) as browser:
+    with open_page(chromium, width=WIDTH, height=HEIGHT) as page:
         if options.slide is not None:
             with viewer(options.slide) as url:
-                show_slide(browser, url, options.slide)
-                take(browser, options.out / "slide.png")
+                show_slide(page, url, options.slide)
+                take(page, options.out / "slide.png")
             return
-        browser.open((report / "report.html").resolve().as_uri())
-        browser.wait_for("document.readyState === 'complete'")
-        take(browser, options.out / "report.png")
-        browser.evaluate("document.querySelector('#pictures').scrollIntoView({behavior: 'instant'})")
-        browser.rest(0.3)
-        take(browser, options.out / "overlays.png")
+        page.goto((report / "report.html").resolve().as_uri())
+        take(page, options.out / "report.png")
+        page.evaluate("document.querySelector('#pictures').scrollIntoView({behavior: 'instant'})")
+        page.wait_for_timeout(300)
+        take(page, options.out / "overlays.png")
         with viewer(report) as url:
-            show_sample(browser, url, report)
-            take(browser, options.out / "viewer.png")
+            show_sample(page, url, report)
+            take(page, options.out / "viewer.png")
 
 
-def show_sample(browser: Browser, url: str, report: Path) -> None:
+def show_sample(page: Page, url: str, report: Path) -> None:
     """Opens the viewer at a sample that is segmented in part, and clicks into the segmentation."""
     sample, steps = chosen_sample(report)
-    browser.open(url)
-    browser.wait_for(f"{MODEL}('area').text.length")
+    page.goto(url)
+    page.wait_for_function(f"{MODEL}('area').text.length")
     for _ in range(steps):
-        browser.press("j")
-    browser.wait_for(
+        page.keyboard.press("j")
+    page.wait_for_function(
         f"{MODEL}('heading').text.includes({json.dumps(sample)}) && !{MODEL}('heading').text.includes('reading')"
     )
-    browser.wait_for(f"{MODEL}('spectra').renderers[1].data_source.data.x.length")
-    browser.rest(0.5)
-    click_into(browser, np.asarray(Image.open(report / "mask" / f"{sample}.png")) > 0)
+    page.wait_for_function(f"{MODEL}('spectra').renderers[1].data_source.data.x.length")
+    page.wait_for_timeout(500)
+    click_into(page, np.asarray(Image.open(report / "mask" / f"{sample}.png")) > 0)
 
 
-def show_slide(browser: Browser, url: str, predictions: Path) -> None:
+def show_slide(page: Page, url: str, predictions: Path) -> None:
     """Opens the viewer at the one slide of a folder, and clicks into its largest segmented region."""
     entry = json.loads((predictions / "predictions.json").read_text(encoding="utf-8"))["samples"][0]
-    browser.open(url)
-    browser.wait_for(f"{MODEL}('area').text.length")
-    browser.wait_for(f"{MODEL}('spectra').renderers[1].data_source.data.x.length")
-    browser.rest(1.0)
+    page.goto(url)
+    page.wait_for_function(f"{MODEL}('area').text.length")
+    page.wait_for_function(f"{MODEL}('spectra').renderers[1].data_source.data.x.length")
+    page.wait_for_timeout(1000)
     Image.MAX_IMAGE_PIXELS = None
     mask = Image.open(predictions / "samples" / entry["id"] / "mask.png").convert("L")
-    click_into(browser, np.asarray(mask.resize((WIDTH, WIDTH), Image.Resampling.BOX)) > MOSTLY)
+    click_into(page, np.asarray(mask.resize((WIDTH, WIDTH), Image.Resampling.BOX)) > MOSTLY)
 
 
-def click_into(browser: Browser, mask: np.ndarray) -> None:
+def click_into(page: Page, mask: np.ndarray) -> None:
     """Clicks the pixel of the picture that lies deepest in a mask (y, x), and waits for its spectrum."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), mask.shape)
-    # From pixels of the sample to those of the page, by the ranges of the figure and its frame.
-    place = browser.evaluate(
+    # From pixels of the sample to those of the window, by the ranges of the figure and its frame.
+    place = page.evaluate(
         f"""((figure, view) => {{
           const box = view.el.getBoundingClientRect()
           const [layer] = [figure.renderers[2].data_source.data]
@@ -112,10 +112,10 @@ def click_into(browser: Browser, mask: np.ndarray) -> None:
           return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)]
         }})({MODEL}('image'), Bokeh.index.get_by_id({MODEL}('image').id))"""
     )
-    browser.click(*place)
-    browser.wait_for(f"{MODEL}('spectra').renderers[2].data_source.data.x.length")
-    browser.evaluate("document.activeElement?.blur()")
-    browser.rest(0.7)
+    page.mouse.click(*place)
+    page.wait_for_function(f"{MODEL}('spectra').renderers[2].data_source.data.x.length")
+    page.evaluate("document.activeElement?.blur()")
+    page.wait_for_timeout(700)
 
 
 def chosen_sample(report: Path) -> tuple[str, int]:
@@ -146,9 +146,9 @@ def viewer(folder: Path) -> Iterator[str]:
             process.send_signal(signal.SIGINT)
 
 
-def take(browser: Browser, path: Path) -> None:
+def take(page: Page, path: Path) -> None:
     """Saves what is seen, with as many colours as fit into the largest size."""
-    browser.picture(path)
+    page.screenshot(path=path)
     picture = Image.open(path).convert("RGB")
     for colours in (None, *COLOURS):
         fewer = picture if colours is None else picture.quantize(colours, dither=Image.Dither.NONE)

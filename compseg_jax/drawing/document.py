@@ -1,51 +1,53 @@
-"""The frame of every page: one file, every picture inside, nothing fetched from anywhere."""
+"""Pages from templates: one file, every picture inside, nothing fetched from anywhere, text from outside escaped."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
-from html import escape
+import functools
+from pathlib import Path
 
-from compseg_jax.drawing.style import CSS, SCRIPT
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from compseg_jax.drawing.numbers import interval, number, percent
+from compseg_jax.drawing.pictures import data_uri
+from compseg_jax.drawing.style import STYLE_SHEET
 
 GENERATOR = '<meta name="generator" content="compseg_jax report">'
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def document(title: str, subtitle: str, links: Sequence[tuple[str, str]], sections: Sequence[str]) -> str:
-    """A whole page as text; ``links`` are (anchor, name) of the sections to jump to, ``subtitle`` is HTML."""
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8">{GENERATOR}',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{CSS}</style></head><body>",
-            f'<header><div><h1>{escape(title)}</h1><p class="sub">{subtitle}</p><nav>',
-            "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in links),
-            "</nav></div></header><main>",
-            *sections,
-            "<footer>Research use. Segmentations learned from sample labels; not a diagnosis.</footer>",
-            f"</main><script>{SCRIPT}</script></body></html>\n",
-        ]
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def section(anchor: str, title: str, text: str, body: str) -> str:
-    """A section with its heading, a sentence below it, and HTML."""
-    paragraph = f"<p>{text}</p>" if text else ""
-    return f'<section id="{anchor}"><h2>{title}</h2>{paragraph}{body}</section>'
-
-
-def svg_image(svg: str, alt: str) -> str:
-    """An SVG drawing as an image inside the page."""
-    data = base64.b64encode(svg.encode()).decode("ascii")
-    return f'<div class="picture"><img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}"></div>'
-
-
-def card(name: str, value: str, extra: str, why: str) -> str:
-    """One number with its name, what belongs to it, and what it means."""
-    return (
-        f'<div class="card"><p class="name">{name}</p><p class="value">{value}</p>'
-        f'<p class="extra">{extra}</p><p class="why">{why}</p></div>'
+    environment.globals.update(generator=GENERATOR, style_sheet=STYLE_SHEET)
+    environment.filters.update(
+        number=number,
+        percent=percent,
+        interval=interval,
+        png_uri=data_uri,
+        svg_uri=lambda svg: data_uri(svg.encode(), "svg+xml"),
     )
+    return environment
+
+
+def template(name: str) -> Template:
+    """A template of ``drawing/templates``, by its file name without ``.html.j2``."""
+    return _environment().get_template(f"{name}.html.j2")
+
+
+def page(name: str, **values: object) -> str:
+    """A whole page as text.
+
+    Raises:
+      jinja2.UndefinedError: where the template asks for a value that was not given.
+    """
+    return template(name).render(values)
+
+
+def part(name: str, macro: str, *values: object) -> str:
+    """What a macro of a template makes of its arguments, as text."""
+    return str(getattr(template(name).module, macro)(*values))

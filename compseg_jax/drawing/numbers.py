@@ -1,4 +1,4 @@
-"""Numbers and labels as text."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,3 @@ def percent(value: object) -> str:
 def interval(value: object) -> str:
     """[lo, hi] as text."""
     return f"{value[0]:.3f} to {value[1]:.3f}" if isinstance(value, list | tuple) else UNKNOWN
-
-
-def label_chip(label: object) -> str:
-    """The label as a word on its colour."""
-    name = "diseased" if label == 1 else "healthy"
-    return f'<span class="chip {name}">{name}</span>'

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-ACTIVATION_LOW, ACTIVATION_HIGH = (
-    (255, 194, 51),
-    (200, 30, 10),
-)  # amber to red, light to dark for the colour-blind
-SEGMENTATION = (232, 89, 12)
-OUTLINE = (0, 213, 255)  # cyan: opposite of amber and red for every kind of colour vision
-OUTLINE_EDGE = (10, 30, 40)
+from compseg_jax.drawing.style import rgb
+
+ACTIVATION_LOW, ACTIVATION_HIGH = rgb("activation-low"), rgb("activation-high")
+SEGMENTATION, SPREAD = rgb("segmentation"), rgb("spread")
+OUTLINE, OUTLINE_EDGE = rgb("outline"), rgb("outline-edge")
 LARGEST_OPACITY = 0.8
 
 
@@ -25,6 +23,15 @@ def activation_colour(value: float) -> tuple[int, int, int, int]:
     low, high = np.array(ACTIVATION_LOW), np.array(ACTIVATION_HIGH)
     red, green, blue = (int(part) for part in np.rint(low + (high - low) * value))
     return red, green, blue, round(255 * LARGEST_OPACITY * value)
+
+
+def activation_ramp() -> str:
+    """All activations from left to right, as CSS."""
+    stops = []
+    for step in range(9):
+        red, green, blue, alpha = activation_colour(step / 8)
+        stops.append(f"rgba({red},{green},{blue},{alpha / 255:.2f}) {step / 8:.1%}")
+    return f"linear-gradient(90deg,{','.join(stops)})"
 
 
 def outline_levels(mask: np.ndarray, zoom: int) -> np.ndarray:
@@ -63,6 +70,6 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as the source of an image inside a page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def data_uri(picture: bytes, kind: str = "png") -> str:
+    """A picture as the source of an image inside a page."""
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")

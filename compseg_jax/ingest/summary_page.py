@@ -1,21 +1,19 @@
-"""The summary page of an ingest: what was kept and dropped and why, before and after the preparation."""
+"""The summary page of an ingest: what was kept and dropped and why, before and after the preparation.
+
+How it looks lies in drawing/templates/summary.html.j2.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from compseg_jax.drawing.document import card, document, section, svg_image
-from compseg_jax.drawing.numbers import UNKNOWN, label_chip
-from compseg_jax.drawing.pictures import data_uri, palette_png
-from compseg_jax.drawing.plots import DISEASED, HEALTHY, STYLE, svg_text
+from compseg_jax.drawing import document
+from compseg_jax.drawing.pictures import palette_png
+from compseg_jax.drawing.plots import DISEASED, HEALTHY, Axes, label_channels, new_figure, plot_mean, svg_text
 from compseg_jax.ingest.records import SampleRecord
 
 KEPT, BACKGROUND = (38, 110, 150), (226, 231, 235)
@@ -41,38 +39,22 @@ class SummaryContent:
 def summary_page(records: Sequence[SampleRecord], content: SummaryContent) -> str:
     """The whole page as text."""
     colours = reason_colours(records)
-    sections = [_cards(records)]
-    links = []
-    if content.steps:
-        links.append(("steps", "Steps"))
-        sections.append(section("steps", "Preparation", "Applied in this order.", _steps(content.steps)))
-    if content.arrays:
-        links.append(("arrays", "Arrays"))
-        body = "".join(_array(name, png) for name, png in content.arrays)
-        text = (
-            "The cores found, with their names. Wrong? Edit the CSV that <code>compseg dearray</code> writes, and give"
-            " it with <code>--cores</code>."
-        )
-        sections.append(section("arrays", "Arrays", text, body))
-    spectra = spectra_figure(records)
-    if spectra is not None:
-        links.append(("spectra", "Mean spectra"))
-        alt = "Mean spectra of diseased and healthy samples before and after the preparation."
-        text = "Means over samples of the tissue kept, bands of ± one standard deviation between samples."
-        body = f'<figure class="panel wide">{svg_image(spectra, alt)}</figure>'
-        sections.append(section("spectra", "Mean spectra before and after", text, body))
-    maps = [record for record in records if record.reason is not None]
-    if maps:
-        links.append(("maps", "Quality maps"))
-        body = _legend(colours) + f'<div class="sheet">{"".join(_tile(each, colours) for each in maps)}</div>'
-        sections.append(
-            section("maps", "Quality maps", "Which pixels are left, and why others are not.", body)
-        )
-    links.append(("samples", "Samples"))
-    text = "Click a heading to sort. The same numbers are in summary.csv."
-    sections.append(section("samples", "Every sample", text, _table(records)))
-    kept = sum(record.kept for record in records)
-    return document(content.title, f"{kept} of {len(records)} samples kept", links, sections)
+    whys = Counter(record.why.split(" of the image")[-1].strip() for record in records if not record.kept)
+    steps = [(f"{number}. {name}", settings) for number, (name, settings) in enumerate(content.steps, 1)]
+    return document.page(
+        "summary",
+        title=content.title,
+        records=records,
+        most_often=whys.most_common(1)[0][0] if whys else None,
+        tissue_px=sum(record.tissue for record in records if record.kept),
+        dropped_px=sum(sum(record.dropped.values()) for record in records),
+        steps=steps,
+        arrays=content.arrays,
+        spectra=spectra_figure(records),
+        maps=[(each, reason_map(each, colours)) for each in records if each.reason is not None],
+        legend={"kept": KEPT, "background": BACKGROUND, **colours},
+        reasons=list(dict.fromkeys(name for each in records for name, n in each.dropped.items() if n)),
+    )
 
 
 def reason_colours(records: Sequence[SampleRecord]) -> dict[str, tuple[int, int, int]]:
@@ -83,50 +65,12 @@ def reason_colours(records: Sequence[SampleRecord]) -> dict[str, tuple[int, int,
     return {name: DROPPED[min(at, len(DROPPED) - 1)] for at, (name, _) in enumerate(counts.most_common())}
 
 
-def _cards(records: Sequence[SampleRecord]) -> str:
-    kept = [record for record in records if record.kept]
-    diseased = sum(record.label for record in kept)
-    tissue = sum(record.tissue for record in kept)
-    dropped = sum(sum(record.dropped.values()) for record in records)
-    reasons = Counter(record.why.split(" of the image")[-1].strip() for record in records if not record.kept)
-    why = f"most often: {reasons.most_common(1)[0][0]}" if reasons else "all were usable"
-    share = dropped / max(1, dropped + tissue)
-    body = [
-        card(
-            "Samples kept",
-            f"{len(kept)}",
-            f"{diseased} diseased, {len(kept) - diseased} healthy",
-            "In the store.",
-        ),
-        card("Samples dropped", f"{len(records) - len(kept)}", "", escape(why)),
-        card("Tissue pixels", f"{tissue:,}", "", "Spectra that are trained on."),
-        card("Pixels dropped", f"{share:.1%}", f"{dropped:,} pixels", "Of those that were not background."),
-    ]
-    return f'<div class="cards">{"".join(body)}</div>'
-
-
-def _steps(steps: Sequence[tuple[str, str]]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{number}. {escape(name)}</th><td>{escape(settings)}</td></tr>'
-        for number, (name, settings) in enumerate(steps, 1)
-    )
-    return f'<div class="scroll"><table class="settings"><tbody>{rows}</tbody></table></div>'
-
-
-def _array(name: str, png: bytes) -> str:
-    return (
-        f'<figure class="panel wide"><h3>{escape(name)}</h3>'
-        f'<img alt="Array {escape(name)} with its cores" src="{data_uri(png)}"></figure>'
-    )
-
-
 def spectra_figure(records: Sequence[SampleRecord]) -> str | None:
     """Mean spectra by label before and after the preparation; None where no sample has any."""
     measured = [record for record in records if record.kept and record.raw and record.prepared]
     if not measured:
         return None
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 6.2), layout="constrained")
+    with new_figure(9.6, 6.2) as figure:
         upper, lower = figure.subplots(2, 1)
         _means(upper, measured, "raw")
         _means(lower, measured, "prepared")
@@ -134,7 +78,6 @@ def spectra_figure(records: Sequence[SampleRecord]) -> str | None:
         lower.set_title("after the last step", loc="left", fontsize=10)
         upper.set_ylabel("absorbance")
         lower.set_ylabel("prepared value")
-        lower.set_xlabel("wavenumber / cm⁻¹")
         upper.legend(fontsize=9)
         return svg_text(figure)
 
@@ -153,18 +96,8 @@ def _means(axes: Axes, records: Sequence[SampleRecord], name: str) -> None:
         if spectra:
             mean, sd = np.mean(spectra, axis=0), np.std(spectra, axis=0)
             text = f"{word} (n = {len(spectra)})"
-            axes.plot(where[falling], mean, dash, color=colour, linewidth=1.8, label=text)
-            axes.fill_between(where[falling], mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlim(float(where.max()), float(where.min()))
-
-
-def _legend(colours: Mapping[str, tuple[int, int, int]]) -> str:
-    entries = {"kept": KEPT, "background": BACKGROUND, **colours}
-    keys = "".join(
-        f'<span class="key"><span class="swatch" style="background:rgb{colour}"></span>{escape(name)}</span>'
-        for name, colour in entries.items()
-    )
-    return f'<div class="controls">{keys}</div>'
+            plot_mean(axes, where[falling], mean, sd, dash, colour=colour, label=text)
+    label_channels(axes, where)
 
 
 def reason_map(record: SampleRecord, colours: Mapping[str, tuple[int, int, int]]) -> bytes:
@@ -175,45 +108,3 @@ def reason_map(record: SampleRecord, colours: Mapping[str, tuple[int, int, int]]
     for at, name in enumerate(record.reasons[1:], 2):
         palette[at] = (*colours.get(name, BACKGROUND), 255)
     return palette_png((record.reason + 1).astype(np.uint8), palette)
-
-
-def _tile(record: SampleRecord, colours: Mapping[str, tuple[int, int, int]]) -> str:
-    height, width = record.reason.shape if record.reason is not None else (1, 1)
-    label = "diseased" if record.label == 1 else "healthy"
-    status = "kept" if record.kept else f"dropped: {escape(record.why)}"
-    lost = sum(record.dropped.values())
-    numbers = f"<dt>tissue</dt><dd>{record.tissue:,}</dd><dt>pixels dropped</dt><dd>{lost:,}</dd>"
-    source = data_uri(reason_map(record, colours))
-    return (
-        f'<figure class="tile {label}"><div class="layers" style="aspect-ratio:{width / height:.4f}">'
-        f'<img src="{source}" alt="Quality map of {escape(record.id)}"></div><figcaption>'
-        f'<span class="id">{escape(record.id)}</span><span class="group">{status}</span>'
-        f"{label_chip(record.label)}<dl>{numbers}</dl></figcaption></figure>"
-    )
-
-
-def _table(records: Sequence[SampleRecord]) -> str:
-    reasons = list(dict.fromkeys(name for each in records for name, count in each.dropped.items() if count))
-    names = ["sample", "label", "split", "status", "tissue", *reasons, "source"]
-    numeric = {"tissue", *reasons}
-    head = "".join(
-        f'<th{" class=n" if name in numeric else ""}><button type="button">{escape(name)}</button></th>'
-        for name in names
-    )
-    body = ""
-    for record in records:
-        status = "kept" if record.kept else f"dropped: {record.why}"
-        cells = [
-            escape(record.id),
-            label_chip(record.label),
-            record.split or UNKNOWN,
-            escape(status),
-        ]
-        counts = [record.tissue, *(record.dropped.get(name, 0) for name in reasons)]
-        row = "".join(f"<td>{cell}</td>" for cell in cells)
-        row += "".join(f'<td class="n" data-v="{count}">{count:,}</td>' for count in counts)
-        body += f"<tr>{row}<td>{escape(record.source)}</td></tr>"
-    return (
-        f'<div class="scroll tall"><table class="sortable"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )

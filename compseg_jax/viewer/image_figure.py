@@ -19,12 +19,9 @@ from bokeh.models import (
 from bokeh.models.tickers import FixedTicker
 from bokeh.plotting import figure
 
+from compseg_jax.drawing import style
 from compseg_jax.drawing.pictures import outline_levels
 from compseg_jax.viewer.appearance import (
-    DARK,
-    FONT,
-    LINE,
-    SOFT,
     THRESHOLD,
     TRANSPARENT,
     activation_palette,
@@ -32,6 +29,7 @@ from compseg_jax.viewer.appearance import (
 )
 from compseg_jax.viewer.layers import Layer, Window
 
+LINE, SOFT, DARK = style.colour("line"), style.colour("soft"), style.colour("dark")
 OUTLINE_PX = 1024
 """Pixels along which the outline of the reference is drawn, so that it stays thin on small samples."""
 GREYS = [f"#{level:02x}{level:02x}{level:02x}" for level in range(256)]
@@ -108,7 +106,7 @@ class ImageFigure:
             orientation="horizontal",
             width=200,
             height=8,
-            title_text_font=FONT,
+            title_text_font=style.FONT,
             title_text_font_size="11px",
             title_text_font_style="normal",
             title_text_color=SOFT,
@@ -243,7 +241,7 @@ def _nothing() -> dict[str, list[Any]]:
 def _quiet(axis: Any) -> None:
     axis.axis_line_color = axis.major_tick_line_color = LINE
     axis.minor_tick_line_color = None
-    axis.axis_label_text_font = axis.major_label_text_font = FONT
+    axis.axis_label_text_font = axis.major_label_text_font = style.FONT
     axis.axis_label_text_font_size = axis.major_label_text_font_size = "11px"
     axis.axis_label_text_font_style = "normal"
     axis.axis_label_text_color = axis.major_label_text_color = SOFT

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html import escape
 
 from bokeh.document import Document
-from jinja2 import Environment
 
+from compseg_jax.drawing.document import template
 from compseg_jax.viewer import texts
-from compseg_jax.viewer.appearance import KEYBOARD, TEMPLATE
+from compseg_jax.viewer.appearance import KEYBOARD
 from compseg_jax.viewer.library import Latest, Library
 from compseg_jax.viewer.shown import First, Shown
 from compseg_jax.viewer.source import ListedSample, score_order
@@ -41,8 +40,8 @@ class Page:
     def _place(self, document: Document) -> None:
         source, widgets = self.library.source, self.widgets
         document.title = f"{source.title} – compseg view"
-        document.template = Environment(autoescape=False).from_string(TEMPLATE)
-        document.template_variables["heading_text"] = escape(source.title)
+        document.template = template("viewer")
+        document.template_variables["heading"] = source.title
         for root in (*widgets.all(), self.shown.image.figure, self.shown.spectra.figure):
             root.css_classes = [root.name]  # for style sheets, and for whoever drives the page
             document.add_root(root)

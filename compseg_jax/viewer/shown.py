@@ -242,9 +242,7 @@ class Shown:
             self.widgets.band.value = int(np.flatnonzero(self.channels == channel)[0])
 
     def _say_opacity(self) -> None:
-        self.widgets.opacity_label.text = (
-            f'<div class="why">Opacity {100 * self.widgets.opacity.value:.0f} %</div>'
-        )
+        self.widgets.opacity_label.text = texts.opacity_text(self.widgets.opacity.value)
 
     def _say_spectra(self) -> None:
         if self.view is not None:

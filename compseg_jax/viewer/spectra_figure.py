@@ -16,9 +16,14 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from compseg_jax.viewer.appearance import FONT, INK, INSIDE, LINE, OUTSIDE, SOFT
+from compseg_jax.drawing import style
 
-CURVES = {"outside": (OUTSIDE, 2.0), "inside": (INSIDE, 2.0), "pixel": (INK, 1.5)}
+LINE, SOFT = style.colour("line"), style.colour("soft")
+CURVES = {
+    "outside": (style.colour("healthy"), 2.0),
+    "inside": (style.colour("diseased"), 2.0),
+    "pixel": (style.colour("ink"), 1.5),
+}
 
 
 class SpectraFigure:
@@ -43,11 +48,11 @@ class SpectraFigure:
         self.figure.add_tools(wheel)
         self.figure.toolbar.active_scroll = wheel
         self.figure.js_on_event(DoubleTap, CustomJS(args={"figure": self.figure}, code="figure.reset.emit()"))
-        self.figure.grid.grid_line_color = "#eef2f5"
+        self.figure.grid.grid_line_color = style.colour("head")
         for axis in self.figure.axis:
             axis.axis_line_color = axis.major_tick_line_color = LINE
             axis.minor_tick_line_color = None
-            axis.axis_label_text_font = axis.major_label_text_font = FONT
+            axis.axis_label_text_font = axis.major_label_text_font = style.FONT
             axis.axis_label_text_font_size = axis.major_label_text_font_size = "11px"
             axis.axis_label_text_font_style = "normal"
             axis.axis_label_text_color = axis.major_label_text_color = SOFT

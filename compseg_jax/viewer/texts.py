@@ -1,16 +1,15 @@
-"""What the page says in words, as HTML; every text from outside is escaped."""
+"""What the page says in words, laid out by drawing/templates/viewer_texts.html.j2."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
-from compseg_jax.viewer.appearance import INK, INSIDE, OUTSIDE
+from compseg_jax.drawing import document
 from compseg_jax.viewer.source import SampleView
 from compseg_jax.viewer.threshold_counts import SpectraByThreshold, ThresholdCounts
-from compseg_jax.viewer.widgets import LABELS
+from compseg_jax.viewer.widgets import LABELS, UNKNOWN, decimal
 
 
 @dataclass(frozen=True)
@@ -36,61 +35,52 @@ def is_own(threshold: float, own: float) -> bool:
     return abs(threshold - own) < SAME_THRESHOLD
 
 
-def card(name: str, value: str, why: str) -> str:
-    """A number, its name and what it means."""
-    return (
-        f'<div class="card"><div class="name">{name}</div><div class="value">{value}</div>'
-        f'<div class="why">{why}</div></div>'
-    )
-
-
 def heading_text(view: SampleView) -> str:
     """Name, label and extent of a sample."""
     height, width = view.shape_px
-    said = [f"{width} × {height} px"]
+    extent = [f"{width} × {height} px"]
     if view.pixel_size_um is not None:
         size = view.pixel_size_um
-        said.append(_extent(width * size, height * size))
+        extent.append(_extent(width * size, height * size))
     if view.channels:
-        said.append(f"{view.channels} channels")
+        extent.append(f"{view.channels} channels")
     label = "" if view.row.label is None else f", labelled {LABELS[view.row.label]}"
     score = "" if view.row.score is None else f", score {view.row.score:.3f}"
-    return (
-        f'<div class="label"><span><b>{escape(view.row.id)}</b>{label}{score}</span>'
-        f'<span class="why">{", ".join(said)}</span></div>'
-    )
+    return _part("sample", view.row.id, label + score, ", ".join(extent))
 
 
 def waiting_text(sample_id: str) -> str:
     """While a sample is read or predicted."""
-    return f'<div class="label"><b>{escape(sample_id)}</b><span class="why">reading …</span></div>'
+    return _part("sample", sample_id, "", "reading …")
 
 
 def failure_text(sample_id: str, failure: str) -> str:
     """Why there is nothing to show."""
-    return f'<div class="failure"><b>{escape(sample_id)}</b> {escape(failure)}</div>'
+    return _part("failure", sample_id, failure)
+
+
+def opacity_text(opacity: float) -> str:
+    """How much of the overlay is seen."""
+    return _part("note", f"Opacity {100 * opacity:.0f} %")
 
 
 def threshold_text(threshold: float, own: float) -> str:
     """The threshold as it stands."""
     said = "the chosen one" if is_own(threshold, own) else f"moved; the chosen one is {own:.3f}"
-    return (
-        f'<div class="label"><span>Threshold on the activation <b>{threshold:.3f}</b></span>'
-        f'<span class="why">{said}</span></div>'
-    )
+    return _part("label", "Threshold on the activation", f"{threshold:.3f}", said)
 
 
 def story_text(story: str, own: float) -> str:
     """Where the model's threshold comes from; the whole of it on hovering."""
     first = story.split(". ")[0].split("; ")[0]
-    return f'<div class="why" title="{escape(story)}">Chosen threshold {own:.3f}: {escape(first)}.</div>'
+    return _part("note", f"Chosen threshold {own:.3f}: {first}.", story)
 
 
 def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: float) -> str:
     """Segmented area and the interval of the diseased part."""
     area = counts.area_fraction(threshold)
     if area is None:
-        return card("Segmented area", "–", "no tissue in this sample")
+        return _part("card", "Segmented area", UNKNOWN, "", "no tissue in this sample")
     said = "has an activation above the threshold."
     row = view.row
     if counts.factor > 1.01:
@@ -102,30 +92,27 @@ def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: 
         said += f" Diseased part, with misses and false pixels allowed for: {low:.0f}–{high:.0f} %."
     elif view.pixel_size_um is not None:
         said += f" {_area(area * counts.tissue_px * view.pixel_size_um**2)}."
-    return card("Segmented area", f"{100 * area:.1f} % <small>of tissue</small>", said)
+    return _part("card", "Segmented area", f"{100 * area:.1f} %", "of tissue", said)
 
 
 def dice_text(view: SampleView, counts: ThresholdCounts, threshold: float) -> str:
     """Overlap with the reference mask."""
     dice = counts.dice(threshold)
-    if dice is not None:
-        return card("Dice", f"{dice:.3f}", "overlap with the reference outline: 0 none, 1 identical.")
-    why = "no reference mask to compare with." if view.reference is None else "the reference marks nothing."
-    return card("Dice", "–", why)
+    said = "overlap with the reference outline: 0 none, 1 identical."
+    if dice is None:
+        nothing = view.reference is None
+        said = "no reference mask to compare with." if nothing else "the reference marks nothing."
+    return _part("card", "Dice", decimal(dice, 3), "", said)
 
 
 def band_text(view: SampleView, channel: int) -> str:
     """Which channel the picture shows."""
     if not view.channels:
-        return '<div class="why">No band to show: the cube cannot be read any more and has no overview.</div>'
+        return _part("note", "No band to show: the cube cannot be read any more and has no overview.")
     which = f"channel {channel + 1} of {view.channels}"
     if view.wavenumbers_cm1 is None:
-        return f'<div class="label"><span>Picture: <b>{which}</b></span></div>'
-    wavenumber = view.wavenumbers_cm1[channel]
-    return (
-        f'<div class="label"><span>Band <b>{wavenumber:.0f} cm⁻¹</b></span>'
-        f'<span class="why">{which}</span></div>'
-    )
+        return _part("label", "Picture:", which, "")
+    return _part("label", "Band", f"{view.wavenumbers_cm1[channel]:.0f} cm⁻¹", which)
 
 
 def spectra_text(
@@ -136,15 +123,14 @@ def spectra_text(
 ) -> str:
     """The key of the three curves, and what they are averaged over."""
     if not view.channels:
-        return f'<div class="why">No spectra: {escape(view.spectra_note)}, and there is no overview.</div>'
-    keys = []
+        return _part("note", f"No spectra: {view.spectra_note}, and there is no overview.")
+    keys = {}
     if means is not None:
-        inside, outside = means.n_inside(threshold), means.n_outside(threshold)
-        keys = [_key(INSIDE, f"mean inside ({inside:,} px)"), _key(OUTSIDE, f"mean outside ({outside:,} px)")]
+        keys["inside"] = f"mean inside ({means.n_inside(threshold):,} px)"
+        keys["outside"] = f"mean outside ({means.n_outside(threshold):,} px)"
     if pixel is not None:
-        where = f"row {pixel.place[0]}, column {pixel.place[1]}"
         value = "background" if pixel.activation is None else f"activation {pixel.activation:.3f}"
-        keys.append(_key(INK, f"{where}: {value}"))
+        keys["pixel"] = f"row {pixel.place[0]}, column {pixel.place[1]}: {value}"
     said = f"Spectra {view.spectra_note}."
     if view.spectra is None:
         said = f"Spectra of the overview: {view.spectra_note}."
@@ -154,16 +140,16 @@ def spectra_text(
         said += f" The chosen one is the mean of {pixel.factor:.0f}×{pixel.factor:.0f} pixels."
     if pixel is None:
         said += " Click the picture for the spectrum of a pixel, the curves for another band."
-    return f'<div>{"".join(keys)}</div><div class="why">{escape(said)}</div>'
+    return _part("curves", keys, said)
 
 
 def position_text(index: int, n: int, own: float) -> str:
     """Where in the list."""
-    return f'<div class="why" style="padding-top:6px">{index + 1} of {n} · areas at {own:.3f}</div>'
+    return _part("position", f"{index + 1} of {n} · areas at {own:.3f}")
 
 
-def _key(colour: str, text: str) -> str:
-    return f'<span class="key"><span class="line" style="border-color:{colour}"></span>{escape(text)}</span>'
+def _part(macro: str, *values: object) -> str:
+    return document.part("viewer_texts", macro, *values)
 
 
 def _extent(width_um: float, height_um: float) -> str:

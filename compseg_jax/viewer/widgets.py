@@ -20,7 +20,8 @@ from bokeh.models import (
     TableColumn,
 )
 
-from compseg_jax.viewer.appearance import TABLE_CSS, TEXT_CSS, WIDGET_CSS
+from compseg_jax.drawing.numbers import UNKNOWN
+from compseg_jax.drawing.style import STYLE_SHEET
 from compseg_jax.viewer.image_figure import OVERLAYS
 from compseg_jax.viewer.source import ListedSample
 from compseg_jax.viewer.threshold_counts import SLIDER_STEP
@@ -38,7 +39,6 @@ COLUMNS = (
     ("area", "area %", 52),
     ("dice", "Dice", 42),
 )
-UNKNOWN = "–"
 LABELS = {1: "diseased", 0: "healthy", None: UNKNOWN}
 
 
@@ -46,6 +46,7 @@ class Widgets:
     """What is on the page besides the two figures."""
 
     def __init__(self) -> None:
+        sheets = [InlineStyleSheet(css=STYLE_SHEET)]  # one for all: a page receives it once
         self.rows = ColumnDataSource({name: [] for name, _, _ in COLUMNS})
         cell = HTMLTemplateFormatter(template='<span title="<%- value %>"><%- value %></span>')
         self.samples = DataTable(
@@ -62,31 +63,31 @@ class Widgets:
             reorderable=False,
             row_height=24,
             sizing_mode="stretch_both",
-            stylesheets=_sheets(TABLE_CSS),
+            stylesheets=sheets,
         )
-        self.order = Select(name="order", value="score", options=ORDERS, **_plain(stretch=True))
-        self.previous = Button(name="previous", label="‹ previous", width=88, **_plain())
-        self.next = Button(name="next", label="next ›", width=68, **_plain())
-        self.score_all = Button(name="score_all", label="", visible=False, **_plain(stretch=True))
-        self.position = _text("position")
-        self.heading = _text("heading")
-        self.band_label = _text("band_label")
-        self.band = _slider("band", start=0, end=1, value=0, step=1)
-        self.threshold_label = _text("threshold_label")
-        self.threshold = _slider("threshold", start=0, end=1, value=0.5, step=SLIDER_STEP)
-        self.threshold_story = _text("threshold_story")
-        self.reset = Button(name="reset", label="reset", width=58, **_plain())
-        self.area = _text("area")
-        self.dice = _text("dice")
+        self.order = Select(name="order", value="score", options=ORDERS, **_plain(sheets, stretch=True))
+        self.previous = Button(name="previous", label="‹ previous", width=88, **_plain(sheets))
+        self.next = Button(name="next", label="next ›", width=68, **_plain(sheets))
+        self.score_all = Button(name="score_all", label="", visible=False, **_plain(sheets, stretch=True))
+        self.position = _text("position", sheets)
+        self.heading = _text("heading", sheets)
+        self.band_label = _text("band_label", sheets)
+        self.band = _slider("band", sheets, start=0, end=1, value=0, step=1)
+        self.threshold_label = _text("threshold_label", sheets)
+        self.threshold = _slider("threshold", sheets, start=0, end=1, value=0.5, step=SLIDER_STEP)
+        self.threshold_story = _text("threshold_story", sheets)
+        self.reset = Button(name="reset", label="reset", width=58, **_plain(sheets))
+        self.area = _text("area", sheets)
+        self.dice = _text("dice", sheets)
         self.overlay = RadioButtonGroup(
-            name="overlay", labels=list(OVERLAYS), active=0, **_plain(stretch=True)
+            name="overlay", labels=list(OVERLAYS), active=0, **_plain(sheets, stretch=True)
         )
         self.show_reference = Checkbox(
-            name="show_reference", label="reference outline", active=True, **_plain()
+            name="show_reference", label="reference outline", active=True, **_plain(sheets)
         )
-        self.opacity_label = _text("opacity_label")
-        self.opacity = _slider("opacity", start=0, end=1, value=0.85, step=0.05)
-        self.spectra_label = _text("spectra_label")
+        self.opacity_label = _text("opacity_label", sheets)
+        self.opacity = _slider("opacity", sheets, start=0, end=1, value=0.85, step=0.05)
+        self.spectra_label = _text("spectra_label", sheets)
 
     def all(self) -> list[Any]:
         """Everything that the template places."""
@@ -122,26 +123,15 @@ def keyboard(source: ColumnDataSource, code: str) -> CustomJS:
     return CustomJS(args={"source": source}, code=code)
 
 
-def _sheets(css: str) -> list[Any]:
-    return [InlineStyleSheet(css=css)]
-
-
-def _plain(*, stretch: bool = False) -> dict[str, Any]:
+def _plain(sheets: list[Any], *, stretch: bool = False) -> dict[str, Any]:
     size = {"sizing_mode": "stretch_width"} if stretch else {}
-    return {"margin": 0, "stylesheets": _sheets(WIDGET_CSS), **size}
+    return {"margin": 0, "stylesheets": sheets, **size}
 
 
-def _text(name: str) -> Div:
-    return Div(name=name, text="", sizing_mode="stretch_width", stylesheets=_sheets(TEXT_CSS), margin=0)
+def _text(name: str, sheets: list[Any]) -> Div:
+    return Div(name=name, text="", **_plain(sheets, stretch=True))
 
 
-def _slider(name: str, **options: Any) -> Slider:
-    return Slider(
-        name=name,
-        show_value=False,
-        title=None,
-        sizing_mode="stretch_width",
-        margin=(2, 8, 4, 8),
-        stylesheets=_sheets(WIDGET_CSS),
-        **options,
-    )
+def _slider(name: str, sheets: list[Any], **options: Any) -> Slider:
+    place = {**_plain(sheets, stretch=True), "margin": (2, 8, 4, 8)}
+    return Slider(name=name, show_value=False, title=None, **place, **options)

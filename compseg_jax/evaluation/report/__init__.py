@@ -1,1 +1,1 @@
-"""Pages and pictures: the report of an evaluation, the summary of an ingest, quick looks, maps of arrays."""
+"""The report of an evaluation: its page, its figures and tables, and the folder that holds them."""

@@ -1,16 +1,25 @@
-"""Figures of the report, drawn by matplotlib without its global state, as SVG text."""
+"""Figures of the report as SVG text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from compseg_jax.drawing.plots import DISEASED, HEALTHY, NEUTRAL, SECOND, STYLE, svg_text
+from compseg_jax.drawing.plots import (
+    DISEASED,
+    HEALTHY,
+    INK,
+    NEUTRAL,
+    SECOND,
+    Axes,
+    label_channels,
+    new_figure,
+    plot_mean,
+    show_percentages,
+    show_whole_numbers,
+    svg_text,
+)
 from compseg_jax.evaluation.scores.sample_scores import SampleResult, SampleRow
 from compseg_jax.evaluation.scores.summary import Evaluation
 
@@ -20,8 +29,7 @@ def roc_figure(evaluation: Evaluation) -> str | None:
     if not evaluation.roc:
         return None
     names = {"auc_area": "area above threshold", "auc_mean_activation": "mean activation"}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 3.9), layout="constrained")
+    with new_figure(4.4, 3.9) as figure:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle=":", linewidth=1, label="chance (AUC 0.5)")
         for (metric, curve), colour, dash in zip(
@@ -42,7 +50,7 @@ def roc_figure(evaluation: Evaluation) -> str | None:
             ylim=(-0.02, 1.02),
         )
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1))
+            show_percentages(axis)
         axes.legend(loc="lower right", fontsize=9)
         return svg_text(figure)
 
@@ -52,8 +60,7 @@ def learning_figure(history: Sequence[Mapping[str, object]]) -> str | None:
     curves = {name: _curve(history, name) for name in ("loss", "val_loss")}
     if not any(len(epochs) for epochs, _ in curves.values()):
         return None
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 3.9), layout="constrained")
+    with new_figure(4.4, 3.9) as figure:
         axes = figure.add_subplot()
         looks = (("loss", "training", HEALTHY, "-"), ("val_loss", "validation", DISEASED, "--"))
         for name, label, colour, dash in looks:
@@ -71,7 +78,7 @@ def learning_figure(history: Sequence[Mapping[str, object]]) -> str | None:
         if everything.min() > 0 and everything.max() > 30 * everything.min():
             axes.set_yscale("log")
         axes.set(xlabel="epoch", ylabel="loss")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+        show_whole_numbers(axes.xaxis, nbins=7, steps=[1, 2, 5, 10])
         axes.legend(loc="upper right", fontsize=9)
         return svg_text(figure)
 
@@ -89,11 +96,10 @@ def _curve(history: Sequence[Mapping[str, object]], name: str) -> tuple[np.ndarr
 
 def score_figure(rows: Sequence[SampleRow]) -> str:
     """Both sample scores of every sample, by label, with quartile boxes."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 3.9), layout="constrained")
+    with new_figure(4.4, 3.9) as figure:
         left, right = figure.subplots(1, 2)
         _strips(left, rows, "area_fraction", "area above threshold")
-        left.yaxis.set_major_formatter(PercentFormatter(1))
+        show_percentages(left.yaxis)
         _strips(right, rows, "mean_activation", "mean activation")
         return svg_text(figure)
 
@@ -114,7 +120,7 @@ def _strips(axes: Axes, rows: Sequence[SampleRow], column: str, title: str) -> N
             boxprops={"color": NEUTRAL},
             whiskerprops={"color": NEUTRAL},
             capprops={"color": NEUTRAL},
-            medianprops={"color": "#1d2733", "linewidth": 2},
+            medianprops={"color": INK, "linewidth": 2},
         )
         scatter = position + rng.uniform(-0.2, 0.2, len(values))
         marker = "o" if label else "D"
@@ -152,8 +158,7 @@ def spectra_figure(results: Sequence[SampleResult], wavenumbers_cm1: np.ndarray 
         if r.spectrum_inside is not None and r.spectrum_outside is not None
     ]
     marker = "o" if channels <= 12 else None
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    with new_figure(9.6, 4.4) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
         for spectra, label, colour, dash in (
             (inside, "diseased, inside the segmentation", DISEASED, "-"),
@@ -163,21 +168,16 @@ def spectra_figure(results: Sequence[SampleResult], wavenumbers_cm1: np.ndarray 
             if spectra:
                 mean, sd = np.mean(spectra, axis=0), np.std(spectra, axis=0)
                 text = f"{label} (n = {len(spectra)})"
-                upper.plot(where, mean, dash, color=colour, linewidth=1.8, label=text, marker=marker)
-                if colour != HEALTHY:
-                    upper.fill_between(where, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+                opacity = None if colour == HEALTHY else 0.15  # bands of three would hide one another
+                plot_mean(
+                    upper, where, mean, sd, dash, colour=colour, opacity=opacity, label=text, marker=marker
+                )
         if paired:
             mean, sd = np.mean(paired, axis=0), np.std(paired, axis=0)
-            lower.plot(where, mean, color=DISEASED, linewidth=1.8, marker=marker)
-            lower.fill_between(where, mean - sd, mean + sd, color=DISEASED, alpha=0.15, linewidth=0)
+            plot_mean(lower, where, mean, sd, colour=DISEASED, marker=marker)
         lower.axhline(0, color=NEUTRAL, linewidth=1)
         upper.set_ylabel("absorbance" if wavenumbers_cm1 is not None else "value")
         lower.set_ylabel("inside −\noutside")
         upper.legend(loc="best", fontsize=9)
-        if wavenumbers_cm1 is None:
-            lower.set_xlabel("channel")
-            lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        else:
-            lower.set_xlabel("wavenumber / cm⁻¹")
-            lower.set_xlim(float(where.max()), float(where.min()))
+        label_channels(lower, wavenumbers_cm1)
         return svg_text(figure)

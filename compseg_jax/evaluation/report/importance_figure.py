@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from compseg_jax.drawing.plots import DISEASED, HEALTHY, NEUTRAL, SECOND, STYLE, svg_text
+from compseg_jax.drawing.plots import (
+    DISEASED,
+    HEALTHY,
+    NEUTRAL,
+    SECOND,
+    Axes,
+    label_channels,
+    new_figure,
+    plot_mean,
+    svg_text,
+)
 from compseg_jax.model.importance import BandImportance
 
 CAPTION = (
@@ -29,8 +35,7 @@ CURVES = (
 def importance_figure(importance: BandImportance) -> str:
     """Mean spectra, importance of every band below them, the strongest bands marked, as SVG."""
     axis = _axis(importance)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 6.4), layout="constrained")
+    with new_figure(9.6, 6.4) as figure:
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1.5, 1))
         top.plot(axis, importance.spectrum, color=DISEASED, linewidth=1.8, label="segmented tissue")
         top.plot(axis, importance.baseline, "--", color=NEUTRAL, linewidth=1.4, label="training mean")
@@ -47,12 +52,7 @@ def importance_figure(importance: BandImportance) -> str:
         top.set_ylabel("value" if importance.wavenumbers_cm1 is None else "absorbance")
         middle.set_ylabel("part of the\nmean logit")
         bottom.set_ylabel("fall of the\nactivation")
-        if importance.wavenumbers_cm1 is None:
-            bottom.set_xlabel("channel")
-            bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        else:
-            bottom.set_xlabel("wavenumber / cm⁻¹")
-            bottom.set_xlim(float(axis.max()), float(axis.min()))
+        label_channels(bottom, importance.wavenumbers_cm1)
         return svg_text(figure)
 
 
@@ -65,8 +65,19 @@ def _curve(axes: Axes, importance: BandImportance, name: str, look: tuple[str, s
     colour, dash, label = look
     axis, mean, sd = _axis(importance), getattr(importance, name), getattr(importance, f"{name}_sd")
     marker = "o" if len(axis) <= 40 else None
-    axes.plot(axis, mean, dash, color=colour, linewidth=1.6, label=label, marker=marker, markersize=3)
-    axes.fill_between(axis, mean - sd, mean + sd, color=colour, alpha=0.13, linewidth=0)
+    plot_mean(
+        axes,
+        axis,
+        mean,
+        sd,
+        dash,
+        colour=colour,
+        opacity=0.13,
+        linewidth=1.6,
+        label=label,
+        marker=marker,
+        markersize=3,
+    )
 
 
 def _mark(rows: tuple[Axes, ...], importance: BandImportance) -> None:

@@ -66,6 +66,7 @@ def write_report(
     title: str,
     importance: BandImportance | str | None = None,
     source: ReportSource | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of an evaluation and return the path of its report.html.
 
@@ -84,6 +85,7 @@ def write_report(
       title: heading of the page.
       importance: of the bands, or the sentence that says why there is none; None: not mentioned.
       source: model and store, which `compseg view` opens.
+      notes: sentences below the title, as on what was adapted in the store to suit the model.
 
     Raises:
       FileExistsError: `out` holds something other than a report.
@@ -96,7 +98,7 @@ def write_report(
     out = out.resolve()
     check_report_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    content = PageContent(title, model, history, wavenumbers_cm1, importance)
+    content = PageContent(title, model, history, wavenumbers_cm1, importance, notes)
     partial = out.parent / f".{out.name}.{uuid.uuid4().hex}.partial"
     try:
         _fill(partial, results, evaluation, content)

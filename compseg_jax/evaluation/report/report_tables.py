@@ -1,4 +1,4 @@
-"""Numbers as text: samples.csv, the tables of the page and the lines printed at the end of a run."""
+"""Numbers as text: samples.csv, the cells of the page's tables and the lines printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from compseg_jax.drawing.numbers import UNKNOWN, interval, label_chip, number, percent
+from compseg_jax.drawing.numbers import UNKNOWN, interval, number, percent
 
 if TYPE_CHECKING:  # what is imported there is slow to load, and those who only want words need not wait
     from compseg_jax.evaluation.scores.sample_scores import SampleRow
 
 
-MEASURES: tuple[tuple[str, str, str | None, str], ...] = (
+class Measure(NamedTuple):
+    """A line of the table of measures: its name, the metrics that hold it and its interval, and what it means."""
+
+    title: str
+    key: str
+    interval: str | None
+    meaning: str
+
+
+MEASURES = tuple(Measure(*each) for each in (
     ("AUC, area above threshold", "auc_area", "auc_area_ci95",
      "chance that a diseased sample has the larger segmented area; 0.5 is guessing"),
     ("AUC, mean activation", "auc_mean_activation", "auc_mean_activation_ci95",
@@ -36,7 +44,7 @@ MEASURES: tuple[tuple[str, str, str | None, str], ...] = (
     ("PxAP", "pxap", None, "average precision of all pixels of all samples together"),
     ("False-positive area", "false_positive_area_healthy", None,
      "part of healthy tissue that is segmented though nothing should be"),
-)  # fmt: skip
+))  # fmt: skip
 
 
 def mean_sd(metrics: Mapping[str, object], key: str) -> str:
@@ -130,25 +138,6 @@ def samples_csv(rows: Sequence[SampleRow]) -> str:
     return buffer.getvalue()
 
 
-def measures_table(metrics: Mapping[str, object]) -> str:
-    """All measures with meaning and interval; a second pair of columns where groups repeat."""
-    by_group = metrics.get("by_group")
-    grouped = isinstance(by_group, Mapping)
-    pair = '<th class="n">by {}</th><th class="n">95 % interval</th>'
-    head = pair.format("sample") + (pair.format("group") if grouped else "")
-    body = []
-    for title, key, ci, meaning in MEASURES:
-        cells = ""
-        for source in (metrics, by_group) if isinstance(by_group, Mapping) else (metrics,):
-            cells += f'<td class="n">{mean_sd(source, key)}</td>'
-            cells += f'<td class="n">{interval(source.get(ci)) if ci else UNKNOWN}</td>'
-        body.append(f'<tr><th scope="row" class="measure">{title}<span>{meaning}</span></th>{cells}</tr>')
-    return (
-        f'<div class="scroll"><table><thead><tr><th>measure</th>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
 COLUMNS = {
     "id": "sample", "group": "group", "label": "label", "n_samples": "samples", "area_fraction": "area",
     "area_low": "diseased, from", "area_high": "diseased, to",
@@ -157,50 +146,25 @@ COLUMNS = {
     "area_spread": "± area", "label_agreement": "networks agree",
 }  # fmt: skip
 PERCENTAGES = frozenset({"area_fraction", "area_low", "area_high", "area_spread", "label_agreement"})
-ANCHORS = Mapping[str, str]
+NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label"}
 
 
-def rows_table(rows: Sequence[SampleRow], anchors: ANCHORS | None = None) -> str:
-    """A sortable table of samples or groups; `anchors` links sample ids to their pictures."""
-    shown = [name for name in COLUMNS if name in rows[0]]
-    same = all(row.get("group") == row.get("id") for row in rows)
-    untold = all(row.get("area_low") is None for row in rows)
-    left_out = (*(("group",) if same else ()), *(("area_low", "area_high") if untold else ()))
-    shown = [name for name in shown if name not in left_out]
-    text = {"id", "group", "label"}
-    head = "".join(
-        f'<th{"" if name in text else " class=n"}><button type="button">{COLUMNS[name]}</button></th>'
-        for name in shown
-    )
-    body = "".join(f"<tr>{''.join(_cell(row, name, anchors or {}) for name in shown)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll tall"><table class="sortable"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+def columns(rows: Sequence[SampleRow]) -> list[str]:
+    """The columns that a table of samples or groups shows; those that would tell nothing are left out."""
+    told = {
+        "group": any(row.get("group") != row.get("id") for row in rows),
+        **dict.fromkeys(("area_low", "area_high"), any(row.get("area_low") is not None for row in rows)),
+    }
+    return [name for name in COLUMNS if name in rows[0] and told.get(name, True)]
 
 
-def _cell(row: SampleRow, name: str, anchors: ANCHORS) -> str:
-    value = row[name]
-    if name == "label":
-        return f'<td data-v="{value}">{label_chip(value)}</td>'
-    if name in ("id", "group"):
-        shown = escape(str(value))
-        link = anchors.get(str(value)) if name == "id" else None
-        return f'<td><a href="#{link}">{shown}</a></td>' if link else f"<td>{shown}</td>"
-    shown = percent(value) if name in PERCENTAGES else number(value)
-    return f'<td class="n" data-v="{"" if value is None else value}">{shown}</td>'
+def cell(row: SampleRow, name: str) -> str:
+    """A number of a row as text."""
+    return percent(row[name]) if name in PERCENTAGES else number(row[name])
 
 
-def settings_table(model: Mapping[str, object]) -> str:
+def flat_settings(value: object, path: str = "") -> list[tuple[str, str]]:
     """Every entry of a nested mapping as `outer.inner` and its value."""
-    body = "".join(
-        f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>'
-        for key, value in _flat(model, "")
-    )
-    return f'<div class="scroll"><table class="settings"><tbody>{body}</tbody></table></div>'
-
-
-def _flat(value: object, path: str) -> list[tuple[str, str]]:
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, np.ndarray):
@@ -209,7 +173,7 @@ def _flat(value: object, path: str) -> list[tuple[str, str]]:
         return [
             pair
             for key, inner in value.items()
-            for pair in _flat(inner, f"{path}.{key}" if path else str(key))
+            for pair in flat_settings(inner, f"{path}.{key}" if path else str(key))
         ]
     if isinstance(value, list | tuple) and len(value) > 12:
         return [(path, f"{len(value)} values, {value[0]} … {value[-1]}")]

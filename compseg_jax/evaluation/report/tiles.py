@@ -14,6 +14,7 @@ from compseg_jax.drawing.pictures import (
     OUTLINE,
     OUTLINE_EDGE,
     SEGMENTATION,
+    SPREAD,
     activation_colour,
     data_uri,
     outline_levels,
@@ -22,7 +23,6 @@ from compseg_jax.drawing.pictures import (
 )
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 
-SPREAD_COLOUR = (122, 79, 163)
 FULL_SPREAD = 0.25  # drawn at full strength: half of the largest possible standard deviation
 LARGEST_SPREAD = 0.5
 ACTIVATION_LEVELS = 16
@@ -104,8 +104,7 @@ def _spread_layer(spread: np.ndarray, size: tuple[int, int]) -> bytes:
     last = ACTIVATION_LEVELS - 1
     levels = np.rint(np.clip(values / FULL_SPREAD, 0, 1) * last).astype(np.uint8)
     palette = {
-        level: (*SPREAD_COLOUR, round(255 * LARGEST_OPACITY * level / last))
-        for level in range(ACTIVATION_LEVELS)
+        level: (*SPREAD, round(255 * LARGEST_OPACITY * level / last)) for level in range(ACTIVATION_LEVELS)
     }
     return palette_png(levels, palette)
 
