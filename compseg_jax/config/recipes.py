@@ -31,6 +31,19 @@ _RELATIVE = Training(
     augment="dihedral",
 )
 
+SUMMARIES = {
+    "default": "cross-entropy of the most active tenth of the tissue, EMSC, a small U-Net",
+    "paper2019": "the paper to the letter, plus per-band standardisation",
+    "supervised": "learns from reference masks: the upper bound",
+    "openvibspec2022": "the authors' group's later public code, trapezoid and batch norm",
+    "cam": "class activation maps: the mean of the logits",
+    "saliency": "the same network, read by the gradient of its score",
+    "lse": "the soft maximum of the logits (log-mean-exp)",
+    "attention_mil": "multiple-instance learning with gated attention",
+    "maxmin": "a region that decides and a remainder that says nothing",
+}
+"""A line about each recipe."""
+
 RECIPES: dict[str, Training] = {
     # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
     "default": Training(
