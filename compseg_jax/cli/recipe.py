@@ -35,5 +35,5 @@ def run(arguments: list[str]) -> None:
         print(recipe_text(config, config.recipe), end="")
         return
     lines = [f"  {each:<16} {summary}" for each, summary in SUMMARIES.items()]
-    print("\n".join(["recipes:", *lines, "", "`compseg recipe default > my.toml` writes one to edit, for"]))
-    print("`compseg train --recipe my.toml`.")
+    print("\n".join([*lines, "", "to edit one: compseg recipe default > my.toml"]))
+    print("to train:    compseg train --recipe my.toml (or the name of one)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import textwrap
@@ -49,13 +50,18 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     return dataclasses.replace(config, **own)  # type: ignore[type-var]
 
 
+@functools.cache
 def _docstrings(cls: type) -> dict[str, str]:
-    """The texts that follow the fields in the source of a dataclass and of those it inherits from."""
+    """The texts that follow the fields in the source of a dataclass and of those it inherits from, if there is one."""
     texts: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(each):
             continue
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        try:
+            source = inspect.getsource(each)
+        except OSError:
+            continue
+        (definition,) = ast.parse(textwrap.dedent(source)).body
         assert isinstance(definition, ast.ClassDef)
         for field, text in itertools.pairwise(definition.body):
             match field, text:

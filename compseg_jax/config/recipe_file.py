@@ -31,7 +31,7 @@ def recipe(named: str) -> Training:
     Raises:
       ValueError: when there is none of that name, or the file holds a field, type or value that is not allowed; the
         message names file, field, value and what is allowed.
-      OSError: when the file cannot be read.
+      OSError: when there is no such file or it cannot be read.
     """
     if named in RECIPES:
         return RECIPES[named]
@@ -92,6 +92,8 @@ def _comment(text: str) -> list[str]:
 
 
 def _read(path: Path) -> Training:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recipe file; `compseg recipe default > {path}` writes one.")
     try:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -99,7 +101,7 @@ def _read(path: Path) -> Training:
             raise ValueError(f"holds {type(values).__name__}; a recipe holds fields and their values")
         start = values.get("recipe", "default")
         if str(start) not in RECIPES:
-            raise ValueError(f"recipe = {start!r}: must be one of {', '.join(RECIPES)}.")
+            raise ValueError(f"recipe = {json.dumps(start)}: must be one of {', '.join(RECIPES)}.")
         if values.get("resume"):
             raise ValueError("resume: belongs on the command line, `compseg train --out RUN --resume`.")
         return from_json(Training, values, base=RECIPES[start])
