@@ -145,7 +145,7 @@ def _argument(name: str, field: Described, page: HelpPage) -> tuple[str, Any, An
         help_behavior_hint=_default_shown,
     )
     markers = [Positional] * is_positional + [FlagCreatePairsOff] * (is_flag and not field.default)
-    annotated: Any = getitem(Annotated, (field.hint, shown, *markers))  # type: ignore[call-overload]
+    annotated: Any = getitem(Annotated, (field.hint, shown, *markers))
     return name.rpartition(".")[2], annotated, dataclasses.field(default=field.default)
 
 

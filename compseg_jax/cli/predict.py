@@ -71,7 +71,7 @@ class _Terminal(Listener):
         self._bar.stop()
 
     def started(self, samples: int) -> None:
-        """The bar gets its length: one unit a sample."""
+        """The bar gets its length: one unit per sample."""
         self._samples = samples
         self._show("")
 
