@@ -164,4 +164,4 @@ def _metavar(hint: Any) -> str:
 
 def _default_shown(value: str) -> str:
     words = {"": "none", "''": "none", "None": "none", "True": "on", "False": "off"}
-    return f"(default: {words.get(value, value)})"
+    return f"(default:\N{NO-BREAK SPACE}{words.get(value, value)})"

@@ -32,9 +32,9 @@ class PredictOptions:
     variable: str | None = None
     """Array to predict on, in files that hold several (.npz, MATLAB, HDF5, zarr)."""
     memory_gib: float = 2.0
-    """What tiles and networks may take at once; the program itself takes about half a GiB more."""
+    """Memory in GiB that tiles and networks may take at once; the program itself takes about half a GiB more."""
     tile_px: int | None = None
-    """Edge of the tiles of large images, a multiple of 2^depth; chosen to lose little when not given."""
+    """Edge of the tiles of large images in pixels, a multiple of 2^depth; chosen to lose little when not given."""
 
     def __post_init__(self) -> None:
         if not self.inputs:
