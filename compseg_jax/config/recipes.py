@@ -35,7 +35,7 @@ SUMMARIES = {
     "default": "EMSC, a small U-Net, cross-entropy of the most active tenth",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "supervised": "learns from reference masks: the upper bound",
-    "openvibspec2022": "the authors' later public code: trapezoid, batch normalisation",
+    "openvibspec2022": "the authors' later public code: trapezoid, batch norm",
     "cam": "class activation maps: the mean of the logits",
     "saliency": "the same network, read by the gradient of its score",
     "lse": "the soft maximum of the logits (log-mean-exp)",
