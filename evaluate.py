@@ -2,7 +2,7 @@
 
 import sys
 
-from compseg_jax.cli.main import evaluate_command, run_command
+from compseg_jax.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_command(evaluate_command))
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from compseg_jax.cli.main import run_command, train_command
+from compseg_jax.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_command(train_command))
+    sys.exit(main(["train", *sys.argv[1:]]))

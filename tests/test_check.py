@@ -106,7 +106,7 @@ def test_imbalance_and_few_validation_samples_are_noted(store: Store) -> None:
     assert any(note.startswith("6 validation samples choose") for note in check_table(store).notes)
     healthy = [replace(store.samples[0], id=f"h{n}", group=f"h{n}") for n in range(3)]
     notes = check_table(listed(store, [*store.samples, *healthy])).notes
-    assert any("imbalanced (3 diseased, 6 healthy): consider --balance weights" in note for note in notes)
+    assert any('imbalanced (3 diseased, 6 healthy): consider balance = "weights"' in note for note in notes)
     notes = check_table(listed(store, [*store.samples, *healthy[:2]])).notes
     assert not any("imbalanced" in note for note in notes)
     val = [replace(s, id=f"v{n}-{s.id}", group=f"v{n}") for n in range(2) for s in store.split("val")]

@@ -322,22 +322,13 @@ def test_out_of_fold_maps_come_from_networks_that_did_not_see_the_sample(trained
 
 def test_the_command_trains_and_one_fold_alone_is_its_member(trained, store, tmp_path, capsys):
     alone = tmp_path / "alone"
-    options = [
-        "--base",
-        "4",
-        "--head-bias",
-        "-1",
-        "--convolution",
-        "plain",
-        "--epochs",
-        "2",
-        "--batch-size",
-        "4",
-    ]
-    arguments = ["train", "--data", str(store), "--out", str(alone), "--folds", "2", *options]
-    assert main([*arguments, "--fold", "1", "--seed", "1"]) == 0
+    recipe = tmp_path / "my.toml"
+    recipe.write_text('[network]\nhead_bias = -1.0\nconvolution = "plain"\n[ensemble]\nfolds = 2\nfold = 1\n')
+    arguments = ["train", "--data", str(store), "--out", str(alone), "--recipe", str(recipe), "--base", "4"]
+    arguments += ["--epochs", "2", "--batch-size", "4"]
+    assert main([*arguments, "--seed", "1"]) == 0
     np.testing.assert_allclose(losses(alone), losses(trained / "members" / "fold1-seed1"), rtol=1e-5)
-    assert main([*arguments[:-2], "--folds", "9"]) == 1
+    assert main([*arguments, "--folds", "9"]) == 1
     error = capsys.readouterr().err
     assert "Choose fewer --folds" in error
 

@@ -61,6 +61,7 @@ def test_config_and_cube_import_nothing_of_ours():
 HOMES = {
     "flax": ("networks/",),
     "optax": ("training/",),
+    "tyro": ("cli/",),
     "orbax": ("training/checkpoint.py", "model/parameters.py"),
     "tensorstore": ("store/",),
     "matplotlib": ("drawing/",),

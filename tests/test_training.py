@@ -317,7 +317,7 @@ def test_users_own_network_by_command(store, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["train", "--data", "nowhere"], "no dataset.json"),
-        (["train", "--recipe", "paper1919"], "choose one of default"),
+        (["train", "--recipe", "paper1919"], "Choose one of default"),
         (["evaluate", "--model", "nowhere"], "no model.json"),
         (["check", "nowhere"], "no dataset.json"),
         (["ingest", "nowhere.csv", "--out", "x"], "no such file"),

@@ -1,24 +1,84 @@
-"""What commands share: options from arguments, and a bar of their progress."""
+"""What commands share: options from arguments, help pages of one look, and a bar of their progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+import dataclasses
+import io
+import itertools
+import shutil
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from operator import attrgetter, getitem
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+
+from compseg_jax.config.fields import Described, described, with_values
 
 Options = TypeVar("Options")
+_WIDEST = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class HelpPage:
+    """How `compseg COMMAND --help` shows the fields of a dataclass.
+
+    Attributes:
+      command: the command's name.
+      text: what the command does.
+      example: a whole command line.
+      groups: fields under their headings, those of nested dataclasses as ``group.name``; the first heading is shown
+        as 'options'. A field that stands in none is no option.
+      positional: the field that is given without its name, and what stands for it in the help.
+    """
+
+    command: str
+    text: str
+    example: str
+    groups: Mapping[str, tuple[str, ...]]
+    positional: tuple[str, str] = ("", "")
 
 
 def parse(
-    cls: type[Options], arguments: list[str], program: str, *, default: Options | None = None
+    cls: type[Options], arguments: list[str], page: HelpPage, *, default: Options | None = None
 ) -> Options:
-    """Options of a dataclass, as tyro reads them; ends the program for --help and for unknown options."""
-    import tyro
+    """Options of a dataclass, as tyro reads them; ends the program for --help and for unknown options.
 
-    # Groups order the help, their names would only lengthen the options: --alpha, not --objective.alpha.
-    markers = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(cls, args=arguments, prog=program, description=cls.__doc__, config=markers, **options)
+    Args:
+      cls: the docstrings of its fields explain the options.
+      default: values of what is not given and of fields that are no options; None: the class's own.
+
+    Raises:
+      ValueError: what the dataclass itself refuses.
+    """
+    fields = described(cls)
+    if default is not None:
+        fields = {name: field._replace(default=attrgetter(name)(default)) for name, field in fields.items()}
+    shown = _shown(fields, page)
+    if {"-h", "--help"}.intersection(arguments):
+        _print_help(shown, page)
+    given: Any = _by_tyro(shown, arguments, page)
+    values = {
+        name: getattr(getattr(given, f"group_{number}", given), name.rpartition(".")[2])
+        for number, names in enumerate(page.groups.values())
+        for name in names
+    }
+    return cls(**values) if default is None else with_values(default, values)
+
+
+def asks_for_steps(arguments: list[str]) -> bool:
+    """Whether ``--prepare help`` was asked for, which is answered here."""
+    asked = any(pair == ("--prepare", "help") for pair in itertools.pairwise(arguments))
+    if asked:
+        from compseg_jax.spectra.preparation import help_text
+
+        print(help_text())
+    return asked
 
 
 @contextmanager
@@ -32,3 +92,76 @@ def progress_bar(what: str) -> Iterator[Callable[[float, int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _by_tyro(shown: type[Options], arguments: list[str], page: HelpPage) -> Options:
+    # Groups order the help, their names would only lengthen the options: --alpha, not --training.alpha.
+    return tyro.cli(
+        shown, args=arguments, prog=f"compseg {page.command}", description="", config=(OmitArgPrefixes,)
+    )
+
+
+def _print_help(shown: type, page: HelpPage) -> NoReturn:
+    """tyro's boxes of options below a head of our own: tyro breaks no line of its head, however long."""
+    boxes = _Captured()
+    with suppress(SystemExit), redirect_stdout(boxes):
+        _by_tyro(shown, ["--help"], page)
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    usage = " ".join(["usage: compseg", page.command, "[OPTIONS]", page.positional[1]])
+    paragraphs = [textwrap.fill(" ".join(part.split()), width) for part in page.text.split("\n\n")]
+    print("\n\n".join([usage.rstrip(), *paragraphs, f"example: {page.example}"]))
+    print(boxes.getvalue().partition("\n")[2], end="")
+    raise SystemExit(0)
+
+
+class _Captured(io.StringIO):
+    """What tyro prints, drawn as it would be on the terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.__stdout__ is not None and sys.__stdout__.isatty()
+
+
+def _shown(fields: Mapping[str, Described], page: HelpPage) -> type:
+    """A dataclass of what is shown; tyro draws a box for its own fields and one for each dataclass in it."""
+    shown: list[Any] = []
+    for number, (heading, names) in enumerate(page.groups.items()):
+        own = [_argument(name, fields[name], page) for name in names]
+        if number == 0:
+            shown += own
+        else:
+            group = dataclasses.make_dataclass("Group", own, kw_only=True, namespace={"__doc__": ""})
+            shown.append((f"group_{number}", Annotated[group, arg(name=heading)]))
+    return dataclasses.make_dataclass("Shown", shown, kw_only=True)
+
+
+def _argument(name: str, field: Described, page: HelpPage) -> tuple[str, Any, Any]:
+    is_flag = field.hint is bool
+    is_positional = name == page.positional[0]
+    shown = arg(
+        help=field.doc,
+        metavar=page.positional[1] if is_positional else None if is_flag else _metavar(field.hint),
+        help_behavior_hint=_default_shown,
+    )
+    markers = [Positional] * is_positional + [FlagCreatePairsOff] * (is_flag and not field.default)
+    annotated: Any = getitem(Annotated, (field.hint, shown, *markers))
+    return name.rpartition(".")[2], annotated, dataclasses.field(default=field.default)
+
+
+def _metavar(hint: Any) -> str:
+    """What stands for a value: ``INT``, ``{none,flips}``, ``PATH …``."""
+    names = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+    if hint in names:
+        return names[hint]
+    parts = get_args(hint)
+    if get_origin(hint) is Literal:
+        return "{" + ",".join(map(str, parts)) + "}"
+    if get_origin(hint) is tuple:
+        return f"{_metavar(parts[0])} …" if parts[-1] is ... else " ".join(map(_metavar, parts))
+    return "|".join(_metavar(part) for part in parts if part is not types.NoneType)
+
+
+def _default_shown(value: str) -> str:
+    words = {"": "none", "''": "none", "None": "none", "True": "on", "False": "off"}
+    return f"(default:\N{NO-BREAK SPACE}{words.get(value, value)})"

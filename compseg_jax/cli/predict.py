@@ -1,4 +1,4 @@
-"""`compseg predict`: a line a sample, a bar with the time left, and what failed at the end."""
+"""`compseg predict`: a line per sample, a bar with the time left, and what failed at the end."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from compseg_jax.cli.parsing import parse
+from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.predict import Listener, Report, predict
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.runtime import cache_compilations
 
 NAMES_SHOWN = 5
+PAGE = HelpPage(
+    "predict",
+    text="Activation maps and masks of images of any size: files, folders of files, or stores.\n\n"
+    "Several processes may be started with the same --out: they share the samples. The same command goes on where a "
+    "run was stopped or killed.",
+    example="compseg predict slides/ --model runs/mine/model --out predictions",
+    groups={
+        "options": ("inputs", "model", "out", "outputs"),
+        "map": ("threshold", "average_over"),
+        "reading": ("split", "axis", "variable"),
+        "memory": ("memory_gib", "tile_px"),
+    },
+    positional=("inputs", "INPUT …"),
+)
 
 
-def predict_samples(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Runs the command; 1 where a sample failed."""
-    options = parse(PredictOptions, arguments, "compseg predict")
-    from compseg_jax.runtime import cache_compilations
-
+    options = parse(PredictOptions, arguments, PAGE)
     cache_compilations()
     with _Terminal() as terminal:
         report = predict(options, terminal)
@@ -58,7 +71,7 @@ class _Terminal(Listener):
         self._bar.stop()
 
     def started(self, samples: int) -> None:
-        """The bar gets its length: one unit a sample."""
+        """The bar gets its length: one unit per sample."""
         self._samples = samples
         self._show("")
 

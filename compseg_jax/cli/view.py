@@ -1,42 +1,47 @@
-"""`compseg view`: the options, and the server behind them."""
+"""`compseg view`: the options, and the server that shows what they name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Positional, arg
+from compseg_jax.cli.parsing import HelpPage, parse
 
-from compseg_jax.cli.parsing import parse
+PAGE = HelpPage(
+    "view",
+    text="Look at predictions, a report or a run on a local web page. Nothing leaves this machine; Ctrl-C ends it.",
+    example="compseg view runs/mine/report",
+    groups={"options": ("path", "port", "browser"), "file": ("model", "data")},
+    positional=("path", "PATH"),
+)
 
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """Look at predictions, a report or a run on a local web page. Nothing leaves this machine; Ctrl-C ends it."""
+    """What to show, and where."""
 
-    path: Annotated[Positional[Path], arg(metavar="PATH")]
+    path: Path
     """Folder of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
     port: int = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
-    """Whether the page is opened in the browser; its address is printed in any case."""
+    """Open the page in the browser (the default) or not; its address is printed in any case."""
     model: Path | None = None
     """Where the model of a report is now, if it was moved."""
     data: Path | None = None
     """Where the store of a report or run is now, if it was moved."""
 
 
-def view(arguments: list[str]) -> None:
-    """Runs the command: shows a folder until Ctrl-C.
+def run(arguments: list[str]) -> None:
+    """Shows a folder until Ctrl-C.
 
     Raises:
       ViewError: when the folder is none that can be shown.
       RuntimeError: when Bokeh is not installed.
       OSError: when the port is taken.
     """
-    options = parse(ViewOptions, arguments, "compseg view")
+    options = parse(ViewOptions, arguments, PAGE)
     if find_spec("bokeh") is None:
         raise RuntimeError(
             "`compseg view` needs Bokeh, which is not installed. Install it with: pip install 'compseg-jax[viewer]'"
@@ -44,9 +49,9 @@ def view(arguments: list[str]) -> None:
     from compseg_jax.viewer.opening import open_source
 
     source = open_source(options.path, model=options.model, data=options.data)
-    from compseg_jax.viewer.server import view as serve
+    from compseg_jax.viewer.server import view
 
-    serve(source, port=options.port, browser=options.browser, announce=_announce)
+    view(source, port=options.port, browser=options.browser, announce=_announce)
 
 
 def _announce(url: str) -> None:

@@ -12,7 +12,7 @@ class Network:
 
     network: str = "unet"
     """'unet', 'segnet', or package.module:Class, a Flax linen module of your own. Of the fields below those
-    that your class has are passed on, and 'maps', the number of logits a pixel."""
+    that your class has are passed on, and 'maps', the number of logits per pixel."""
     base: int = 16
     """Features of the first level; each deeper level doubles them (the paper: 64)."""
     depth: int = 4
@@ -51,6 +51,6 @@ class Network:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: a share at or above 0 and below 1 is needed.")
-        for name in ("attention_features", "front"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0.")
+        for name, least in (("base", 1), ("depth", 0), ("attention_features", 0), ("front", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")

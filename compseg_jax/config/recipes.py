@@ -31,6 +31,19 @@ _RELATIVE = Training(
     augment="dihedral",
 )
 
+SUMMARIES = {
+    "default": "EMSC, a small U-Net, cross-entropy of the most active tenth",
+    "paper2019": "the paper to the letter, plus per-band standardisation",
+    "supervised": "learns from reference masks: the upper bound",
+    "openvibspec2022": "the authors' later public code: trapezoid, batch norm",
+    "cam": "class activation maps: the mean of the logits",
+    "saliency": "the same network, read by the gradient of its score",
+    "lse": "the soft maximum of the logits (log-mean-exp)",
+    "attention_mil": "multiple-instance learning with gated attention",
+    "maxmin": "a region that decides and a remainder that says nothing",
+}
+"""A line about each recipe."""
+
 RECIPES: dict[str, Training] = {
     # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
     "default": Training(
@@ -74,7 +87,7 @@ RECIPES: dict[str, Training] = {
     # batch normalisation also before the sigmoid, dropout from the second level of the encoder on. Its mask is the
     # tissue here; its base of 64 is 16. Both weights are ½, what its class weights are for balanced labels: set
     # diseased_weight to the share of healthy training samples and healthy_weight to that of diseased ones.
-    # It passes learning rate / epochs as RMSprop's decay (--decay 1.67e-5 gives that); meant is .9, and a fall of the
+    # It passes learning rate / epochs as RMSprop's decay (decay = 1.67e-5 gives that); meant is .9, and a fall of the
     # rate by 1/(1 + 1.67e-5·step), 2.5 % over its 1500 steps, which is left out. Glorot's normal start is used in the
     # decoder too, where the code leaves Keras' uniform one of the same variance.
     "openvibspec2022": Training(

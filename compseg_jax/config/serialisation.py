@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
+import math
+import types
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from compseg_jax.config.fields import described, with_values
 
 Config = TypeVar("Config")
 
@@ -15,21 +21,79 @@ def to_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
-def from_json(cls: type[Config], values: dict[str, Any]) -> Config:
-    """The configuration that :func:`to_json` wrote; keys this version does not know are refused."""
-    hints = get_type_hints(cls)
-    unknown = set(values) - set(hints)
-    if unknown:
-        raise ValueError(
-            f"{cls.__name__} has no field {', '.join(sorted(unknown))}; the file was written by a newer version."
-        )
-    arguments = {}
+def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | None = None) -> Config:
+    """The configuration that :func:`to_json` wrote; fields that are left out are those of ``base`` or the class.
+
+    Raises:
+      ValueError: for a field that is none, with the nearest one; for a value of another type or out of its range,
+        with what is allowed.
+    """
+    fields = described(cls)
+    given: dict[str, Any] = {}
+    for name, value in _flat(values):
+        if name not in fields:
+            raise ValueError(f"{name}: there is no field of that name{_nearest(name, fields)}")
+        try:
+            given[name] = _converted(fields[name].hint, value)
+        except _NotAllowed:
+            found = json.dumps(value, ensure_ascii=False, default=str)
+            raise ValueError(f"{name} = {found}: must be {allowed(fields[name].hint)}.") from None
+    return with_values(cls() if base is None else base, given)
+
+
+def allowed(hint: Any) -> str:
+    """What a field of this type may hold, in words."""
+    plain = {bool: "true or false", int: "an integer", float: "a finite number", str: "text", Path: "a path"}
+    if hint in plain:
+        return plain[hint]
+    if get_origin(hint) is Literal:
+        names = [json.dumps(value) for value in get_args(hint)]
+        return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
+    if get_origin(hint) is tuple:
+        return f"a list whose entries are {allowed(get_args(hint)[0])}"
+    return " or ".join("left out" if each is types.NoneType else allowed(each) for each in get_args(hint))
+
+
+class _NotAllowed(Exception):
+    pass
+
+
+def _flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
-            value = from_json(hints[name], value)
-        elif value is not None and "Path" in str(hints[name]):
-            value = Path(value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
-    return cls(**arguments)
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{group}{name}.")
+        else:
+            yield group + name, value
+
+
+def _nearest(name: str, fields: Iterable[str]) -> str:
+    names = list(fields)
+    last = name.rpartition(".")[2]
+    elsewhere = [each for each in names if each.rpartition(".")[2] == last]
+    near = elsewhere or difflib.get_close_matches(name, names, n=1)
+    near = near or [each for each in names if difflib.get_close_matches(last, [each.rpartition(".")[2]])]
+    if not near:
+        return "; the file may come from a newer version of compseg_jax."
+    return f"; did you mean {near[0]}?"
+
+
+def _converted(hint: Any, value: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        for each in get_args(hint):
+            try:
+                return _converted(each, value)
+            except _NotAllowed:
+                continue
+        raise _NotAllowed
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_converted(get_args(hint)[0], each) for each in value)
+    if get_origin(hint) is Literal and value in get_args(hint):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif hint is Path and isinstance(value, str):
+        return Path(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    raise _NotAllowed

@@ -33,6 +33,11 @@ class Optimiser:
     """Largest norm of the summed gradient (0: not clipped)."""
 
     def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or not 0 <= self.decay < 1 or self.clip_norm < 0:
+            raise ValueError(
+                f"learning_rate={self.learning_rate}, decay={self.decay}, clip_norm={self.clip_norm}: the learning "
+                "rate must lie above 0, the decay in [0, 1), the norm at or above 0."
+            )
         if not 0 < self.step_factor <= 1 or self.step_epochs < 1:
             raise ValueError(
                 f"step_factor={self.step_factor}, step_epochs={self.step_epochs}: the factor must lie in (0, 1], "
@@ -42,15 +47,15 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Several networks instead of one, whose spread tells how sure they are."""
+    """Several networks instead of one, whose spread says how sure they are."""
 
     folds: int = 1
     """Parts that training and validation samples are dealt into, whole groups each; every part in turn chooses epoch
     and threshold of networks trained on the others (1: the store's own split). The test split is left alone."""
     seeds: int = 1
-    """Networks a fold, of the seeds from --seed on; more than one network in all makes an ensemble."""
+    """Networks per fold, of the seeds from `seed` on; more than one network in all makes an ensemble."""
     fold: int | None = None
-    """Train this fold (from 0) alone, an ordinary run; 'None': all of them, an ensemble."""
+    """Train this fold (from 0) alone, an ordinary run; not given: all of them, an ensemble."""
     fold_seed: int = 0
     """Seed of dealing the folds."""
     side_by_side: Literal["auto"] | int = "auto"
@@ -85,7 +90,8 @@ class Training:
     out: Path = Path("runs/train")
     """Run directory: checkpoints/, log.jsonl, config.json and the extracted network in model/."""
     recipe: str = "default"
-    """Whole configuration to start from; every field below can still be overridden."""
+    """Whole configuration to start from: a name that `compseg recipe` lists, or a recipe file (.toml or .json);
+    options given beside it come before it."""
     prepare: tuple[str, ...] = ()
     """Preparation steps between store and scaling, such as: emsc vector (`--prepare help` explains them); stored
     with the network, which repeats them. 'auto': where nothing has normalised the cubes yet, emsc for spectra and
@@ -106,10 +112,10 @@ class Training:
     start_share: float = 0.4
     """Share of the epochs after which a start is judged."""
     batch_size: int = 7
-    """Samples a step."""
+    """Samples per step."""
     microbatch: int = 0
-    """Samples of a batch that are computed at once, for cards that are too small (0: all). The loss is a
-    sum over samples, so the result is the same."""
+    """Samples of a batch that are computed at once, for devices whose memory is too small (0: all). The loss is a sum
+    over samples, so the result is the same."""
     seed: int = 0
     """Seed of the starting parameters, the order of samples and the augmentation."""
     augment: Literal["none", "flips", "dihedral"] = "none"
@@ -117,8 +123,8 @@ class Training:
     balance: Literal["none", "weights", "sampling"] = "none"
     """Make both labels count evenly, by weights in the loss or by drawing the rarer one more often."""
     threshold: Literal["validation", "paper", "reference"] = "validation"
-    """'paper': .35. 'validation': chosen from the labels of the validation samples, stated in model.json. 'reference':
-    the best Dice with their reference masks, for the supervised upper bound alone."""
+    """Activation above which a pixel is segmented. 'validation': chosen from the labels of the validation samples.
+    'paper': .35. 'reference': the best Dice with their reference masks, for the supervised upper bound alone."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
     resident_limit_gib: float = 0.0
@@ -127,13 +133,13 @@ class Training:
     checkpoint_every: int = 1
     """Epochs between checkpoints. Each holds the network of the best epoch too, and so does the end."""
     resume: bool = False
-    """Go on with the run in `out`, exactly as if it had not stopped."""
+    """Go on with the run in OUT, exactly as if it had not stopped."""
     init_from: Path | None = None
     """Extracted network (RUN/model) to start from instead of random parameters."""
     self_check: bool = True
     """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
     tensorboard: bool = False
-    """Write TensorBoard events into `out`/tensorboard too (needs the extra 'tensorboard')."""
+    """Write TensorBoard events into OUT/tensorboard too (needs the extra 'tensorboard')."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -150,6 +156,8 @@ class Training:
             raise ValueError(
                 "threshold='reference' looks at reference masks, and target='label' must not: choose 'validation'."
             )
+        if self.resident_limit_gib < 0:
+            raise ValueError(f"resident_limit_gib={self.resident_limit_gib}: must be at least 0.")
         if not 0 < self.start_share <= 1:
             raise ValueError(f"start_share={self.start_share}: must lie above 0 and at or below 1.")
         if self.starts > 1 and not self.objective.has_a_guess:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import Positional, arg
+from typing import Literal
 
 Output = Literal["zarr", "png", "geojson", "tiff"]
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Activation maps and masks of images of any size: files, folders of files, or stores.
+    """What to predict, with what, and where to."""
 
-    Several processes may be started with the same --out: they share the samples. The same command goes on where a
-    run was stopped or killed.
-    """
-
-    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT …")]] = ()
+    inputs: tuple[Path, ...] = ()
     """Files of any readable format, stores, or folders of files (and their subfolders)."""
     model: Path = Path("runs/train/model")
     """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""
@@ -32,15 +26,15 @@ class PredictOptions:
     average_over: Literal["none", "flips", "dihedral"] = "none"
     """Mean of the maps of the image and its flips (4 times the work), or flips and quarter turns (8 times)."""
     split: str = ""
-    """Of stores, only the samples of this split: train, val or test."""
+    """Of stores, only the samples of this split: train, val or test; all of them when not given."""
     axis: Path | None = None
     """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' axes."""
     variable: str | None = None
     """Array to predict on, in files that hold several (.npz, MATLAB, HDF5, zarr)."""
     memory_gib: float = 2.0
-    """What tiles and networks may take at once; the program itself takes about half a GiB more."""
+    """Memory in GiB that tiles and networks may take at once; the program itself takes about half a GiB more."""
     tile_px: int | None = None
-    """Edge of the tiles of large images, a multiple of 2^depth; chosen to lose little when not given."""
+    """Edge of the tiles of large images in pixels, a multiple of 2^depth; chosen to lose little when not given."""
 
     def __post_init__(self) -> None:
         if not self.inputs:

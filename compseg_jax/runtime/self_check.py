@@ -131,7 +131,7 @@ def refuse_wrong_results() -> None:
         raise WrongResults(
             f"this machine computes wrong numbers: {worst}. Import compseg_jax before jax, remove your own XLA_FLAGS, "
             "or use another jaxlib release; `compseg doctor` shows details. "
-            "--no-self-check trains anyway."
+            "`self_check = false` in a recipe file trains anyway."
         )
 
 

@@ -70,7 +70,8 @@ def _notes(counts: Counter[tuple[str, int]]) -> list[str]:
     healthy, diseased = counts["train", 0], counts["train", 1]
     if min(healthy, diseased) and max(healthy, diseased) >= IMBALANCE_WORTH_A_NOTE * min(healthy, diseased):
         notes.append(
-            f"the training labels are imbalanced ({diseased} diseased, {healthy} healthy): consider --balance weights."
+            f"the training labels are imbalanced ({diseased} diseased, {healthy} healthy): consider "
+            'balance = "weights" in a recipe file.'
         )
     n_val = counts["val", 0] + counts["val", 1]
     if n_val < FEWEST_VALIDATION_SAMPLES:

@@ -95,8 +95,8 @@ def initial_state(
     given = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), start.variables)
     if own != given:
         raise RunError(
-            f"{config.init_from} holds another network ({start.description['network']}); give the same --network, "
-            "--base, --depth and --pair as it was trained with."
+            f"{config.init_from} holds another network ({start.description['network']}); give the same network, "
+            "base, depth, front and pair as it was trained with."
         )
     return replace(state, variables=start.variables)
 

@@ -73,7 +73,8 @@ def _not_finite(quantity: str, checkpoints: Checkpoints) -> str:
         if latest is None
         else f"The last good checkpoint is that of step {latest} in {checkpoints.folder}."
     )
-    return f"{quantity} is not finite. {where} Lower --learning-rate, or set --clip-norm 1, and train again."
+    advice = "Lower --learning-rate, or set clip_norm = 1 in a recipe file, and train again."
+    return f"{quantity} is not finite. {where} {advice}"
 
 
 def how_to_resume(config: Training, epoch: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from compseg_jax.ingest.cores.core_map import core_map_png
@@ -17,7 +17,7 @@ from compseg_jax.readers.scan import open_scan
 class DearrayScan(DearrayOptions):
     """Find the cores of a tissue-array scan; writes a CSV to edit and a picture to check it by."""
 
-    scan: Path = Path("scan.dmt")
+    scan: Path = field(kw_only=True)
     """Scan of the array in any readable format; mosaics are read by parts and may be larger than memory."""
     out: Path | None = None
     """CSV to write, and beside it a PNG of the same name; <scan>_cores.csv in the current folder if not given."""

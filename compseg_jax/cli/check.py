@@ -1,0 +1,43 @@
+"""`compseg check STORE`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.store.check import check_values, describe, refuse_problems
+from compseg_jax.store.read import Store
+
+PAGE = HelpPage(
+    "check",
+    text="Say what is wrong or remarkable with a store: counts, leakage, value ranges.",
+    example="compseg check data",
+    groups={"options": ("data",)},
+    positional=("data", "[STORE]"),
+)
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What to check."""
+
+    data: Path = Path("data")
+    """Store directory."""
+
+
+def run(arguments: list[str]) -> None:
+    """Says what is wrong or remarkable with a store."""
+    check(parse(CheckOptions, arguments, PAGE).data)
+
+
+def check(path: Path) -> None:
+    """Prints what was found in a store.
+
+    Raises:
+      StoreError: when there is no store, or something is wrong with it.
+    """
+    store = Store.open(path)
+    findings, ranges = check_values(store)
+    print(describe(store, findings, ranges))
+    refuse_problems(store, findings)

@@ -1,0 +1,56 @@
+"""`compseg ingest TABLE.csv`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compseg_jax.cli.check import check
+from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
+from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
+from compseg_jax.ingest.to_store import ingest, kept_folder
+
+PAGE = HelpPage(
+    "ingest",
+    text="Make a store from a table of labels and the images, arrays or scans it names.",
+    example="compseg ingest spots.csv --out store --positive T,M --negative N",
+    groups={
+        "options": ("table", "out", "images", "references", "tissues"),
+        "label and split": (
+            "positive", "negative", "exclude", "group", "val_fraction", "test_fraction", "seed",
+        ),
+        "array": ("scans", "cores", "margin"),
+        "image": ("resize", "background", "prepare", "least_tissue"),
+    },
+    positional=("table", "TABLE.csv"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IngestCommand(IngestOptions):
+    """How a table is read, which one, and where to."""
+
+    table: Path = field(kw_only=True)
+    """CSV table with the columns id, label, path (relative to the table; not needed with --images or --scans) and,
+    where known, split, group, reference and tissue (paths of masks)."""
+    out: Path = Path("data")
+    """Store to write; it must not exist."""
+
+
+def run(arguments: list[str]) -> None:
+    """Makes a store and says what is remarkable with it."""
+    if asks_for_steps(arguments):
+        return
+    options = parse(IngestCommand, split_commas(arguments), PAGE)
+    try:
+        with progress_bar("samples") as progress:
+            ingest(options.table, options.out, options, progress=progress)
+    except BaseException:
+        kept = kept_folder(options.out)
+        if kept.is_dir():
+            print(f"\ncorrected spectra are kept in {kept}; the same command goes on there.", file=sys.stderr)
+        raise
+    if (options.out / "summary.html").is_file():
+        print(f"summary: {options.out / 'summary.html'}")
+    check(options.out)
