@@ -1,4 +1,4 @@
-"""Speed beside peers: prints a JSON line a measurement, then a table, and keeps both.
+"""Speed beside peers: prints one JSON line per measurement, then a table, and keeps both.
 
 python -m benchmarks [--suites steps reading scaling starting] [--peer-python PATH] [--also-python PATH …]
 

@@ -23,7 +23,7 @@ class Case:
       base: features of the first level.
       channels: channels of the cubes.
       size: height and width of the cubes, in pixels.
-      batch: samples a step.
+      batch: samples per step.
     """
 
     kind: Kind

@@ -3,7 +3,7 @@
     python -m benchmarks.exporting [--side 4096] [--grain 12] [--tile 512]
 
 The map is smoothed noise: with a grain of 12 pixels a 4096 × 4096 slide has some 1,800 segmented regions, with 2 some
-65,000. Every step runs in a process of its own; prints one JSON line a step. ``peak_mib`` is resident memory,
+65,000. Every step runs in a process of its own; prints one JSON line per step. ``peak_mib`` is resident memory,
 ``start_mib`` that of the process before the step: Python and the libraries.
 """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.front --out runs/front [--channels 450] [--seeds 2] [--epochs 20]
 
 Trains `default` on one simulated array (test spots from another one) without a front, and with 16 features that start
-at random or at the principal components; prints a JSON line a run: median seconds of an epoch, scores of the test.
+at random or at the principal components; prints one JSON line per run: median seconds of an epoch, scores of the test.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from compseg_jax.training.step import make_evaluate_step
 def prepare(case: Case) -> Prepared:
     """The case in compseg_jax, as training runs it.
 
-    On CPU float32, step by step; on an accelerator bfloat16 with padded channels, many steps a dispatch.
+    On CPU float32, step by step; on an accelerator bfloat16 with padded channels, many steps per dispatch.
     """
     on_cpu = jax.default_backend() == "cpu"
     dtype = jnp.float32 if on_cpu else jnp.bfloat16

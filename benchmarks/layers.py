@@ -2,8 +2,8 @@
 
 python -m benchmarks.layers [--layers 2,32,512,256 …] [--rounds 7]
 
-A layer is batch, size, channels, features. Prints a JSON line a product with the milliseconds of each form, taken in
-turn, and the form that the rule chooses.
+A layer is batch, size, channels, features. Prints one JSON line per product with the milliseconds of each form, by
+turns, and the form that the rule chooses.
 """
 
 from __future__ import annotations

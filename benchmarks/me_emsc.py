@@ -4,7 +4,7 @@
 
 DATA holds ``measuredSpectra.mat`` and ``MieStd2_refSpec.csv`` of biospectools' test data. The 60 measured
 spectra are repeated to the number asked for. Corrections and peer runs alternate, so that both meet the same
-load; the peer corrects the 60 spectra once a round. Prints one JSON line; times are seconds a spectrum.
+load; the peer corrects the 60 spectra once per round. Prints one JSON line; times are seconds per spectrum.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
                                 [--prepare tissue … vector]
 
 Simulates an Agilent mosaic of 10 × 15 cores tile by tile (10.8 GB at the full size), then runs `compseg info`,
-`compseg dearray` and `compseg ingest` on it, each in a process of its own. Prints one JSON line a command.
-``--cores N`` labels only the first N cores, for steps that take minutes a core. Without ``--keep`` the folder is
+`compseg dearray` and `compseg ingest` on it, each in a process of its own. Prints one JSON line per command.
+``--cores N`` labels only the first N cores, for steps that take minutes per core. Without ``--keep`` the folder is
 removed at the end.
 """
 

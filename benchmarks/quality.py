@@ -67,7 +67,7 @@ def phantom(**changes: Any) -> Callable[[Path], None]:
 
 
 def corrected_phantom(folder: Path) -> None:
-    """The hard phantom behind scatter correction fitted on its training spots."""
+    """The hard phantom after scatter correction fitted on its training spots."""
     raw_folder = folder.with_name(f"{folder.name}.raw")
     shutil.rmtree(raw_folder, ignore_errors=True)
     phantom(difficulty=1.5)(raw_folder)

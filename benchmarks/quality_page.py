@@ -96,7 +96,7 @@ def standard_error(seeds: Sequence[float]) -> float:
 
 
 def figure(rows: Sequence[Row], path: Path) -> None:
-    """Dice and AUC of every recipe on every data set, a dot a seed, hollow where it failed to train."""
+    """Dice and AUC of every recipe on every data set, one dot per seed, hollow where it failed to train."""
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     recipes = [recipe for recipe in ORDER if any(row["recipe"] == recipe for row in rows)]
     columns = len(datasets)

@@ -29,7 +29,7 @@ def smooth_cube(rng: np.random.Generator, size: int, channels: int) -> np.ndarra
 
 
 def measured_reading(rounds: int, size: int = 256, channels: int = 450, n: int = 3) -> Iterator[Record]:
-    """Full cubes and random 64×64 crops, a record a peer; MB are of absorbances as they come out."""
+    """Full cubes and random 64×64 crops, one record per peer; MB are of absorbances as they come out."""
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(0)
         path = Path(folder) / "store"

@@ -1,7 +1,7 @@
-"""One framework and one case a process; the parent says when to run, so that peers take turns.
+"""One framework and one case per process; the parent says when to run, so that peers take turns.
 
 Lines on stdin and stdout: the worker is started with the name of a case, warms up and answers with a JSON
-description; for each number n it reads it runs n steps and answers with the seconds a step. When its input
+description; for each number n it reads it runs n steps and answers with the seconds per step. When its input
 ends it answers with its peak memory and stops. ``Worker`` is the parent's side, ``serve`` the other one; it
 needs only the standard library, so that peers can run under another Python.
 """

@@ -31,7 +31,7 @@ class Agreement:
 
     @classmethod
     def of(cls, prediction: Prediction, threshold: float, area_cut: float | None) -> Agreement:
-        """Agreement of the networks behind a prediction; a sample is called diseased above ``area_cut``."""
+        """Agreement of the networks of a prediction; a sample is called diseased above ``area_cut``."""
         areas = prediction.areas(threshold)
         if area_cut is None:
             return cls(float(np.std(areas)), None)

@@ -31,7 +31,7 @@ class CrossValidation:
       choice: the threshold, chosen on all out-of-fold maps together.
       area_cut: part of the tissue above it from which on a sample is called diseased.
       metrics: scores at thresholds chosen on the other folds; None with one fold.
-      rows: one row a sample, with its fold and the threshold of its scores.
+      rows: one row per sample, with its fold and the threshold of its scores.
     """
 
     choice: ThresholdChoice

@@ -30,7 +30,7 @@ class SampleRecord:
         image was never read.
       reasons: the reasons in words.
       raw: mean spectrum (c,) before the preparation of the pixels kept, with its axis (c,).
-      prepared: mean spectrum behind it, with its axis.
+      prepared: mean spectrum after it, with its axis.
     """
 
     id: str
@@ -66,7 +66,7 @@ def measured(before: Image, after: Image) -> dict[str, object]:
 
 
 def records_csv(records: Sequence[SampleRecord]) -> str:
-    """The records as CSV: one row a sample, one column for each reason that dropped pixels."""
+    """The records as CSV: one row per sample, one column for each reason that dropped pixels."""
     reasons = list(dict.fromkeys(name for record in records for name in record.dropped))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

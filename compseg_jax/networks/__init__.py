@@ -1,4 +1,4 @@
-"""Segmenting networks: cube → logits. One Flax module a file, all behind the same signature.
+"""Segmenting networks: cube → logits. One Flax module per file, all with the same signature.
 
 A network is a Flax linen module with the fields ``maps`` and ``head_bias`` that are set from the
 configuration, and ``__call__(cube, *, train=False)`` which takes (b, y, x, c) and returns logits

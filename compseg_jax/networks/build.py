@@ -31,7 +31,7 @@ class NetworkError(ValueError):
 
 
 def network_class(name: str) -> type[nn.Module]:
-    """The class behind 'unet', 'segnet' or 'package.module:Class'.
+    """The class that 'unet', 'segnet' or 'package.module:Class' names.
 
     Raises:
       NetworkError: when there is no such class, or it is no Flax linen module.
@@ -59,7 +59,7 @@ def network_class(name: str) -> type[nn.Module]:
 
 
 def build_network(config: Network, maps: int = 1) -> nn.Module:
-    """The module that a configuration describes, with ``maps`` logits a pixel.
+    """The module that a configuration describes, with ``maps`` logits per pixel.
 
     A user's class is given those of ``maps`` and the configuration's fields that it declares; ``dtype``
     stands for ``compute_dtype``.
@@ -114,7 +114,7 @@ def init_variables(
     if getattr(logits, "shape", None) != required:
         raise NetworkError(
             f"{type(network).__name__} returns {getattr(logits, 'shape', type(logits))} for a cube of shape "
-            f"{cube.shape}; logits of shape {required} are required. Return one logit a pixel and map."
+            f"{cube.shape}; logits of shape {required} are required. Return one logit per pixel and map."
         )
     if not hasattr(network, "kernel_init"):
         return jax.jit(lambda k: network.init(k, cube))(keys)

@@ -171,7 +171,7 @@ RematConvBlock = nn.remat(ConvBlock, static_argnums=(2,))
 class SpectralFront(nn.Module):
     """1×1 convolution without bias, from all channels to ``features``.
 
-    A cube of 450 wavenumbers then costs 450·f + 9·f·k products a pixel instead of 9·450·k. Zeros stay zeros, so
+    A cube of 450 wavenumbers then costs 450·f + 9·f·k products per pixel instead of 9·450·k. Zeros stay zeros, so
     it commutes with the padding of the first convolution, and both are one linear map (``fold_front``).
     """
 
@@ -242,7 +242,7 @@ class Head(nn.Module):
     ``bias`` shifts the first map's starting activation; a second map, a⁻, starts at the opposite one.
 
     Attributes:
-      maps: logits a pixel.
+      maps: logits per pixel.
       bias: starting bias of the first map.
       kernel_init: initialiser of the kernels.
       norm: normalise the logits over the batch, and shift them by ``bias`` after it.

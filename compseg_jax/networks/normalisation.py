@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Keras' .99 needs some hundred steps before validation sees anything true; a store of 100 samples gives 15 an epoch.
+# Keras' .99 needs some hundred steps before validation sees anything true; a store of 100 samples gives 15 per epoch.
 BATCH_MOMENTUM = 0.9
 EPSILON = 1e-5
 MOST_GROUPS = 8
@@ -51,7 +51,7 @@ LAYERS: dict[str, Callable[[int, Any, bool], Callable[[Array], Array]]] = {
 class Normalisation(nn.Module):
     """'none', or scale and shift of features normalised over the batch, groups of features or those of a pixel.
 
-    Running statistics of 'batch' live in the collection 'batch_stats', move by a tenth a step, and are exported
+    Running statistics of 'batch' live in the collection 'batch_stats', move by a tenth per step, and are exported
     with the network. Under ``jit`` over a mesh they are those of the global batch. Samples of weight zero that
     pad a batch repeat real ones and are counted, so the statistics depend a little on the number of devices.
 

@@ -1,6 +1,6 @@
 """A start whose hidden features have mean 0 and variance 1 over real samples, without normalisation layers.
 
-From Glorot's start behind SoftPlus a signal shrinks from layer to layer, until what differs between samples hardly
+From Glorot's start with SoftPlus a signal shrinks from layer to layer, until what differs between samples hardly
 reaches the head. Batch normalisation undoes that in every step, and ties the network to the batch; here it is done
 once, in the parameters, and the network stays what it is.
 

@@ -42,7 +42,7 @@ class ReceptiveField:
         Args:
           first: an output pixel; its place among the cells of the poolings counts.
           last: another one, not before it.
-          level: poolings behind both (for the recursion).
+          level: poolings before both (for the recursion).
         """
         if level == len(self.encoder):
             return first - self.bottom, last + self.bottom

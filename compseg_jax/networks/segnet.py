@@ -1,4 +1,4 @@
-"""SegNet, the second topology, behind the signature of the U-Net."""
+"""SegNet, the second topology, with the signature of the U-Net."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def saliency_map(
     s is the mean logit over the n pixels of tissue, K a 3×3 binomial filter that sees tissue only. Bands are
     standardised by the training tissue, so g is the change of the summed logit by one standard deviation of a
     band: a constant of the training data scales it, and values of different samples can be compared. a is the
-    logistic function of log g, which still tells apart gradients ten times larger than 1. Nothing in it tells
+    logistic function of log g, which still distinguishes gradients ten times larger than 1. Nothing in it tells
     evidence for disease from evidence against it.
 
     Args:

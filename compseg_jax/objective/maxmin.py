@@ -18,7 +18,7 @@ from compseg_jax.objective.pooling import PIXELS, mean_over_pixels
 from compseg_jax.objective.transfer import at_least_float32
 
 BARRIER_SHARPNESS = (
-    5.0  # the authors raise it from 1 to 10 by 1 % an epoch; one value keeps epochs comparable
+    5.0  # the authors raise it from 1 to 10 by 1 % per epoch; one value keeps epochs comparable
 )
 
 

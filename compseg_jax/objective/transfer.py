@@ -92,7 +92,7 @@ def crossing_point(
     >>> round(float(crossing_point(0.1, 5.0, 0.001)), 6)
     0.144624
 
-    Source: [CompSegNet], section 3.2; the observation is this project's (BUILD_NOTES.md).
+    Source: [CompSegNet], section 3.2; the observation is this project's (docs/decisions/01-loss-as-printed.md).
     """
     alpha, beta, gamma = (jnp.asarray(value, jnp.result_type(float)) for value in (alpha, beta, gamma))
     ratio = jnp.where(gamma > 0, gamma / beta, 1.0)

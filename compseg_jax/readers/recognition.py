@@ -1,4 +1,4 @@
-"""From a file to a cube or to spectra: one module a format, chosen by one table of name and first bytes."""
+"""From a file to a cube or to spectra: one module per format, chosen by one table of name and first bytes."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def asls_baseline(
     corrected = np.full(rows.shape, np.nan, dtype)
 
     def correct(start: int) -> None:
-        # One fitter a task: its cached system is not shared between threads.
+        # One fitter per task: its cached system is not shared between threads.
         fitter = baselines.Baseline(axis, check_finite=False)
         for index in range(start, min(start + _SPECTRA_PER_TASK, len(rows))):
             if np.isfinite(rows[index]).all():

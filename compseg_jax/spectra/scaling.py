@@ -1,6 +1,6 @@
 """Per-band standardisation, fitted on training tissue only and kept with the model.
 
-Raw absorbances leave the method at its starting loss (BUILD_NOTES.md): every band is brought to mean 0 and
+Raw absorbances leave the method at its starting loss (docs/decisions): every band is brought to mean 0 and
 standard deviation 1 over the tissue of the training samples, and pixels outside the tissue become 0.
 """
 

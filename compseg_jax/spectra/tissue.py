@@ -18,7 +18,7 @@ Background = Literal["zero", "none"]
 BASELINE_CM1 = (1760.0, 1800.0)  # above the ester C=O band near 1740 cm⁻¹: no tissue absorption
 SILENT_CM1 = (1760.0, 2250.0)  # from there to atmospheric CO₂ near 2350 cm⁻¹ nothing of tissue is sharp
 THINNEST_SHARE = 0.15  # of the tissue's median: what lies below is background, however raised it is
-SMALLEST_HEIGHT = 1e-3  # absorbance; below it nothing is told apart
+SMALLEST_HEIGHT = 1e-3  # absorbance; below it tissue is not distinguished from noise
 NOISE_SPECTRA = 1 << 16  # as many measure the noise of an image to better than 1 %
 BACKGROUND_SPREADS = 6.0  # standard deviations of the background between its median and the threshold
 
@@ -124,7 +124,7 @@ def checked_axis(shape: tuple[int, ...], wavenumbers_cm1: np.ndarray) -> np.ndar
     if axis.ndim != 1 or len(shape) == 0 or axis.shape[0] != shape[-1]:
         raise ValueError(
             f"wavenumbers_cm1: found shape {axis.shape} for spectra of shape {tuple(shape)}; the last axis of "
-            "the spectra needs one wavenumber a channel. Give the axis that belongs to them."
+            "the spectra needs one wavenumber per channel. Give the axis that belongs to them."
         )
     steps = np.diff(axis)
     if not (np.all(np.isfinite(axis)) and (np.all(steps > 0) or np.all(steps < 0))):

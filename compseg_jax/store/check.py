@@ -84,7 +84,7 @@ def _notes(counts: Counter[tuple[str, int]]) -> list[str]:
 
 
 def check_values(store: Store) -> tuple[Findings, list[str]]:
-    """:func:`check_table`, then every cube is read: finite values, tissue, value ranges (one line a split)."""
+    """:func:`check_table`, then every cube is read: finite values, tissue, value ranges (one line per split)."""
     findings = check_table(store)
     problems, notes = list(findings.problems), list(findings.notes)
     lines, contradictions = [], []

@@ -1,4 +1,4 @@
-"""Cubes on disk: one OME-Zarr image a sample, a table of samples and a description of the data set.
+"""Cubes on disk: one OME-Zarr image per sample, a table of samples and a description of the data set.
 
 The layout is written down in docs/format.md. Cubes are read lazily through TensorStore: a
 crop reads the tiles it touches and nothing else. write.py writes them.
@@ -18,7 +18,7 @@ import tensorstore as ts
 
 from compseg_jax.readers.cube import Cube
 
-if TYPE_CHECKING:  # jax, which stands behind it, is not needed to read
+if TYPE_CHECKING:  # jax, which it imports, is not needed to read
     from compseg_jax.spectra.tissue import Background
 
 FORMAT = "compseg-store"
@@ -91,7 +91,7 @@ class Store:
       channels: number of channels of every cube.
       wavenumbers_cm1: the axis shared by all cubes (c,), or None for ordinary images.
       pixel_size_um: edge of a pixel in µm, or None.
-      background: how the tissue was told apart where no tissue mask was given: 'zero' means that pixels
+      background: how the tissue was recognised where no tissue mask was given: 'zero' means that pixels
         whose channels are all 0 are background, 'none' that every pixel is tissue.
       preparation: steps that the raw spectra went through, as ``spectra.preparation`` writes them; None where
         the cubes are as they were measured.

@@ -61,7 +61,7 @@ def augment_batch(batch: Batch, key: PRNGKeyArray, augmentation: Augmentation) -
     if augmentation == "none":
         return batch
     n, height, width = batch.tissue.shape
-    # One row a sample: what a sample draws does not depend on how far the batch was padded.
+    # One row per sample: what a sample draws does not depend on how far the batch was padded.
     upside_down, left_right, transposed = jax.random.bernoulli(key, 0.5, (n, 3)).T
 
     def where(condition: Bool[Array, b], turned: Array, plain: Array) -> Array:

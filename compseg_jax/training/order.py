@@ -26,7 +26,7 @@ class Ordering:
 
     Attributes:
       labels: label of each sample.
-      batch_size: samples a step.
+      batch_size: samples per step.
       seed: with the epoch it determines the order.
       balance: make both labels count evenly, by weight or by drawing the rarer one more often.
     """

@@ -24,7 +24,7 @@ class Progress:
     """Where a run stands, beside its state; saved with every checkpoint.
 
     Attributes:
-      history: one record an epoch.
+      history: one record per epoch.
       best_epoch: epoch of the least validation loss so far, 0 before the first.
       best_loss: that loss.
       steps: loss and gradient norm of each step of the unfinished epoch.

@@ -16,9 +16,9 @@ LINES_WITHOUT_A_TERMINAL = 20
 
 
 class RunReporter:
-    """Progress of a run, one record an epoch; use as a context manager.
+    """Progress of a run, one record per epoch; use as a context manager.
 
-    In a terminal a bar shows the epoch, loss, validation loss, samples a second and the time left; elsewhere
+    In a terminal a bar shows the epoch, loss, validation loss, samples per second and the time left; elsewhere
     some twenty lines are printed; nothing where it is ``quiet``. ``log.jsonl`` is always written.
     """
 

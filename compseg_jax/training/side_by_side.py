@@ -186,7 +186,7 @@ def _numbers(metrics: Metrics, steps: slice | None) -> np.ndarray:
 def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
     """Trains members that stand at the same step to the last epoch, saving on the way; ``progress`` tells how.
 
-    Plans, steps an epoch and sizes of images must be equal, seeds and samples may differ. A member whose random start
+    Plans, steps per epoch and sizes of images must be equal, seeds and samples may differ. A member whose random start
     has learnt nothing leaves the others, and stands before the first epoch of its next one when this returns.
 
     Raises:

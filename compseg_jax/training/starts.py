@@ -3,7 +3,7 @@
 From some starts a network that sees sample labels alone stays where it is: its most active pixels have nothing to do
 with the disease, so their gradient does not either. On brain scans with lesions of 3 % a quarter to a half of the
 starts did, for any number of epochs, while the others left the plateau within the first third of theirs and ended alike
-(BUILD_NOTES.md). The training loss of the labels tells the two apart: nothing else is looked at. Where
+(docs/decisions). The training loss of the labels distinguishes the two: nothing else is looked at. Where
 several plain starts have failed, the next ones begin with normalised features.
 """
 

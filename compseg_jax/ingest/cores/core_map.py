@@ -21,7 +21,7 @@ INK, NAME, GRID, NOT_KEPT = (0, 0, 0), (255, 255, 255), (120, 120, 120), (255, 2
 
 
 class _Style(NamedTuple):
-    """Colour (of Okabe and Ito, told apart with every kind of colour vision) and how much of a circle is drawn."""
+    """Colour (of Okabe and Ito, distinguishable with every kind of colour vision) and how much of a circle is drawn."""
 
     colour: tuple[int, int, int]
     dashes: int
@@ -48,7 +48,7 @@ def core_map_png(picture: Float[np.ndarray, "y x"], grid: CoreGrid) -> bytes:
       grid: the cores found in it.
 
     Returns:
-      a PNG of at most 2000 pixels a side.
+      a PNG of at most 2000 pixels per side.
 
     Raises:
       ValueError: if the picture is not that of the grid.

@@ -1,6 +1,6 @@
 """The cores of a scan as a CSV that a person edits in a spreadsheet.
 
-A row a core: `name,row,column,y_px,x_px,radius_px,status,tissue_fraction,keep`, rows and columns counted from
+One row per core: `name,row,column,y_px,x_px,radius_px,status,tissue_fraction,keep`, rows and columns counted from
 0, `keep` 1 or 0. The columns after these describe the whole grid and are the same in every row; they may be
 empty in rows that a person adds.
 """

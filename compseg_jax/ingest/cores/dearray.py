@@ -1,7 +1,7 @@
 """Cores out of a scan of a tissue array: a picture of the tissue, the cores in it, and their names.
 
-The way through: `tissue_picture` → `find_cores` → a CSV that a person may edit (`core_table`) → a cube a
-core (`core_window`).
+The way through: `tissue_picture` → `find_cores` → a CSV that a person may edit (`core_table`) → one cube
+per core (`core_window`).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One module a format: `read(path) -> Cube`, `read_spectra(path) -> Spectra`, or both."""
+"""One module per format: `read(path) -> Cube`, `read_spectra(path) -> Spectra`, or both."""

@@ -245,7 +245,7 @@ def _edge(data: Path, points: int, parameters: bytes) -> int:
     edge = math.isqrt(max(pixels, 0))
     if rest or edge < 1 or edge * edge != pixels:
         raise CubeError(
-            f"{data}: {data.stat().st_size} bytes are not a square tile of {points} points a pixel. "
+            f"{data}: {data.stat().st_size} bytes are not a square tile of {points} points per pixel. "
             "The file is cut, or its parameters belong to another; copy the whole folder again."
         )
     detector = _text_parameter(parameters, b"FPA Size X")

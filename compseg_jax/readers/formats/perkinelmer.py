@@ -133,7 +133,7 @@ def _axis(start: float, end: float, step: float, points: int, unit: str, path: P
 
 
 def _labels(content: memoryview) -> list[str]:
-    """The four texts behind the numbers of a map: units of x, y and the axis, and the quantity."""
+    """The four texts after the numbers of a map: units of x, y and the axis, and the quantity."""
     labels = []
     for _ in range(4):
         labels.append(_counted_text(content))

@@ -91,7 +91,7 @@ def share_text(part: int, whole: int) -> str:
 
 
 def _equally_precise(edges: np.ndarray) -> list[str]:
-    """Numbers with decimals enough to tell neighbours apart; with powers of ten where these would be long."""
+    """Numbers with decimals enough to distinguish neighbours; with powers of ten where these would be long."""
     step = float(edges[-1] - edges[0]) / max(edges.size - 1, 1)
     largest = float(np.max(np.abs(edges)))
     decimals = max(0, 1 - math.floor(math.log10(step))) if step > 0 else 3

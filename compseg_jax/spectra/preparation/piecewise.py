@@ -63,7 +63,7 @@ class PiecewisePreparation:
         return done
 
     def __call__(self, part: Image, rows: slice, columns: slice) -> Image:
-        """The part that lies at ``rows`` and ``columns``, behind the settled steps."""
+        """The part that lies at ``rows`` and ``columns``, after the settled steps."""
         part = without_broken(part)
         for fitted, settled in zip(self.preparation.steps, self.settled, strict=False):
             part = apply_step(fitted, part) if settled is None else settled(part, rows, columns)

@@ -59,7 +59,7 @@ class Preparation:
 
     Attributes:
       steps: what is applied.
-      wavenumbers_cm1: axis behind the last step, shape (c,).
+      wavenumbers_cm1: axis after the last step, shape (c,).
     """
 
     steps: tuple[FittedStep, ...]
@@ -88,7 +88,7 @@ class Preparation:
         return image
 
     def axis_after(self, wavenumbers_cm1: Float[np.ndarray, " c"]) -> Float[np.ndarray, " k"]:
-        """The axis that spectra on a raw axis have behind the last step; raises PreparationError as calling does."""
+        """The axis that spectra on a raw axis have after the last step; raises PreparationError as calling does."""
         for fitted in self.steps:
             _check_axis(fitted, wavenumbers_cm1)
             wavenumbers_cm1 = fitted.step.axis_after(wavenumbers_cm1)
@@ -155,7 +155,7 @@ def fit_preparation(
 
 
 def check_steps(steps: Iterable[Step], wavenumbers_cm1: Float[np.ndarray, " c"]) -> Float[np.ndarray, " k"]:
-    """The axis behind the steps, which raise PreparationError where they or their files do not fit it."""
+    """The axis after the steps, which raise PreparationError where they or their files do not fit it."""
     for step in steps:
         for setting in step.files:
             file = getattr(step, setting)
@@ -209,7 +209,7 @@ def apply_step(
     kept: KeptChunks | None = None,
     progress: Progress = lambda share: None,
 ) -> Image:
-    """The image behind one step; raises PreparationError where the step does not fit its axis."""
+    """The image after one step; raises PreparationError where the step does not fit its axis."""
     step = fitted.step
     _check_axis(fitted, image.wavenumbers_cm1)
     if isinstance(step, ImageStep):

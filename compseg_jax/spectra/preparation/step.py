@@ -118,7 +118,7 @@ class Step:
         return self.learns
 
     def axis_after(self, wavenumbers_cm1: Float[np.ndarray, " c"]) -> Float[np.ndarray, " k"]:
-        """The axis behind the step; raises PreparationError where the step does not fit the axis before it."""
+        """The axis after the step; raises PreparationError where the step does not fit the axis before it."""
         return wavenumbers_cm1
 
     def fit(self, wavenumbers_cm1: Float[np.ndarray, " c"], training: Training | None) -> Fitted:
@@ -149,18 +149,18 @@ class PureStep(Step):
         wavenumbers_cm1: Float[np.ndarray, " c"],
         fitted: Mapping[str, Array],
     ) -> Float[Array, "n k"]:
-        """The spectra behind the step; not finite where a spectrum cannot be prepared."""
+        """The spectra after the step; not finite where a spectrum cannot be prepared."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class HostStep(Step):
-    """A step that organises its own computation, a chunk of spectra at a time."""
+    """A step that organises its own computation, one chunk of spectra at a time."""
 
     def correct(
         self, spectra: Float[np.ndarray, "n c"], wavenumbers_cm1: Float[np.ndarray, " c"], fitted: Fitted
     ) -> Corrected:
-        """The spectra behind the step, and which of them failed why."""
+        """The spectra after the step, and which of them failed why."""
         raise NotImplementedError
 
 
@@ -185,7 +185,7 @@ class ImageStep(Step):
     by_pixel: ClassVar[bool] = False
 
     def applied(self, image: Image) -> Image:
-        """The image behind the step."""
+        """The image after the step."""
         raise NotImplementedError
 
     def survey(self, shape_px: tuple[int, int]) -> Survey | None:

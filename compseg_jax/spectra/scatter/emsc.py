@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 class EmscCorrection(NamedTuple):
-    """Corrected spectra and the fit behind them.
+    """Corrected spectra and their fit.
 
     Attributes:
       corrected: spectra on the scale of the reference, without baseline and interferents.

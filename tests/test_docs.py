@@ -1,0 +1,58 @@
+"""What the documentation names is there: files, modules and what they offer, and the targets of links."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+LINES_OF_A_PAGE = 60
+FILE = re.compile(r"\b(?:compseg_jax|tests|tools|benchmarks|examples)/[\w/]+\.(?:py|sh|ipynb|jsonl?)\b")
+NAME = re.compile(r"\bcompseg_jax(?:\.[A-Za-z_]\w*)+")
+TEST = re.compile(r"\btest(?:_[a-z0-9]+){3,}\b(?!\.py)")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+TESTS = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+
+
+def page(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page)
+def test_files_names_and_links_of_a_page_exist(path):
+    text = path.read_text(encoding="utf-8")
+    missing = [name for name in FILE.findall(text) if not (ROOT / name).is_file()]
+    missing += [link for link in LINK.findall(text) if not (path.parent / link).exists()]
+    missing += [name for name in TEST.findall(text) if f"def {name}(" not in TESTS]
+    for name in set(NAME.findall(text)):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            missing.append(name)
+    assert not missing, f"{page(path)} names what is not there: {', '.join(missing)}"
+
+
+def test_an_entry_of_the_build_notes_is_at_most_a_page():
+    _, *entries = (ROOT / "BUILD_NOTES.md").read_text(encoding="utf-8").split("\n## ")
+    assert [entry[:10] for entry in entries] == sorted(entry[:10] for entry in entries)
+    for entry in entries:
+        assert re.match(r"20\d\d-\d\d-\d\d · ", entry), entry.splitlines()[0]
+        assert len(entry.rstrip().splitlines()) <= LINES_OF_A_PAGE, entry.splitlines()[0]
+
+
+def test_every_decision_is_listed():
+    pages = {path.name for path in (ROOT / "docs/decisions").glob("*.md")} - {"README.md"}
+    listed = re.findall(
+        r"^\| \[.*\]\((.*)\) \|", (ROOT / "docs/decisions/README.md").read_text("utf-8"), re.M
+    )
+    assert pages
+    assert sorted(pages) == listed
