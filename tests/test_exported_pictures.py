@@ -20,7 +20,6 @@ from compseg_jax.prediction.formats import (
     OverviewWriter,
     activation_levels,
     geojson_to_mask,
-    mask_levels,
     open_maps,
     open_overview,
     overview_step,
@@ -30,6 +29,7 @@ from compseg_jax.prediction.formats import (
     write_mask_tiff,
     write_sample_files,
 )
+from compseg_jax.store.pyramid import halved_mask
 from compseg_jax.store.read import StoreError
 
 OME = {"ome": "http://www.openmicroscopy.org/Schemas/OME/2016-06"}
@@ -69,7 +69,8 @@ def test_tiff_holds_every_level(tmp_path, shape):
 
 def test_masks_are_0_and_255_and_sizes_may_be_unknown(tmp_path):
     mask = activation_of((700, 20)) > 0.5
-    write_mask_tiff(tmp_path / "m.ome.tif", mask_levels(mask))
+    full = mask.astype(np.uint8)
+    write_mask_tiff(tmp_path / "m.ome.tif", [full, halved_mask(full)])
     with tifffile.TiffFile(tmp_path / "m.ome.tif") as file:
         np.testing.assert_array_equal(file.asarray(), mask * np.uint8(255))
         assert file.series[0].levels[1].shape == (350, 10)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from compseg_jax.spectra.quality import (
     REASONS,
     QualityLimits,
-    describe_dropped,
     noise_sd,
     quality,
     supported,
@@ -202,21 +201,6 @@ def test_what_the_axis_lacks_is_named_and_can_be_dropped(axis, limit, message):
         quality(spectra(axis, n=2), axis, only)
     assert supported(only, axis) == (EVERYTHING_OFF, [limit])
     assert quality(spectra(axis, n=2), axis, EVERYTHING_OFF).reason.tolist() == [0, 0]
-
-
-def test_dropped_spectra_are_counted_on_tissue_alone():
-    reason = np.array([[0, 2, 2], [5, 0, 6]], np.int8)
-    within = np.array([[True, True, False], [True, True, True]])
-    counts = describe_dropped(reason, within)
-    assert list(counts) == list(REASONS)
-    assert {name: n for name, n in counts.items() if n} == {
-        "kept": 2,
-        "saturated": 1,
-        "too noisy": 1,
-        "water vapour": 1,
-    }
-    with pytest.raises(ValueError, match="tissue: found shape"):
-        describe_dropped(reason, within[0])
 
 
 @pytest.mark.parametrize(

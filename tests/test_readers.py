@@ -87,16 +87,8 @@ def test_perkinelmer_axis_falls_as_stored(shared_data):
     assert 2300 < lowest < 2380
 
 
-def test_agilent_interferograms(shared_data):
+def test_interferograms_are_refused(shared_data):
     folder = shared_data / "formats/agilent"
-    tile = agilent.read_interferograms(folder / "4_noimage_agg256.seq")
-    assert tile.absorbance.shape == (8, 8, 311)
-    assert (tile.provenance["first_point"], tile.provenance["point_separation_cm"]) == (
-        -68,
-        0.00012659827227975054,
-    )
-    np.testing.assert_allclose(tile.absorbance[[1, 2], [1, 2], 0], [0.64558595, 0.5792696], rtol=1e-6)
-    assert agilent.read_interferograms(folder / "5_mosaic_agg1024.dmt").absorbance.shape == (8, 4, 311)
     with pytest.raises(CubeError, match="interferograms"):
         read(folder / "4_noimage_agg256.seq")
 

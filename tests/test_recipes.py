@@ -18,7 +18,8 @@ from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.build import apply_network, init_variables
 from compseg_jax.objective.activation import activation_map, activation_of_logits, attended_probability
 from compseg_jax.store.read import Store
-from compseg_jax.training.optimiser import make_optimiser
+from compseg_jax.training import run as training_run
+from compseg_jax.training.optimiser import learning_rate, make_optimiser
 from compseg_jax.training.run import train
 
 RELATIVES = ("attention_mil", "cam", "lse", "maxmin", "openvibspec2022", "saliency")
@@ -44,8 +45,8 @@ def test_the_relatives_are_all_there():
 )
 def test_a_recipe_trains_and_its_model_predicts_what_it_did(recipe, store, tmp_path, monkeypatch):
     saved = []
-    save_network = run.save_network
-    monkeypatch.setattr(run, "save_network", lambda *a: (saved.append(a[1]), save_network(*a)))
+    save_network = training_run.save_network
+    monkeypatch.setattr(training_run, "save_network", lambda *a: (saved.append(a[1]), save_network(*a)))
     config = RECIPES[recipe]
     network = dataclasses.replace(config.network, base=4, depth=1, front=3)
     options = {"epochs": 2, "batch_size": 4, "self_check": False, "checkpoint_every": 2}
@@ -73,6 +74,24 @@ def test_the_rate_falls_by_its_factor_every_so_many_epochs():
     # A constant gradient of 1 leaves the mean square 1 − .9ⁿ, by which RMSprop divides.
     rates = -np.asarray(updates) * np.sqrt(1 - 0.9 ** np.arange(1, 14))
     np.testing.assert_allclose(rates, [0.5] * 6 + [0.125] * 6 + [0.03125], rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_steps", [1, 7, 13, 40, 333])
+def test_the_rate_rises_for_a_tenth_and_falls_as_a_cosine(n_steps):
+    rate = jax.jit(jax.vmap(learning_rate(Optimiser(learning_rate=1e-3, schedule="cosine"), n_steps, 0)))
+    done, rise = np.arange(n_steps + 1), max(1.0, 0.1 * n_steps)
+    fall = np.clip((done - rise) / max(n_steps - rise, 1.0), 0, 1)
+    expected = 1e-3 * np.minimum(done / rise, 0.5 * (1 + np.cos(np.pi * fall)))
+    np.testing.assert_allclose(rate(jnp.arange(n_steps + 1)), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("epoch_steps", [1, 41, 61, 107])
+def test_the_rate_falls_at_the_first_step_of_its_epoch(epoch_steps):
+    """The lengths at which a quotient in float32 falls a step late."""
+    optimiser = Optimiser(learning_rate=0.5, schedule="step", step_factor=0.25, step_epochs=1)
+    done = np.arange(6 * epoch_steps + 1)
+    rates = jax.jit(jax.vmap(learning_rate(optimiser, 0, epoch_steps)))(jnp.asarray(done, jnp.int32))
+    np.testing.assert_allclose(rates, 0.5 * 0.25 ** (done // epoch_steps), rtol=1e-6)
 
 
 def test_the_schedule_in_steps_needs_the_length_of_an_epoch():

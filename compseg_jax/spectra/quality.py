@@ -152,22 +152,6 @@ def noise_sd(
     return jnp.sqrt(jnp.sum(residual**2, axis=-1) / (line.shape[0] - 2))
 
 
-def describe_dropped(
-    reason: Int8[np.ndarray, "*leading"], tissue: Bool[np.ndarray, "*leading"]
-) -> dict[str, int]:
-    """How many spectra of the tissue were kept and dropped for each reason, in the order of `REASONS`.
-
-    Raises:
-      ValueError: if the shapes differ.
-    """
-    if np.shape(reason) != np.shape(tissue):
-        raise ValueError(
-            f"tissue: found shape {np.shape(tissue)}; required that of reason, {np.shape(reason)}."
-        )
-    counts = np.bincount(np.asarray(reason)[np.asarray(tissue, bool)], minlength=len(REASONS))
-    return {name: int(n) for name, n in zip(REASONS, counts, strict=True)}
-
-
 def _missing(axis: np.ndarray) -> dict[str, str]:
     """Names of limits that the axis cannot support, with what it lacks."""
     missing: dict[str, str] = {}

@@ -214,11 +214,6 @@ class SampleView:
         """Thresholds at which pixels are counted."""
         return threshold_edges(*self.thresholds)
 
-    @cached_property
-    def is_large(self) -> bool:
-        """Whether the numbers of the overview differ from those of all pixels."""
-        return max(self.shape_px) > MOST_PX
-
     def overview_counts(self) -> ThresholdCounts:
         """Pixels above every threshold, of the resolution that a screen shows."""
         layer = self.activation_layer()

@@ -9,7 +9,6 @@ from compseg_jax.prediction.formats.geojson import (
 )
 from compseg_jax.prediction.formats.ome_tiff import (
     activation_levels,
-    mask_levels,
     write_activation_tiff,
     write_mask_tiff,
 )
@@ -37,7 +36,6 @@ __all__ = [
     "SamplePrediction",
     "activation_levels",
     "geojson_to_mask",
-    "mask_levels",
     "open_maps",
     "open_overview",
     "overview_step",

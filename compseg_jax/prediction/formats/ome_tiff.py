@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from compseg_jax.prediction.formats.picture_files import (
     ROWS_AT_ONCE,
@@ -23,7 +23,7 @@ from compseg_jax.prediction.formats.picture_files import (
     strips,
     whole_or_absent,
 )
-from compseg_jax.store.pyramid import halved_mask, halved_mean, steps
+from compseg_jax.store.pyramid import halved_mean, steps
 
 TILE_PX = ROWS_AT_ONCE
 _CLASSIC_TIFF_BYTES = 2**32 - 2**27  # offsets have 32 bits; deflate can make noise a little longer
@@ -32,12 +32,10 @@ Conversion = Callable[[np.ndarray], np.ndarray]
 
 def activation_levels(activation: Float[np.ndarray, "y x"]) -> list[np.ndarray]:
     """An activation map in memory and its halves (means), until the longer side is at most 512 pixels."""
-    return _halves(np.asarray(activation, np.float32), halved_mean)
-
-
-def mask_levels(mask: UInt8[np.ndarray, "y x"]) -> list[np.ndarray]:
-    """A mask in memory and its halves (set where at least half is), uint8 of 0 and 1."""
-    return _halves((np.asarray(mask) != 0).astype(np.uint8), halved_mask)
+    levels = [np.asarray(activation, np.float32)]
+    for _ in steps((levels[0].shape[0], levels[0].shape[1]))[1:]:
+        levels.append(halved_mean(levels[-1]))
+    return levels
 
 
 def write_activation_tiff(
@@ -72,13 +70,6 @@ def write_mask_tiff(
     """Writes a mask as uint8, 255 where it is not 0, so that every viewer shows it; see `write_activation_tiff`."""
     metadata = _metadata(name, "segmentation", pixel_size_um)
     _write(Path(path), levels, np.dtype(np.uint8), mask_255, metadata)
-
-
-def _halves(full: np.ndarray, halved: Conversion) -> list[np.ndarray]:
-    levels = [full]
-    for _ in steps((full.shape[0], full.shape[1]))[1:]:
-        levels.append(halved(levels[-1]))
-    return levels
 
 
 def _metadata(name: str, channel: str, pixel_size_um: float | None) -> dict[str, Any]:

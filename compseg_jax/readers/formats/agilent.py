@@ -89,15 +89,14 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
 
     Raises:
       CubeError: if files are missing, or sizes and parameters do not agree; if the file holds
-        interferograms (read them with `read_interferograms`).
+        interferograms.
     """
     path = Path(path)
     with checks.Reading(path, "an Agilent FPA image"):
         suffix = path.suffix.lower()
         if suffix in (".seq", ".drd"):
             raise CubeError(
-                f"{path}: it holds interferograms, which have no wavenumbers; read the .dat or .dmt beside "
-                "it, or use compseg_jax.readers.formats.agilent.read_interferograms."
+                f"{path}: it holds interferograms, which have no wavenumbers; read the .dat or .dmt beside it."
             )
         if suffix in (".dmt", ".dmd"):
             mosaic = open_mosaic(path)
@@ -124,57 +123,21 @@ def open_mosaic(path: str | os.PathLike[str]) -> Mosaic:
     Raises:
       CubeError: if a tile is missing or of another size than the others.
     """
-    return _open(Path(path), ".dmd")
-
-
-def read_interferograms(path: str | os.PathLike[str]) -> Cube:
-    """Reads the interferograms of a tile (.seq) or of a mosaic (.drd or .dmt).
-
-    Returns:
-      a cube without wavenumbers, shape (y, x, points); `first_point` and `point_separation_cm` in its
-      provenance state the optical path difference of the points.
-
-    Raises:
-      CubeError: if files are missing, or sizes and parameters do not agree.
-    """
     path = Path(path)
-    with checks.Reading(path, "Agilent interferograms"):
-        is_mosaic = path.suffix.lower() in (".drd", ".dmt")
-        parameters_path = _mosaic_file(path) if is_mosaic else _required(path, ".bsp")
-        parameters = _parameters(parameters_path)
-        separation, first, points = _interferogram_axis(parameters, path)
-        if is_mosaic:
-            mosaic = _open(path, ".drd", points)
-            values = mosaic.window(slice(None), slice(None))
-        else:
-            data = _required(path, ".seq")
-            values = _tile(data, points, _edge(data, points, parameters))
-    provenance = {
-        "source": str(path),
-        "format": "Agilent FPA interferograms",
-        "first_point": first,
-        "point_separation_cm": separation,
-        "axis": "none; the channels are points of the interferogram",
-        "direction": "none",
-    }
-    return Cube(values, None, _pixel_size_um(parameters, path), provenance)
-
-
-def _open(path: Path, suffix: str, points: int | None = None) -> Mosaic:
     with checks.Reading(path, "an Agilent mosaic"):
         source = _mosaic_file(path)
         parameters = _parameters(source)
-        found = _axis(parameters, source) if points is None else np.arange(points, dtype=np.float64)
+        found = _axis(parameters, source)
         places: dict[tuple[int, int], Path] = {}
         for entry in sorted(source.parent.iterdir()):
             match = _TILE_NAME.fullmatch(entry.stem)
-            if match and entry.suffix.lower() == suffix and match["stem"].lower() == source.stem.lower():
+            if match and entry.suffix.lower() == ".dmd" and match["stem"].lower() == source.stem.lower():
                 places[int(match["y"]), int(match["x"])] = entry
         rows = 1 + max((y for y, _ in places), default=-1)
         columns = 1 + max((x for _, x in places), default=-1)
         if not places or len(places) != rows * columns:
             raise CubeError(
-                f"{source}: found {len(places)} tiles {source.stem}_XXXX_YYYY{suffix} of {rows} × {columns}; "
+                f"{source}: found {len(places)} tiles {source.stem}_XXXX_YYYY.dmd of {rows} × {columns}; "
                 "required are all of them. Copy the whole folder of the measurement."
             )
         edge = _edge(places[0, 0], found.size, parameters)
@@ -281,13 +244,6 @@ def _numbers_after(parameters: bytes, name: bytes, layout: str, path: Path) -> t
     if at < 0 or begin < 16:
         return None
     return struct.unpack_from(layout, parameters, begin)
-
-
-def _interferogram_axis(parameters: bytes, path: Path) -> tuple[float, int, int]:
-    found = _numbers_after(parameters, b"Interferogram", "<d4xi4xi", path)
-    if found is None or not (0 < found[0] < 1 and abs(found[1]) < 1 << 20 and 0 < found[2] < 1 << 20):
-        raise CubeError(f"{path}: its parameters state no interferogram ({found}). Export them with it.")
-    return float(found[0]), int(found[1]), int(found[2])
 
 
 def _pixel_size_um(parameters: bytes, path: Path) -> float | None:
