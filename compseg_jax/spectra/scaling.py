@@ -85,3 +85,16 @@ def standardise(
     shape = (1,) * (absorbance.ndim - 1) + (-1,)
     scaled = (absorbance.astype(jnp.float32) - mean.reshape(shape)) / sd.reshape(shape)
     return jnp.where(tissue[..., None], scaled, 0.0)
+
+
+def put_standardised(
+    absorbance: Float[np.ndarray, "*b c"],
+    tissue: Bool[np.ndarray, "*b"],
+    scaling: Scaling,
+    place: Float[np.ndarray, "*b c"],
+) -> None:
+    """:func:`standardise` on the host, to the last bit, written into ``place``, which may be ``absorbance``."""
+    np.subtract(absorbance, scaling.mean, out=place)
+    np.divide(place, scaling.sd, out=place)
+    if not tissue.all():
+        place[~tissue] = 0

@@ -12,22 +12,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compseg_jax.config import Ensemble, Training, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model.bundle import SegmentingModel, load_model, read_description
-from compseg_jax.model.uncertainty import FILE, FORMAT, MEMBERS, VERSION, predict_members
+from compseg_jax.model.samples import Prediction
+from compseg_jax.model.uncertainty import FILE, FORMAT, MEMBERS, VERSION
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.versions import versions
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import fold_of_samples, holding_out
+from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.progress import TrainingError
-from compseg_jax.training.run import RunError, Setup, extract, set_up
+from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
 FOLDS_FILE = "folds.csv"
@@ -105,15 +109,18 @@ def train_ensemble(config: Training) -> Path:
     write_config(config.out, config)
     _write(config.out / FOLDS_FILE, table)
     members = member_runs(config)
+    cubes = PreparedStore(store, memory=memory_beside(config, for_folds=config.ensemble.folds > 1))
     try:
-        _train_all(config, store, folds, members)
+        _train_all(config, cubes, folds, members)
     except Interrupted as stopped:
         done = sum(member.is_finished() for member in members)
         raise Interrupted(
             f"stopped; {done} of {len(members)} networks are trained, everything is saved. Go on with: "
             f"train.py --resume --out {config.out}"
         ) from stopped
-    return _put_together(config, store, folds, members)
+    folder = _put_together(config, cubes, folds, members)
+    cubes.memory.remove_files()
+    return folder
 
 
 def _check_folder(config: Training, folds_table: str) -> None:
@@ -168,10 +175,12 @@ def _write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def _train_all(config: Training, store: Store, fold_of: dict[str, int], members: list[MemberRun]) -> None:
+def _train_all(
+    config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: list[MemberRun]
+) -> None:
     waiting = [member for member in members if not member.is_finished()]
     likeness = {
-        member.name: _likeness(holding_out(store, fold_of, member.fold), config) for member in members
+        member.name: _likeness(holding_out(cubes.store, fold_of, member.fold), config) for member in members
     }
     latest: list[Setup] = []
     with stop_requests() as stop:
@@ -181,7 +190,7 @@ def _train_all(config: Training, store: Store, fold_of: dict[str, int], members:
             if len(waiting) < len(members):
                 print(f"{len(members) - len(waiting)} of {len(members)} networks are trained", flush=True)
             alike = [member for member in waiting if likeness[member.name] == likeness[waiting[0].name]]
-            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest)
+            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest, cubes.memory)
             waiting = [member for member in waiting if member not in trained]
 
 
@@ -194,7 +203,7 @@ def _likeness(store: Store, config: Training) -> tuple[object, ...]:
 
 
 def _train_some(
-    alike: Sequence[MemberRun], at_once: str | int, latest: Sequence[Setup]
+    alike: Sequence[MemberRun], at_once: str | int, latest: Sequence[Setup], memory: CubeMemory
 ) -> tuple[list[MemberRun], list[Setup]]:
     """Trains the first of some runs that can be stacked, or as many of them at once as asked for or as fit."""
     chosen: list[MemberRun] = []
@@ -207,7 +216,7 @@ def _train_some(
                 break
             same_data = [s for s in (*setups, *latest) if s.config.ensemble == run.config.ensemble]
             print(run.name, end=": ", flush=True)
-            setups.append(set_up(run.continued(), same_data[0] if same_data else None))
+            setups.append(set_up(run.continued(), same_data[0] if same_data else None, memory))
             chosen.append(run)
             standing.append(_standing(setups[-1], stack))
             if at_once == "auto" and len(chosen) == 1:
@@ -246,11 +255,11 @@ def _to_the_end(members: Sequence[Member]) -> None:
 
 
 def _put_together(
-    config: Training, store: Store, fold_of: dict[str, int], members: Sequence[MemberRun]
+    config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: Sequence[MemberRun]
 ) -> Path:
     """Predicts every sample by the networks that held it out, and writes ensemble.json."""
     models = {member.name: load_model(member.model) for member in members}
-    held_out = list(_held_out(store, fold_of, members, models))
+    held_out = list(_held_out(cubes, fold_of, members, models))
     outcome = cross_validate(held_out, rule=config.threshold, seed=config.seed)
     if not outcome.choice.supported:
         print(f"threshold: {outcome.choice.rule}, because {outcome.choice.reason}")
@@ -259,7 +268,7 @@ def _put_together(
         "version": VERSION,
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
-        "prepared_steps": len(store.preparation or []),
+        "prepared_steps": len(cubes.store.preparation or []),
         "members": [_entry(config.out, member, models[member.name]) for member in members],
         "folds": config.ensemble.folds,
         "seeds": config.ensemble.seeds,
@@ -275,13 +284,20 @@ def _put_together(
 
 
 def _held_out(
-    store: Store, fold_of: dict[str, int], members: Sequence[MemberRun], models: dict[str, SegmentingModel]
+    cubes: PreparedStore,
+    fold_of: dict[str, int],
+    members: Sequence[MemberRun],
+    models: dict[str, SegmentingModel],
 ) -> Iterator[HeldOut]:
     for fold in sorted({member.fold for member in members}):
         own = [models[member.name] for member in members if member.fold == fold]
-        samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
-        for prediction in predict_members(own, store, samples):
-            yield HeldOut.of(fold, prediction.mean, store)
+        samples: list[Sample] = [sample for sample in cubes.store.samples if fold_of.get(sample.id) == fold]
+        # The networks of a fold share their training samples, and so what the preparation learnt from them.
+        behind = cubes.behind(own[0].preparation_behind(cubes.store))
+        for sample in samples:
+            cube, tissue = behind.read(sample.id)
+            activation = np.mean([np.asarray(model(cube, tissue=tissue)) for model in own], axis=0)
+            yield HeldOut.of(fold, Prediction(sample, cube, cube, tissue, activation), cubes.store)
 
 
 def _entry(run: Path, member: MemberRun, model: SegmentingModel) -> dict[str, Any]:
