@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from store_example import CHANNELS, SIZES, sample_arrays, write_store
 
 from compseg_jax.runtime import data_mesh
 from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.store.prepared import fit_scaling
+from compseg_jax.store.prepared import CubeMemory, PreparedStore, fit_scaling
 from compseg_jax.store.read import Store
 from compseg_jax.store.write import StoreWriter
 from compseg_jax.training.batch import Batch, augment_batch, pad_batch
@@ -35,8 +36,8 @@ def uniform(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def samples_of(store: Store, *, with_reference: bool = False) -> Samples:
-    chosen = store.split("train")
-    return Samples(store, chosen, fit_scaling(store, chosen), with_reference)
+    cubes, chosen = PreparedStore(store), store.split("train")
+    return Samples(cubes, chosen, fit_scaling(cubes, chosen), with_reference)
 
 
 @given(
@@ -166,10 +167,10 @@ def test_a_batch_holds_scaled_padded_cubes(mixed: Store, feed: type[ResidentFeed
 def test_scaling_is_fitted_on_the_given_samples_only(mixed: Store) -> None:
     chosen = mixed.split("train")
     own = [sample_arrays(SIZES[number // 2], number)[:2] for number in range(len(chosen))]
-    expected, found = Scaling.fit(own), fit_scaling(mixed, chosen)
+    expected, found = Scaling.fit(own), fit_scaling(PreparedStore(mixed), chosen)
     np.testing.assert_array_equal(found.mean, expected.mean)
     np.testing.assert_array_equal(found.sd, expected.sd)
-    assert not np.array_equal(fit_scaling(mixed, mixed.split("test")).mean, found.mean)
+    assert not np.array_equal(fit_scaling(PreparedStore(mixed), mixed.split("test")).mean, found.mean)
 
 
 def test_nan_in_a_store_stops_the_scaling(tmp_path: Path) -> None:
@@ -187,12 +188,13 @@ def test_nan_in_a_store_stops_the_scaling(tmp_path: Path) -> None:
         writer.add(store.samples[1], broken, store.tissue("s1"), store.reference("s1"))
     opened = Store.open(tmp_path / "nan")
     with pytest.raises(ValueError, match="sample 's1' holds NaN or infinite values"):
-        fit_scaling(opened, opened.samples)
+        fit_scaling(PreparedStore(opened), opened.samples)
 
 
 def test_a_damaged_cube_stops_the_stream_with_its_name(tmp_path: Path) -> None:
     store = write_store(tmp_path / "s", sizes=[(7, 9)] * 6, splits=["train"])
-    samples = samples_of(store)
+    without_memory = PreparedStore(store, memory=CubeMemory(most_bytes=0))
+    samples = replace(samples_of(store), cubes=without_memory)
     chunk = next(
         path for path in (tmp_path / "s" / "cubes" / "s9.zarr" / "0" / "c").rglob("*") if path.is_file()
     )

@@ -17,7 +17,7 @@ from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phant
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.build import init_variables
 from compseg_jax.runtime import data_mesh
-from compseg_jax.store.prepared import fit_scaling
+from compseg_jax.store.prepared import PreparedStore, fit_scaling
 from compseg_jax.training import run as experiment
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.feed import ResidentFeed, StreamFeed
@@ -129,7 +129,9 @@ def test_padded_channels_change_nothing(network):
 @pytest.mark.parametrize("feed", [ResidentFeed, StreamFeed])
 def test_bfloat16_data_is_what_the_network_would_round_it_to(feed, tmp_path):
     store = write_store(tmp_path / "s", sizes=[(7, 9)] * 4, splits=["train"])
-    chosen = Samples(store, store.split("train"), fit_scaling(store, store.split("train")))
+    chosen = Samples(
+        PreparedStore(store), store.split("train"), fit_scaling(PreparedStore(store), store.split("train"))
+    )
     draws = list(draws_of(np.arange(4), np.ones(4, np.float32), 2))
     full = list(feed(chosen, data_mesh(1)).batches(draws))
     half = list(feed(chosen, data_mesh(1), jnp.bfloat16).batches(draws))

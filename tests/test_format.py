@@ -30,7 +30,7 @@ from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.check import check_values
-from compseg_jax.store.prepared import fit_scaling
+from compseg_jax.store.prepared import PreparedStore, fit_scaling
 from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.store.write import StoreWriter
 
@@ -125,7 +125,7 @@ def assert_holds_the_plan(path: Path) -> None:
             np.testing.assert_array_equal(store.reference(sample.id), reference)
     findings, _ = check_values(store)
     assert findings.problems == []
-    assert np.all(fit_scaling(store, store.split("train")).sd > 0)
+    assert np.all(fit_scaling(PreparedStore(store), store.split("train")).sd > 0)
 
 
 def test_a_store_written_by_the_document_is_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phant
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import ModelError, load_model
 from compseg_jax.spectra.preparation import Image, Preparation
-from compseg_jax.store.prepared import fit_input_preparation
+from compseg_jax.store.prepared import PreparedStore, fit_input_preparation
 from compseg_jax.store.read import Store
 from compseg_jax.store.write import StoreWriter
 from compseg_jax.training.run import train
@@ -83,20 +83,20 @@ def test_a_store_is_taken_as_far_as_it_was_prepared(store, model, tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(one[2].activation, other[2].activation)
-    elsewhere = fit_input_preparation(store, store.split("test"), ["emsc"])
+    elsewhere = fit_input_preparation(PreparedStore(store), store.split("test"), ["emsc"])
     with pytest.raises(ModelError, match="Ingest the files without --prepare"):
         model(prepared_store(store, elsewhere, tmp_path / "other").cube(store.samples[0].id))
 
 
 def test_auto_normalises_spectra_that_nothing_has_normalised(store, tmp_path):
     def steps(which: Store) -> list[str]:
-        found = fit_input_preparation(which, which.split("train"), ["auto"])
+        found = fit_input_preparation(PreparedStore(which), which.split("train"), ["auto"])
         return [] if found is None else [each.step.name for each in found.steps]
 
     assert steps(store) == ["emsc"]
-    scaled = fit_input_preparation(store, store.split("train"), ["vector"])
+    scaled = fit_input_preparation(PreparedStore(store), store.split("train"), ["vector"])
     assert steps(prepared_store(store, scaled, tmp_path / "vector")) == []
-    cut = fit_input_preparation(store, store.split("train"), ["cut:first=1700,last=1000"])
+    cut = fit_input_preparation(PreparedStore(store), store.split("train"), ["cut:first=1700,last=1000"])
     assert steps(prepared_store(store, cut, tmp_path / "cut")) == ["emsc"]
     assert steps(replace(store, wavenumbers_cm1=None)) == ["zscore"]
     assert steps(replace(store, channels=3)) == []
@@ -120,7 +120,9 @@ def test_steps_are_part_of_the_configuration(store, tmp_path):
         train(config(store, tmp_path / "run", "emcs"))
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="no wavenumbers, which emsc needs"):
-        fit_input_preparation(replace(store, wavenumbers_cm1=None), store.split("train"), ["emsc"])
+        fit_input_preparation(
+            PreparedStore(replace(store, wavenumbers_cm1=None)), store.split("train"), ["emsc"]
+        )
 
 
 def test_help_of_the_steps_is_at_hand(capsys):

@@ -24,7 +24,7 @@ from compseg_jax.prediction.formats import open_maps
 from compseg_jax.readers import Cube, read
 from compseg_jax.spectra.preparation import Image
 from compseg_jax.store import Sample, Store
-from compseg_jax.store.prepared import axis_behind, fit_input_preparation, fit_scaling
+from compseg_jax.store.prepared import PreparedStore, axis_after, fit_input_preparation, fit_scaling
 from compseg_jax.store.write import StoreWriter
 from compseg_jax.viewer.model_source import ModelSource
 
@@ -53,8 +53,8 @@ def write_untrained(name: str, store: Store, samples: tuple[Sample, ...], folder
     """A network of a recipe with random weights, its preparation and scaling fitted as training does; its hash."""
     recipe = RECIPES[name]
     config = dataclasses.replace(recipe.network, base=2, depth=min(recipe.network.depth, 1), front=0)
-    steps = fit_input_preparation(store, samples, recipe.prepare)
-    axis = axis_behind(store, steps)
+    steps = fit_input_preparation(PreparedStore(store), samples, recipe.prepare)
+    axis = axis_after(store, steps)
     module = build_network(config, recipe.objective.n_maps)
     variables = init_variables(module, jax.random.key(seed), axis.size, recipe.objective.n_maps)
     own = [] if steps is None else steps.to_json()
@@ -66,7 +66,13 @@ def write_untrained(name: str, store: Store, samples: tuple[Sample, ...], folder
         "pixel_size_um": store.pixel_size_um,
     }
     network = ExtractedNetwork(
-        module, variables, fit_scaling(store, samples, steps), axis, 0.3, store.background, description
+        module,
+        variables,
+        fit_scaling(PreparedStore(store, steps), samples),
+        axis,
+        0.3,
+        store.background,
+        description,
     )
     save_network(folder, network, config)
     return json.loads((folder / "model.json").read_text())["weights_sha256"]
@@ -220,7 +226,7 @@ def written_store(
 
 def test_external_validation_does_what_predict_does_and_says_what_was_adapted(store, tmp_path):
     """A model of a prepared store on one with a reversed axis, another pixel grid, and no preparation of its own."""
-    steps = fit_input_preparation(store, store.split("train"), ["emsc"])
+    steps = fit_input_preparation(PreparedStore(store), store.split("train"), ["emsc"])
     prepared = written_store(store, tmp_path / "prepared", prepare=steps)
     write_untrained("default", prepared, prepared.split("train"), tmp_path / "model")
     own = scored_maps(EvaluateOptions(tmp_path / "model", prepared.path, tmp_path / "r"))
@@ -252,7 +258,7 @@ def test_external_validation_does_what_predict_does_and_says_what_was_adapted(st
 
 
 def test_the_spread_of_one_network_is_none_and_cubes_of_a_store_carry_their_steps(model, store, tmp_path):
-    steps = fit_input_preparation(store, store.split("train"), ["emsc"])
+    steps = fit_input_preparation(PreparedStore(store), store.split("train"), ["emsc"])
     prepared = written_store(store, tmp_path / "prepared", prepare=steps)
     sample = store.split("test")[0].id
     cube = prepared.cube(sample)

@@ -30,10 +30,10 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.model import Model
-from compseg_jax.model.specimen import put_scaled
 from compseg_jax.model.windows import BandWidth, covering_windows, strongest_bands
 from compseg_jax.networks.build import Variables, apply_network
 from compseg_jax.readers.cube import Cube
+from compseg_jax.spectra.scaling import put_standardised
 
 VALUES_AT_ONCE = 2**24  # of the occluded copies of a cube: 64 MiB, besides the network's own features
 MOST_AT_ONCE = 16
@@ -170,7 +170,7 @@ def _of_sample(
 ) -> _Sample:
     network, variables = extracted.network, extracted.variables
     standardised = np.empty_like(absorbance)
-    put_scaled(absorbance, tissue, standardised, extracted.scaling)
+    put_standardised(absorbance, tissue, extracted.scaling, standardised)
     scaled, where = jnp.asarray(standardised), jnp.asarray(segmented)
     signed, absolute = _gradient_times_input(network, variables, scaled, where)
     kept = np.concatenate([np.ones((1, occluded.shape[1]), bool), ~occluded])  # first row: nothing occluded

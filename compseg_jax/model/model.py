@@ -25,10 +25,11 @@ from jaxtyping import Array, Bool, Float
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
-from compseg_jax.model.specimen import PreparedSpecimen, Specimen, put_scaled
+from compseg_jax.model.specimen import PreparedSpecimen, Specimen
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.readers.cube import Cube
 from compseg_jax.readers.scan import CubeScan
+from compseg_jax.spectra.scaling import put_standardised
 from compseg_jax.store.read import Sample, Store
 
 DETERMINING = ("weights_sha256", "scaling", "preparation", "wavenumbers_cm1", "background", "network")
@@ -283,7 +284,7 @@ class Model:
         if not seen.tissue.any():
             return np.zeros(seen.tissue.shape, np.float32)
         scaled = np.empty_like(seen.absorbance)
-        put_scaled(seen.absorbance, seen.tissue, scaled, network.scaling)
+        put_standardised(seen.absorbance, seen.tissue, network.scaling, scaled)
         return network.activation_of_scaled(scaled, seen.tissue)
 
     def _traced(self, cube: Any, tissue: Any, axis: Any, prepared: bool | None) -> Float[Array, "*b y x"]:

@@ -15,7 +15,7 @@ from compseg_jax.model.extracted import ModelError
 from compseg_jax.readers.scan import CubeScan, Scan
 from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
 from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
-from compseg_jax.spectra.scaling import Scaling
+from compseg_jax.spectra.scaling import Scaling, put_standardised
 from compseg_jax.spectra.tissue import Background, tissue_from_background
 from compseg_jax.store.read import Store
 
@@ -226,7 +226,7 @@ class PreparedSpecimen:
         """
         if self.whole is not None:
             tissue[...] = self.whole[1][rows, columns]
-            put_scaled(self.whole[0][rows, columns], tissue, absorbance, scaling)
+            _put(self.whole[0][rows, columns], tissue, absorbance, scaling)
             return
         steps = self.preparation
         for raw, mask, band in (self.specimen.pieces if steps is None else self.specimen.bands)(
@@ -238,15 +238,12 @@ class PreparedSpecimen:
                 part = steps(Image.of(raw, axis, mask), band, columns)
                 raw, mask = part.absorbance, part.mask
             tissue[at] = mask
-            put_scaled(raw, mask, absorbance[at], scaling)
+            _put(raw, mask, absorbance[at], scaling)
 
 
-def put_scaled(values: np.ndarray, tissue: np.ndarray, place: np.ndarray, scaling: Scaling | None) -> None:
-    """Copies spectra, or writes them scaled as ``standardise`` does, while they are in the processor's cache."""
+def _put(values: np.ndarray, tissue: np.ndarray, place: np.ndarray, scaling: Scaling | None) -> None:
+    """Copies spectra, or writes them standardised, while they are in the processor's cache."""
     if scaling is None:
         place[...] = values
-        return
-    np.subtract(values, scaling.mean, out=place)
-    np.divide(place, scaling.sd, out=place)
-    if not tissue.all():
-        place[~tissue] = 0
+    else:
+        put_standardised(values, tissue, scaling, place)

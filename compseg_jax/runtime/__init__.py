@@ -5,7 +5,7 @@ Importing this package does not import jax, so the flags can be set before jax c
 
 from compseg_jax.runtime.compilation import CompileClock, cache_compilations, compile_clock
 from compseg_jax.runtime.devices import DATA_AXIS, data_mesh
-from compseg_jax.runtime.memory import keep_freed_memory
+from compseg_jax.runtime.memory import free_memory_bytes, keep_freed_memory
 from compseg_jax.runtime.xla_flags import (
     append_xla_flags,
     flags_for_jaxlib,
@@ -21,6 +21,7 @@ __all__ = [
     "compile_clock",
     "data_mesh",
     "flags_for_jaxlib",
+    "free_memory_bytes",
     "has_onednn_convolutions",
     "keep_freed_memory",
     "merged_flags",

@@ -1,10 +1,11 @@
-"""Memory that the C library keeps between the steps of a program."""
+"""Memory: what a process may take, and what the C library keeps between the steps of a program."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+from pathlib import Path
 
 from compseg_jax.runtime.xla_flags import backend_is_running
 
@@ -35,3 +36,25 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(number, value) == 1 for number, value in _MALLOPT_KEEP_FREED_MEMORY.values())
+
+
+def free_memory_bytes() -> float:
+    """Memory of the host that this process may still take.
+
+    On Linux what the kernel calls available, within the limit of the control group (containers, batch systems);
+    elsewhere half of what is built in, and 4 GiB where that is not known.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+        except (AttributeError, ValueError, OSError):
+            return 4 * 2**30
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no control groups, or no limit ("max")
+        return available
+    return min(available, limit - used)

@@ -81,7 +81,24 @@ def standardise(
     mean: Float[Array, c],
     sd: Float[Array, c],
 ) -> Float[Array, "*b y x c"]:
-    """(absorbance − mean) / sd inside the tissue, 0 outside it; float32."""
+    """(absorbance − mean) · (1 / sd) inside the tissue, 0 outside it; float32.
+
+    The reciprocal is written out: XLA takes it where it compiles a division by a broadcast array, and so what is
+    compiled, what is not, and the host (:func:`put_standardised`) agree to the last bit.
+    """
     shape = (1,) * (absorbance.ndim - 1) + (-1,)
-    scaled = (absorbance.astype(jnp.float32) - mean.reshape(shape)) / sd.reshape(shape)
+    scaled = (absorbance.astype(jnp.float32) - mean.reshape(shape)) * (1 / sd).reshape(shape)
     return jnp.where(tissue[..., None], scaled, 0.0)
+
+
+def put_standardised(
+    absorbance: Float[np.ndarray, "*b c"],
+    tissue: Bool[np.ndarray, "*b"],
+    scaling: Scaling,
+    place: Float[np.ndarray, "*b c"],
+) -> None:
+    """:func:`standardise` on the host, written into ``place``, which may be ``absorbance``."""
+    np.subtract(absorbance, scaling.mean, out=place)
+    np.multiply(place, 1 / scaling.sd, out=place)
+    if not tissue.all():
+        place[~tissue] = 0

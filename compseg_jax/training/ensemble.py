@@ -30,11 +30,12 @@ from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.versions import versions
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import fold_of_samples, holding_out
+from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.progress import TrainingError
-from compseg_jax.training.run import RunError, Setup, extract, set_up
+from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
 FOLDS_FILE = "folds.csv"
@@ -112,15 +113,18 @@ def train_ensemble(config: Training) -> Path:
     write_config(config.out, config)
     _write(config.out / FOLDS_FILE, table)
     members = member_runs(config)
+    cubes = PreparedStore(store, memory=memory_beside(config, for_folds=config.ensemble.folds > 1))
     try:
-        _train_all(config, store, folds, members)
+        _train_all(config, cubes, folds, members)
     except Interrupted as stopped:
         done = sum(member.is_finished() for member in members)
         raise Interrupted(
             f"stopped; {done} of {len(members)} networks are trained, everything is saved. Go on with: "
             f"train.py --resume --out {config.out}"
         ) from stopped
-    return _put_together(config, store, folds, members)
+    folder = _put_together(config, cubes, folds, members)
+    cubes.memory.remove_files()
+    return folder
 
 
 def _check_folder(config: Training, folds_table: str) -> None:
@@ -175,10 +179,12 @@ def _write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def _train_all(config: Training, store: Store, fold_of: dict[str, int], members: list[MemberRun]) -> None:
+def _train_all(
+    config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: list[MemberRun]
+) -> None:
     waiting = [member for member in members if not member.is_finished()]
     likeness = {
-        member.name: _likeness(holding_out(store, fold_of, member.fold), config) for member in members
+        member.name: _likeness(holding_out(cubes.store, fold_of, member.fold), config) for member in members
     }
     latest: list[Setup] = []
     with stop_requests() as stop:
@@ -188,7 +194,7 @@ def _train_all(config: Training, store: Store, fold_of: dict[str, int], members:
             if len(waiting) < len(members):
                 print(f"{len(members) - len(waiting)} of {len(members)} networks are trained", flush=True)
             alike = [member for member in waiting if likeness[member.name] == likeness[waiting[0].name]]
-            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest)
+            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest, cubes.memory)
             waiting = [member for member in waiting if member not in trained]
 
 
@@ -201,7 +207,7 @@ def _likeness(store: Store, config: Training) -> tuple[object, ...]:
 
 
 def _train_some(
-    alike: Sequence[MemberRun], at_once: str | int, latest: Sequence[Setup]
+    alike: Sequence[MemberRun], at_once: str | int, latest: Sequence[Setup], memory: CubeMemory
 ) -> tuple[list[MemberRun], list[Setup]]:
     """Trains the first of some runs that can be stacked, or as many of them at once as asked for or as fit."""
     chosen: list[MemberRun] = []
@@ -214,7 +220,7 @@ def _train_some(
                 break
             same_data = [s for s in (*setups, *latest) if s.config.ensemble == run.config.ensemble]
             print(run.name, end=": ", flush=True)
-            setups.append(set_up(run.continued(), same_data[0] if same_data else None))
+            setups.append(set_up(run.continued(), same_data[0] if same_data else None, memory))
             chosen.append(run)
             standing.append(_standing(setups[-1], stack))
             if at_once == "auto" and len(chosen) == 1:
@@ -253,11 +259,11 @@ def _to_the_end(members: Sequence[Member]) -> None:
 
 
 def _put_together(
-    config: Training, store: Store, fold_of: dict[str, int], members: Sequence[MemberRun]
+    config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: Sequence[MemberRun]
 ) -> Path:
     """Predicts every sample by the networks that held it out, and writes ensemble.json."""
     models = {member.name: load_network(member.model) for member in members}
-    held_out = list(_held_out(store, fold_of, members, models))
+    held_out = list(_held_out(cubes, fold_of, members, models))
     outcome = cross_validate(held_out, rule=config.threshold, seed=config.seed)
     if not outcome.choice.supported:
         print(f"threshold: {outcome.choice.rule}, because {outcome.choice.reason}")
@@ -266,7 +272,7 @@ def _put_together(
         "version": ENSEMBLE_VERSION,
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
-        "prepared_steps": len(store.preparation or []),
+        "prepared_steps": len(cubes.store.preparation or []),
         "members": [_entry(config.out, member, models[member.name]) for member in members],
         "folds": config.ensemble.folds,
         "seeds": config.ensemble.seeds,
@@ -282,12 +288,20 @@ def _put_together(
 
 
 def _held_out(
-    store: Store, fold_of: dict[str, int], members: Sequence[MemberRun], models: dict[str, ExtractedNetwork]
+    cubes: PreparedStore,
+    fold_of: dict[str, int],
+    members: Sequence[MemberRun],
+    models: dict[str, ExtractedNetwork],
 ) -> Iterator[HeldOut]:
+    store = cubes.store
     for fold in sorted({member.fold for member in members}):
         own = [models[member.name] for member in members if member.fold == fold]
         samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
-        for sample, _, prediction in Model.of(*own).predict_store(store, samples):
+        # The networks of a fold share their training samples, and so what the preparation learnt from them.
+        after = cubes.after(own[0].steps_after(store.preparation or (), str(store.path)))
+        for sample in samples:
+            cube, tissue = after.read(sample.id)
+            prediction = Model.of(*own).predict(cube, tissue=tissue, prepared=True)
             yield HeldOut.of(fold, sample, prediction, store)
 
 

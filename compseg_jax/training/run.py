@@ -23,12 +23,20 @@ from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.versions import versions
-from compseg_jax.spectra.preparation import Preparation
+from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import as_configured
-from compseg_jax.store.prepared import axis_behind, fit_input_preparation, fit_scaling
+from compseg_jax.store.prepared import (
+    FOLDER,
+    CubeMemory,
+    PreparedStore,
+    axis_after,
+    fit_input_preparation,
+    fit_scaling,
+)
 from compseg_jax.store.read import Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
     initial_state,
@@ -68,12 +76,13 @@ class Setup:
         return state, Progress(**saved, best=best)
 
 
-def set_up(config: Training, shared: Setup | None = None) -> Setup:
+def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | None = None) -> Setup:
     """Checks a run, reads its data and builds its network; ``config.json`` is written when all is well.
 
     Args:
       config: the run, of one network.
       shared: a run on the same samples that differs in its seed alone, whose data is used again.
+      memory: cubes that runs on other folds of the same store have read; one of this run alone when None.
 
     Raises:
       RunError, StoreError, ModelError, SplitError: when run, store or starting network do not fit.
@@ -87,8 +96,13 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
     refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
     _check_folder(config)
     start = None if config.init_from is None else _starting_network(config.init_from)
-    preparation = _preparation(config, store, start) if shared is None else shared.training.preparation
-    axis = axis_behind(store, preparation)
+    if shared is None:
+        cubes = PreparedStore(store, memory=memory or memory_beside(config))
+        cubes = cubes.after(_preparation(config, cubes, start))
+    else:
+        cubes = shared.training.cubes
+    preparation = cubes.preparation
+    axis = axis_after(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
     if start is not None and not (
         channels == len(start.scaling.mean) and same_axis(axis, start.wavenumbers_cm1)
@@ -112,7 +126,7 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
         run = replace(shared.run, config=config, ordering=ordering_of(config, store))
         training = shared.training
     else:
-        training, run = _data(config, store, preparation, start, mesh)
+        training, run = _data(config, cubes, start, mesh)
     spectra = None
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
@@ -123,19 +137,13 @@ def set_up(config: Training, shared: Setup | None = None) -> Setup:
 
 
 def _data(
-    config: Training,
-    store: Store,
-    preparation: Preparation | None,
-    start: ExtractedNetwork | None,
-    mesh: Mesh,
+    config: Training, cubes: PreparedStore, start: ExtractedNetwork | None, mesh: Mesh
 ) -> tuple[Samples, Run]:
     """The training samples, and both splits made ready on the devices."""
     # A network that goes on from another one expects the scaling it was trained with.
-    scaling = fit_scaling(store, store.split("train"), preparation) if start is None else start.scaling
+    scaling = fit_scaling(cubes, cubes.store.split("train")) if start is None else start.scaling
     supervised = config.objective.target == "reference"
-    train, val = (
-        Samples(store, store.split(name), scaling, supervised, preparation) for name in ("train", "val")
-    )
+    train, val = (Samples(cubes, cubes.store.split(name), scaling, supervised) for name in ("train", "val"))
     return train, Run.prepare(config, train, val, mesh)
 
 
@@ -148,6 +156,9 @@ def train(config: Training) -> Path:
       Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
     """
     setup = set_up(config)
+    memory = setup.training.cubes.memory
+    if isinstance(setup.run.train_feed, ResidentFeed):
+        memory.forget(sample.id for sample in setup.training.samples)
     with Checkpoints(config.out / "checkpoints") as checkpoints:
         state, progress = setup.restored(checkpoints)
         try:
@@ -157,14 +168,24 @@ def train(config: Training) -> Path:
             if progress.best_epoch:
                 extract(setup, progress)
             raise
-        return extract(setup, progress)
+        extracted = extract(setup, progress)
+    memory.remove_files()
+    return extracted
 
 
-def _preparation(config: Training, store: Store, start: ExtractedNetwork | None) -> Preparation | None:
+def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:
+    """Where cubes of a run, or of all runs of an ensemble, are held and kept."""
+    return CubeMemory(KeptChunks(config.out / FOLDER), for_folds=for_folds)
+
+
+def _preparation(
+    config: Training, cubes: PreparedStore, start: ExtractedNetwork | None
+) -> Preparation | None:
     """Steps between store and scaling; a network that goes on from another one keeps the other's."""
+    store = cubes.store
     if start is not None:
         return start.steps_after(store.preparation or (), str(store.path))
-    return fit_input_preparation(store, store.split("train"), config.prepare)
+    return fit_input_preparation(cubes, store.split("train"), config.prepare)
 
 
 def _starting_network(path: Path) -> ExtractedNetwork:
@@ -206,13 +227,13 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     """Writes the network of the best validation epoch with all that is needed to use it; returns its folder."""
     config, store, training = setup.config, setup.store, setup.training
     record = progress.history[progress.best_epoch - 1]
-    own = training.preparation
+    own = training.cubes.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
     extracted = ExtractedNetwork(
         network=build_network(config.network, config.objective.n_maps),
         variables=jax.device_put(progress.best, jax.devices()[0]),
         scaling=training.scaling,
-        wavenumbers_cm1=axis_behind(store, own),
+        wavenumbers_cm1=axis_after(store, own),
         threshold=PAPER_THRESHOLD,
         background=store.background,
         description={
@@ -230,7 +251,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "versions": versions(),
         },
     )
-    threshold, choice = _threshold(config, extracted, store)
+    threshold, choice = _threshold(config, extracted, training.cubes)
     if not choice["supported"] and not quiet:
         print(f"threshold: {choice['rule']}, because {choice['reason']}")
     description = {**extracted.description, "threshold_choice": choice}
@@ -239,13 +260,14 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     return config.out / "model"
 
 
-def _threshold(config: Training, extracted: ExtractedNetwork, store: Store) -> tuple[float, dict[str, Any]]:
+def _threshold(
+    config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
+) -> tuple[float, dict[str, Any]]:
     """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them."""
-    validation = store.split("val") if config.threshold != "paper" else ()
-    predictions = Model.of(extracted).predict_store(store, validation)
-    choice = threshold_by_rule(
-        config.threshold,
-        [result_of(sample, prediction, store) for sample, _, prediction in predictions],
-        seed=config.seed,
-    )
+    model, results = Model.of(extracted), []
+    for sample in cubes.store.split("val") if config.threshold != "paper" else ():
+        cube, tissue = cubes.read(sample.id)
+        prediction = model.predict(cube, tissue=tissue, prepared=True)
+        results.append(result_of(sample, prediction, cubes.store))
+    choice = threshold_by_rule(config.threshold, results, seed=config.seed)
     return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}

@@ -8,10 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from compseg_jax.spectra.preparation import Preparation
-from compseg_jax.spectra.scaling import Scaling
-from compseg_jax.store import Sample, Store
-from compseg_jax.store.prepared import prepared
+from compseg_jax.spectra.scaling import Scaling, put_standardised
+from compseg_jax.store import Sample
+from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.training.batch import Batch
 
 
@@ -20,18 +19,16 @@ class Samples:
     """Samples of one store that are fed together, and how.
 
     Attributes:
-      store: where they are read from.
+      cubes: where they are read from, behind their preparation.
       samples: in the order that a draw's indices refer to.
       scaling: standardisation, fitted on training tissue.
       with_reference: whether batches carry reference masks (healthy samples without one get an empty one).
-      preparation: steps between the store and the scaling.
     """
 
-    store: Store
+    cubes: PreparedStore
     samples: tuple[Sample, ...]
     scaling: Scaling
     with_reference: bool = False
-    preparation: Preparation | None = None
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -50,10 +47,9 @@ class Samples:
         return len(self.samples) * height * width * len(self.scaling.mean) * 4
 
     def raw_batch(self, indices: Sequence[int] | np.ndarray, weights: np.ndarray) -> Batch:
-        """A batch on the host with unscaled cubes, read from the store concurrently."""
+        """A batch on the host with unscaled cubes, read concurrently."""
         chosen = [self.samples[i] for i in indices]
-        reads = {s.id: self.store.read_later(s.id) for s in chosen}
-        read = {s.id: prepared(self.store, reads[s.id].result(), s.id, self.preparation) for s in chosen}
+        read = self.cubes.read_together(s.id for s in chosen)
         reference = image = None
         if self.with_reference:
             reference = np.stack([self._fitted(self._reference(s)) for s in chosen])
@@ -71,7 +67,7 @@ class Samples:
     def _reference(self, sample: Sample) -> np.ndarray:
         if sample.label == 0 and not sample.has_reference:
             return np.zeros((sample.height, sample.width), bool)
-        return self.store.reference(sample.id)
+        return self.cubes.store.reference(sample.id)
 
     def _fitted(self, array: np.ndarray) -> np.ndarray:
         missing = [(0, wanted - size) for wanted, size in zip(self.shape, array.shape[:2], strict=True)]
@@ -86,7 +82,9 @@ def drawn_spectra(samples: Samples, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, SPECTRA_A_SAMPLE])
     drawn = []
     for sample in samples.samples:
-        cube, tissue = prepared(samples.store, samples.store.read(sample.id), sample.id, samples.preparation)
+        cube, tissue = samples.cubes.read(sample.id)
         own = cube[tissue]
         drawn.append(own[rng.permutation(len(own))[:SPECTRA_A_SAMPLE]])
-    return (np.concatenate(drawn) - samples.scaling.mean) / samples.scaling.sd
+    spectra = np.concatenate(drawn)
+    put_standardised(spectra, np.ones(len(spectra), bool), samples.scaling, spectra)
+    return spectra

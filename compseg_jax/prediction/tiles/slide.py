@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float
 
 from compseg_jax.model.adaptation import Adapted
 from compseg_jax.model.model import alike, averaged
-from compseg_jax.model.specimen import CHUNK_ROWS, PreparedSpecimen, Specimen, put_scaled
+from compseg_jax.model.specimen import CHUNK_ROWS, PreparedSpecimen, Specimen
 from compseg_jax.prediction.tiles.forward import Forward
 from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
+from compseg_jax.spectra.scaling import put_standardised
 
 ALIGNMENT_BYTES = 64
 """Of arrays that jax on CPUs takes as they are instead of copying them."""
@@ -193,7 +194,7 @@ def _each(
         return
     for network in networks:
         scaled = np.empty_like(absorbance)
-        put_scaled(absorbance, tissue, scaled, network.model.scaling)
+        put_standardised(absorbance, tissue, network.model.scaling, scaled)
         yield network, scaled
 
 

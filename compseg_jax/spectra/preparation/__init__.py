@@ -1,14 +1,17 @@
 """Preparation of spectra: a declarative list of steps, fitted on training samples, stored with the model."""
 
-from compseg_jax.spectra.preparation.kept import KeptChunks
+from compseg_jax.spectra.preparation.kept import KeptChunks, content_key, image_key
 from compseg_jax.spectra.preparation.parsing import help_text, parse_steps
 from compseg_jax.spectra.preparation.pipeline import (
     FittedStep,
     Preparation,
+    apply_step,
     axis_of_steps,
     check_steps,
     fit_preparation,
     refuse_without_wavenumbers,
+    with_step,
+    without_broken,
 )
 from compseg_jax.spectra.preparation.step import Image, PreparationError, Step
 from compseg_jax.spectra.preparation.steps import STEPS
@@ -21,10 +24,15 @@ __all__ = [
     "Preparation",
     "PreparationError",
     "Step",
+    "apply_step",
     "axis_of_steps",
     "check_steps",
+    "content_key",
     "fit_preparation",
     "help_text",
+    "image_key",
     "parse_steps",
     "refuse_without_wavenumbers",
+    "with_step",
+    "without_broken",
 ]

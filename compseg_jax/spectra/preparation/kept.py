@@ -1,4 +1,4 @@
-"""Corrected chunks kept on disk, so that a long correction that was stopped goes on where it was."""
+"""Corrected chunks and prepared images kept on disk, so that long work that was stopped goes on where it was."""
 
 from __future__ import annotations
 
@@ -10,60 +10,66 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from compseg_jax.spectra.preparation.step import Corrected, Fitted, Step
+from compseg_jax.spectra.preparation.step import Fitted, Step
 
 VERSION = 1
 """Raised whenever a step computes something else than before, so that no old chunk is taken for a new one."""
 
 
-class KeptChunks:
-    """A folder of corrected chunks, each named after everything it depends on.
+def content_key(step: Step, fitted: Fitted, wavenumbers_cm1: np.ndarray, *spectra: np.ndarray) -> str:
+    """Hash of a step, its settings and arrays, the axis, and the spectra it is given."""
+    settings = json.dumps([VERSION, step.name, step.settings()], sort_keys=True, default=str)
+    return _digest(settings, wavenumbers_cm1, *(fitted[key] for key in sorted(fitted)), *spectra)
 
-    The name is a hash of the step, its settings and arrays, the axis and the spectra themselves; a chunk
-    that is found is therefore always the right one, whatever changed since.
+
+def image_key(spectra: Float[np.ndarray, "n c"], mask: Bool[np.ndarray, "y x"]) -> str:
+    """Hash of an image: its spectra, and where they lie."""
+    return _digest("image", spectra, mask)
+
+
+def _digest(words: str, *arrays: np.ndarray) -> str:
+    digest = hashlib.blake2b(words.encode(), digest_size=20)
+    for array in arrays:
+        values = np.ascontiguousarray(array)
+        digest.update(f"{values.shape} {values.dtype.str}".encode())
+        digest.update(values)
+    return digest.hexdigest()
+
+
+class KeptChunks:
+    """A folder of arrays, each file named after everything that what is in it depends on (:func:`content_key`).
+
+    What is found is therefore always the right one, whatever changed since.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.found = 0
-        """Chunks that did not have to be computed again."""
+        """Files whose work did not have to be done again."""
 
-    def name(
-        self, step: Step, fitted: Fitted, wavenumbers_cm1: np.ndarray, spectra: Float[np.ndarray, "n c"]
-    ) -> str:
-        """Hash of a step and the spectra it is given."""
-        digest = hashlib.blake2b(digest_size=20)
-        settings = json.dumps([VERSION, step.name, step.settings()], sort_keys=True, default=str)
-        digest.update(settings.encode())
-        for array in (wavenumbers_cm1, *(fitted[key] for key in sorted(fitted)), spectra):
-            values = np.ascontiguousarray(array)
-            digest.update(f"{values.shape} {values.dtype.str}".encode())
-            digest.update(values.tobytes())
-        return digest.hexdigest()
-
-    def get(self, name: str) -> Corrected | None:
-        """A chunk, or None where it is not there; one that was damaged is removed."""
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a file by name, or None where it is not there; one that was damaged is removed."""
         path = self.folder / f"{name}.npz"
         if not path.is_file():
             return None
         try:
             # Opened here: NumPy leaves a file open that it cannot read as an archive.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                chunk = Corrected(arrays["spectra"], arrays["failed"])
+                found = dict(arrays)
         except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile):
             path.unlink(missing_ok=True)
             return None
         self.found += 1
-        return chunk
+        return found
 
-    def put(self, name: str, chunk: Corrected) -> None:
-        """Keeps a chunk: written under another name, then renamed."""
+    def put(self, name: str, **arrays: np.ndarray) -> None:
+        """Keeps arrays: written under another name, then renamed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{uuid.uuid4().hex}.npz"
         try:
-            np.savez(partial, spectra=chunk.spectra, failed=chunk.failed)
+            np.savez(partial, **arrays)  # type: ignore[arg-type]
             partial.rename(self.folder / f"{name}.npz")
         finally:
             partial.unlink(missing_ok=True)

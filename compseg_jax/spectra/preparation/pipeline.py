@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.spectra.denoising import SpectralMoments, noise_moments
 from compseg_jax.spectra.preparation import chunks
-from compseg_jax.spectra.preparation.kept import KeptChunks
+from compseg_jax.spectra.preparation.kept import KeptChunks, content_key
 from compseg_jax.spectra.preparation.parsing import step_of, step_to_json
 from compseg_jax.spectra.preparation.reference import spectra_of_file
 from compseg_jax.spectra.preparation.step import (
@@ -145,13 +145,31 @@ def fit_preparation(
     """
     steps = tuple(steps)
     check_steps(steps, wavenumbers_cm1)
-    done = Preparation((), np.asarray(wavenumbers_cm1, np.float64))
+    fitted = Preparation((), np.asarray(wavenumbers_cm1, np.float64))
     for step in steps:
-        axis = done.wavenumbers_cm1
-        learnt = _learn(step, done, training(), kept) if step.needs_training else None
-        fitted = {name: np.asarray(array, np.float32) for name, array in step.fit(axis, learnt).items()}
-        done = Preparation((*done.steps, FittedStep(step, axis, fitted)), step.axis_after(axis))
-    return done
+
+        def images(done: Preparation = fitted) -> Iterator[Image]:
+            return (done(raw, kept=kept) for raw in training())
+
+        fitted = with_step(fitted, step, images)
+    return fitted
+
+
+def with_step(done: Preparation, step: Step, training: Callable[[], Iterable[Image]]) -> Preparation:
+    """The steps so far and one more, fitted.
+
+    Args:
+      done: the steps before it.
+      step: what to add.
+      training: gives the training images behind ``done``; called where the step learns from them.
+
+    Raises:
+      PreparationError: when the step does not fit the axis or its files, or no training pixel is left.
+    """
+    axis = done.wavenumbers_cm1
+    learnt = _learn(step, axis.size, training()) if step.needs_training else None
+    fitted = {name: np.asarray(array, np.float32) for name, array in step.fit(axis, learnt).items()}
+    return Preparation((*done.steps, FittedStep(step, axis, fitted)), step.axis_after(axis))
 
 
 def check_steps(steps: Iterable[Step], wavenumbers_cm1: Float[np.ndarray, " c"]) -> Float[np.ndarray, " k"]:
@@ -187,11 +205,9 @@ def refuse_without_wavenumbers(
         )
 
 
-def _learn(step: Step, done: Preparation, images: Iterable[Image], kept: KeptChunks | None) -> Training:
-    channels = done.wavenumbers_cm1.size
+def _learn(step: Step, channels: int, images: Iterable[Image]) -> Training:
     moments = noise = SpectralMoments.empty(channels)
-    for raw in images:
-        image = done(raw, kept=kept)
+    for image in images:
         moments = moments.merge(SpectralMoments.of(image.spectra))
         if step.learns_noise:
             noise = noise.merge(noise_moments(image.absorbance, image.mask))
@@ -255,12 +271,13 @@ def _corrected(
         raise TypeError(f"{type(step).__name__} is neither a PureStep nor a HostStep nor a ImageStep.")
     if kept is None or not step.expensive:
         return step.correct(chunk, axis, fitted.fitted)
-    name = kept.name(step, fitted.fitted, axis, chunk)
+    name = content_key(step, fitted.fitted, axis, chunk)
     found = kept.get(name)
-    if found is None:
-        found = step.correct(chunk, axis, fitted.fitted)
-        kept.put(name, found)
-    return found
+    if found is not None:
+        return Corrected(**found)
+    corrected = step.correct(chunk, axis, fitted.fitted)
+    kept.put(name, **corrected._asdict())
+    return corrected
 
 
 @lru_cache(maxsize=64)
