@@ -139,11 +139,11 @@ def test_what_cannot_be_read_is_told(tmp_path, change, message):
 
 
 def test_missing_and_torn_files_are_told(tmp_path):
-    with pytest.raises(ValueError, match=r"predictions\.json does not exist"):
+    with pytest.raises(ValueError, match=r"no predictions\.json found"):
         read_predictions(tmp_path)
     (tmp_path / "sample.json").write_text('{"format": "compseg-pr')
-    with pytest.raises(ValueError, match=r"sample\.json cannot be read .* damaged"):
+    with pytest.raises(ValueError, match=r"sample\.json: found damage .*Predict again"):
         read_sample(tmp_path / "sample.json")
     (tmp_path / "sample.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"sample\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"sample\.json: found damage"):
         read_sample(tmp_path / "sample.json")

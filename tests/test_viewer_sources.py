@@ -158,7 +158,7 @@ def test_a_file_that_was_changed_is_refused(predictions, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"version": 2}, "reads 'compseg-predictions' version 1 to 1"), ({"threshold": None}, "cannot be read"),
+    [({"version": 2}, "reads 'compseg-predictions' version 1 to 1"), ({"threshold": None}, "found damage"),
      ({"samples": [{"id": "../x"}]}, "cannot name a folder")],
 )  # fmt: skip
 def test_damaged_predictions_are_refused(predictions, tmp_path, change, message):

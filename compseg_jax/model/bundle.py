@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,19 +23,29 @@ from compseg_jax.config import Network, from_json
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.networks.build import Module, Variables, build_network
 from compseg_jax.objective.activation import activation_map
+from compseg_jax.runtime.files import JsonFormat, atomic_folder
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.spectra.tissue import Background
 from compseg_jax.store.read import Store
 
-FORMAT = "compseg-model"
-VERSION = 1
-REQUIRED_KEYS = ("network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling")
 AXIS_TOLERANCE_CM1 = 0.01
 
 
 class ModelError(ValueError):
     """A model is missing or damaged, or does not fit the cube it is given."""
+
+
+DESCRIPTION = JsonFormat(
+    "compseg-model",
+    version=1,
+    required=(
+        "network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling",
+    ),
+    absent="Give the RUN/model folder that `compseg train` wrote.",
+    again="copy or extract the model again",
+    error=ModelError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,40 +180,29 @@ def weights_sha256(variables: Variables) -> str:
 
 
 def save_model(folder: Path, model: SegmentingModel, network: Network) -> None:
-    """Writes a model into a hidden folder beside its place and renames it; an older model is replaced."""
-    staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    replaced = staging.with_name(f"{staging.name}.old")
-    staging.mkdir(parents=True)
-    try:
+    """Writes a model, whole or not at all; an older one is replaced."""
+    with atomic_folder(folder) as staging:
         save_tree(staging / "params", model.variables["params"])
         others = {name: tree for name, tree in model.variables.items() if name != "params"}
         if others:
             save_tree(staging / "collections", others)
         axis = model.wavenumbers_cm1
-        values = {
-            "format": FORMAT,
-            "version": VERSION,
-            "network": vars(network),
-            "maps": getattr(model.network, "maps", 1),
-            "channels": len(model.scaling.mean),
-            "wavenumbers_cm1": None if axis is None else axis.tolist(),
-            "threshold": float(model.threshold),
-            "background": model.background,
-            "weights_sha256": weights_sha256(model.variables),
-            "scaling": {"mean": model.scaling.mean.tolist(), "sd": model.scaling.sd.tolist()},
-        }
+        values = DESCRIPTION.stamped(
+            {
+                "network": vars(network),
+                "maps": getattr(model.network, "maps", 1),
+                "channels": len(model.scaling.mean),
+                "wavenumbers_cm1": None if axis is None else axis.tolist(),
+                "threshold": float(model.threshold),
+                "background": model.background,
+                "weights_sha256": weights_sha256(model.variables),
+                "scaling": {"mean": model.scaling.mean.tolist(), "sd": model.scaling.sd.tolist()},
+            }
+        )
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in model.description.items() if name not in values}
         text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
         (staging / "model.json").write_text(text + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(replaced)
-        staging.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
 
 
 def _plain(value: object) -> object:
@@ -266,27 +263,4 @@ def model_of(values: Mapping[str, Any], variables: Variables, place: Path) -> Se
 
 def read_description(folder: Path) -> dict[str, Any]:
     """What model.json says, checked for format and version; raises ModelError."""
-    path = folder / "model.json"
-    if not path.is_file():
-        raise ModelError(
-            f"{folder}: no model.json found. Give the RUN/model folder that `compseg train` wrote."
-        )
-    return described(path.read_bytes(), path)
-
-
-def described(text: bytes | str, place: Path) -> dict[str, Any]:
-    """What the text of a model.json says, checked as by :func:`read_description`; ``place`` is where it was found."""
-    try:
-        values: dict[str, Any] = json.loads(text)
-        name, version = values.get("format"), values.get("version")
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{place} cannot be read ({error}). Copy or extract the model again.") from error
-    if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
-        raise ModelError(
-            f"{place}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
-            f"{VERSION}. Update compseg_jax or extract the model again."
-        )
-    missing = [key for key in REQUIRED_KEYS if key not in values]
-    if missing:
-        raise ModelError(f"{place}: {', '.join(missing)} missing. Copy or extract the model again.")
-    return values
+    return DESCRIPTION.read(folder / "model.json")

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.model.bundle import ModelError, SegmentingModel, load_model
 from compseg_jax.model.samples import Prediction
+from compseg_jax.runtime.files import JsonFormat
 from compseg_jax.spectra.preparation import Image, Preparation
 from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store.prepared import prepared
@@ -28,9 +29,15 @@ from compseg_jax.store.read import Sample, Store
 
 FILE = "ensemble.json"
 MEMBERS = "members"
-FORMAT = "compseg-ensemble"
-VERSION = 1
-REQUIRED_KEYS = ("members", "threshold", "area_cut", "prepared_steps")
+LIST = JsonFormat(
+    "compseg-ensemble",
+    version=1,
+    required=("members", "threshold", "area_cut", "prepared_steps"),
+    absent="Give the folder of a finished `compseg train --folds K --seeds N`. An unfinished one goes on by --resume; "
+    "a single network is RUN/model.",
+    again="finish the run with --resume, or copy the whole of it again",
+    error=ModelError,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -251,24 +258,7 @@ def load_ensemble(folder: Path | str) -> Ensemble:
 
 
 def _read_ensemble(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(
-            f"{path.parent}: no {FILE} found. Give the folder of a finished `compseg train --folds K --seeds N`. "
-            "An unfinished one goes on by --resume; a single network is RUN/model."
-        )
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        name, version = values.get("format"), values.get("version")
-    except (ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{path} cannot be read ({error}). Finish the run again with --resume, or copy it again."
-        ) from error
-    if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
-        raise ModelError(
-            f"{path}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
-            f"{VERSION}. Update compseg_jax."
-        )
-    missing = [key for key in REQUIRED_KEYS if key not in values]
-    if missing or not values["members"]:
-        raise ModelError(f"{path}: {', '.join(missing) or 'members'} missing. Copy the run again.")
+    values = LIST.read(path)
+    if not values["members"]:
+        raise LIST.damaged(path, "members missing")
     return values

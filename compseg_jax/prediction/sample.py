@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,11 +22,11 @@ from compseg_jax.prediction.tiles.memory import Member, members_for, plan_for, r
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.reading import Specimen
 from compseg_jax.prediction.tiles.slide import Slide
-from compseg_jax.prediction.working import WorkingMaps
+from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
+from compseg_jax.runtime.files import put, remove
 
 SAMPLES = "samples"
 ENTRY = "sample.json"
-FINISHED = "finished"
 PIXEL_SIZE_TOLERANCE = 0.05
 """Relative difference from the pixels of the training images above which a prediction carries a remark."""
 
@@ -131,9 +129,9 @@ class Predictor:
     def _finished(
         self, task: Task, specimen: Specimen, maps: WorkingMaps, started: float, watch: Watch
     ) -> SamplePrediction:
-        """Writes what was asked for beside the working maps, and renames it to the sample's place."""
+        """Gathers what was asked for beside the working maps, and renames it to the sample's place."""
         folder = maps.folder / FINISHED
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         folder.mkdir()
         threshold, scan = self.networks.threshold, specimen.scan
         reference = None
@@ -149,6 +147,8 @@ class Predictor:
             )
             files |= {} if overview is None else overview.result()
             measures = measuring.result()
+        if "zarr" in self.options.outputs:
+            files = {"activation_zarr": ACTIVATION, **files}
         height, width, channels = scan.shape
         sample = SamplePrediction(
             id=task.id,
@@ -165,8 +165,10 @@ class Predictor:
             **vars(measures),
         )
         write_sample(folder / ENTRY, sample)
-        os.rename(folder, self.options.out / SAMPLES / task.id)
-        shutil.rmtree(maps.folder, ignore_errors=True)
+        if "zarr" in self.options.outputs:
+            put(maps.folder / ACTIVATION, folder / ACTIVATION)
+        put(folder, self.options.out / SAMPLES / task.id)
+        remove(maps.folder)
         for remark in self._remarks(specimen, measures.tissue_px):
             watch.remarked(remark)
         return sample

@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from compseg_jax.model.bundle import (
-    FORMAT,
+    DESCRIPTION,
     ModelError,
     SegmentingModel,
-    described,
     model_of,
     weights_sha256,
 )
@@ -51,7 +50,7 @@ def write(path: Path, model: SegmentingModel, facts: Mapping[str, str]) -> None:
     }
     tensors = {name: np.array(leaf, order="C") for name, leaf in _flat(model.variables).items()}
     tensors |= {f"{SCALING}/{name}": np.array(getattr(model.scaling, name)) for name in ("mean", "sd")}
-    metadata = {**facts, "format": FORMAT, MODEL: json.dumps(values, ensure_ascii=False)}
+    metadata = {**facts, "format": DESCRIPTION.name, MODEL: json.dumps(values, ensure_ascii=False)}
     # Its own save_file makes files that only their owner may read.
     path.write_bytes(numpy_file.save(tensors, metadata=metadata))
 
@@ -80,7 +79,7 @@ def load_safetensors(path: Path | str) -> SegmentingModel:
             f"{path}: its metadata has no {MODEL!r}, so it was not written by `compseg export`; found "
             f"{', '.join(sorted(metadata)) or 'none'}. Give an exported model."
         )
-    values = described(metadata[MODEL], path)
+    values = DESCRIPTION.parsed(metadata[MODEL], path)
     values["scaling"] = {name: tensors.pop(f"{SCALING}/{name}", None) for name in ("mean", "sd")}
     missing = [name for name, array in values["scaling"].items() if array is None]
     if missing:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +27,7 @@ from compseg_jax.readers.info.quicklook_axes import (
 )
 from compseg_jax.readers.info.value_summary import mean_and_sd
 from compseg_jax.readers.scan import Scan
+from compseg_jax.runtime.files import atomic_file
 
 SIZE_INCHES = (11.2, 4.9)
 DPI = 128
@@ -99,13 +98,9 @@ def check_place(out: Path, source: Path) -> None:
 
 
 def write_png(out: Path, content: bytes) -> None:
-    """Writes beside the place and renames, so that no half of a picture is seen; replaces an older one."""
-    partial = out.parent / f".{out.name}.{uuid.uuid4().hex}.partial"
-    try:
+    """Writes the picture, so that no half of it is seen; replaces an older one."""
+    with atomic_file(out) as partial:
         partial.write_bytes(content)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _of_scan(scan: Scan, sample: Sample) -> tuple[Picture, Curves | ChannelValues]:

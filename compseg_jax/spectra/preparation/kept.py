@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import uuid
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from compseg_jax.runtime.files import atomic_file, remove_leftovers
 from compseg_jax.spectra.preparation.step import Corrected, Fitted, Step
 
 VERSION = 1
@@ -59,17 +59,13 @@ class KeptChunks:
         return chunk
 
     def put(self, name: str, chunk: Corrected) -> None:
-        """Keeps a chunk: written under another name, then renamed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{uuid.uuid4().hex}.npz"
-        try:
-            np.savez(partial, spectra=chunk.spectra, failed=chunk.failed)
-            partial.rename(self.folder / f"{name}.npz")
-        finally:
-            partial.unlink(missing_ok=True)
+        """Keeps a chunk, whole or not at all."""
+        with atomic_file(self.folder / f"{name}.npz") as partial, partial.open("wb") as file:
+            np.savez(file, spectra=chunk.spectra, failed=chunk.failed)
 
     def remove(self) -> None:
         """Removes everything kept, once it is no longer needed."""
+        remove_leftovers(self.folder)
         for path in self.folder.glob("*.npz"):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
