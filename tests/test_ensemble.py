@@ -271,7 +271,7 @@ def test_a_damaged_ensemble_is_refused(trained, tmp_path):
         with pytest.raises(ModelError, match=message):
             load_ensemble(tmp_path / "e")
     path.write_text("{")
-    with pytest.raises(ModelError, match="found damage"):
+    with pytest.raises(ModelError, match="found a damaged file"):
         load_ensemble(tmp_path / "e")
 
 

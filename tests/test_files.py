@@ -219,10 +219,10 @@ def test_what_is_written_is_read(tmp_path, version):
         ('{"format": "compseg-map", "version": 0}', "format 'compseg-map' version 0"),
         ('{"format": "other", "version": 1}', "format 'other' version 1"),
         ("{}", "format None version None"),
-        ('{"format": "compseg-map", "version": 1, "unit": "m"}', "damage (pixels missing)"),
-        ("[]", "damage (a list instead of keys and values)"),
-        ("{", "damage (Expecting property name"),
-        ("\xff", "damage ('utf-8' codec can't decode"),
+        ('{"format": "compseg-map", "version": 1, "unit": "m"}', "a damaged file (pixels missing)"),
+        ("[]", "a damaged file (a list instead of keys and values)"),
+        ("{", "a damaged file (Expecting property name"),
+        ("\xff", "a damaged file ('utf-8' codec can't decode"),
     ],
 )
 def test_what_is_not_read_is_told_in_one_sentence(tmp_path, text, found):
@@ -230,7 +230,9 @@ def test_what_is_not_read_is_told_in_one_sentence(tmp_path, text, found):
     path.write_text(text, encoding="latin-1")
     with pytest.raises(MapError) as told:
         FORMAT.read(path)
-    step = "Draw the map again" if found.startswith("damage") else "Update compseg_jax or draw the map again"
+    step = (
+        "Draw the map again" if found.startswith("a damaged") else "Update compseg_jax or draw the map again"
+    )
     sentence = (
         f"{re.escape(str(path))}: found {re.escape(found)}.*; this release reads 'compseg-map' version 1 to 2"
     )

@@ -335,6 +335,7 @@ def test_a_killed_run_goes_on_where_it_was(model, tmp_path):
     assert resumed.already >= 20 * 8 * 8
     assert resumed.already + resumed.computed == 230 * 221
     assert sorted(os.listdir(options.out / "samples")) == ["slide"]
+    assert not list(options.out.rglob("*lock*")), "TensorStore's own half-written files"
     model_ = load_model(model)
     np.testing.assert_allclose(map_of(options.out), np.asarray(model_(cube_of(230, 221))), atol=1e-5)
 

@@ -15,7 +15,7 @@ from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sa
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
 from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.runtime import data_mesh
-from compseg_jax.runtime.files import file_system_time, remove
+from compseg_jax.runtime.files import file_system_time, remove, resumable_place
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 
 
@@ -137,7 +137,7 @@ class _Run:
     def _settled(self, task: Task) -> bool:
         """Whether a sample is finished, or failed since this run began; it is counted then."""
         if self.folder.sample(task.id) is not None:
-            remove(self.folder.samples / f".{task.id}.partial")
+            remove(resumable_place(self.folder.samples / task.id))
             self.report.before += 1
             self.listener.ended(None)
             return True

@@ -23,7 +23,7 @@ from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.reading import Specimen
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
-from compseg_jax.runtime.files import put, remove
+from compseg_jax.runtime.files import put_new, remove, resumable_place
 
 SAMPLES = "samples"
 ENTRY = "sample.json"
@@ -79,7 +79,7 @@ class Predictor:
         options, models = self.options, self.networks.models
         specimen = task.opened(models[0].background, self.axis_cm1, options.variable)
         members = members_for(models, self.networks.steps_for(task), specimen)
-        partial = options.out / SAMPLES / f".{task.id}.partial"
+        partial = resumable_place(options.out / SAMPLES / task.id)
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
@@ -166,8 +166,8 @@ class Predictor:
         )
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:
-            put(maps.folder / ACTIVATION, folder / ACTIVATION)
-        put(folder, self.options.out / SAMPLES / task.id)
+            put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
+        put_new(folder, self.options.out / SAMPLES / task.id)
         remove(maps.folder)
         for remark in self._remarks(specimen, measures.tissue_px):
             watch.remarked(remark)

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 
 from compseg_jax.prediction.formats.ome_zarr import ActivationMaps, MapArrays
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
-from compseg_jax.runtime.files import remove
+from compseg_jax.runtime.files import put_new, remove
 from compseg_jax.store.ome import LEVEL_CHUNK
 
 JOURNAL, ACTIVATION, FINISHED = "journal.txt", "activation.ome.zarr", "finished"
@@ -71,7 +71,7 @@ class WorkingMaps:
             return None
         gathered = folder / FINISHED / ACTIVATION
         if gathered.exists() and not (folder / ACTIVATION).exists():  # killed before the sample got its place
-            gathered.rename(folder / ACTIVATION)
+            put_new(gathered, folder / ACTIVATION)
         if not MapArrays.are_at(folder / ACTIVATION):
             return None
         height, width = header["size_px"]

@@ -90,6 +90,15 @@ def begin_staging(path: Path | str) -> Path:
     return _hidden(path, "partial")
 
 
+def resumable_place(path: Path) -> Path:
+    """Hidden place beside ``path`` of work that the next process goes on with, whoever began it.
+
+    Nobody removes it but those who go on or find ``path`` finished; that one process works there at a time is theirs to
+    see to.
+    """
+    return path.with_name(f".{path.name}.partial")
+
+
 def put(new: Path, path: Path) -> None:
     """Puts a file or a folder in the place of ``path``; a folder there is kept aside until that has worked."""
     if not (new.is_dir() and path.is_dir()):
@@ -103,6 +112,11 @@ def put(new: Path, path: Path) -> None:
         aside.rename(path)
         raise
     remove(aside)
+
+
+def put_new(new: Path, path: Path) -> None:
+    """Puts a folder where nothing is; raises OSError where another process was first."""
+    new.rename(path)
 
 
 def put_new_file(path: Path, text: str) -> bool:
@@ -266,7 +280,7 @@ class JsonFormat:
 
     def damaged(self, place: Path | str, what: object) -> ValueError:
         """The error for a file of which its reader sees that it is damaged."""
-        return self._refused(place, f"damage ({what})")
+        return self._refused(place, f"a damaged file ({what})")
 
     def _refused(self, place: Path | str, found: str, first: str = "") -> ValueError:
         step = f"{first}{self.again}"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from compseg_jax.runtime.files import begin_staging, json_text, put, remove
+from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
 from compseg_jax.spectra.tissue import Background
 from compseg_jax.store import ome
 from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, array_spec, names_a_file
@@ -46,7 +46,7 @@ class StoreWriter:
         self._samples: dict[str, Sample] = {}
         self._channels = channels
         self._pixel_size_um = pixel_size_um
-        self._description = {
+        self._description: dict[str, Any] = {
             "channels": channels,
             "wavenumbers_cm1": None if wavenumbers_cm1 is None else [float(v) for v in wavenumbers_cm1],
             "pixel_size_um": pixel_size_um,
@@ -133,7 +133,7 @@ class StoreWriter:
         refuse_existing(self.path)
         if hasattr(os, "sync"):
             os.sync()
-        put(self._staging, self.path)
+        put_new(self._staging, self.path)
 
 
 @contextlib.contextmanager

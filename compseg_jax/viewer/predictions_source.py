@@ -22,7 +22,7 @@ from compseg_jax.prediction.formats.prediction_tables import (
 )
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
 from compseg_jax.store.pyramid import Level as StoredLevel
-from compseg_jax.store.read import Store
+from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
 
@@ -96,9 +96,13 @@ class PredictionsSource:
     def read(cls, folder: Path) -> PredictionsSource:
         """Opens a folder of predictions; raises ViewError where it is damaged or of a later version."""
         try:
-            return cls(folder, read_predictions(folder))
+            predictions = read_predictions(folder)
         except ValueError as error:
             raise ViewError(str(error)) from error
+        for sample in predictions.samples:
+            if not names_a_file(sample.id):
+                raise ViewError(f"{folder / FILE}: the id {sample.id!r} cannot name a folder. Predict again.")
+        return cls(folder, predictions)
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from compseg_jax.runtime.files import begin_staging, put, remove
+from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
 from compseg_jax.store.pyramid import (
     Level,
@@ -225,7 +225,7 @@ class ActivationMapWriter:
         """
         self._check_all_written()
         self._arrays.finish(self.path.name.split(".")[0], self._pixel_size_um)
-        put(self._staging, self.path)
+        put_new(self._staging, self.path)
         return open_maps(self.path)
 
     def discard(self) -> None:

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 
 from compseg_jax.runtime.files import JsonFormat, json_text, write_text
-from compseg_jax.store.read import names_a_file
 
 FILE = "predictions.json"
 TABLE = JsonFormat(
@@ -201,10 +200,8 @@ def _as_json(path: Path, values: Mapping[str, Any]) -> str:
 def _sample(kind: JsonFormat, path: Path, values: Mapping[str, Any]) -> SamplePrediction:
     known = {f.name for f in dataclasses.fields(SamplePrediction)}
     try:
-        if not names_a_file(values["id"]):
-            raise ValueError(f"the id {values['id']!r} cannot name a folder")
         sample = SamplePrediction(**{name: value for name, value in values.items() if name in known})
         _plain(sample)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise kind.damaged(path, error) from error
     return sample

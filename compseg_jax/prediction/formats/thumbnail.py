@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from compseg_jax.runtime.files import begin_staging, put, remove
+from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
 from compseg_jax.store.pyramid import Level, create_level, open_levels, steps, write_group
 from compseg_jax.store.read import StoreError
@@ -133,7 +133,7 @@ class OverviewWriter:
         axis = None if self._wavenumbers_cm1 is None else [float(value) for value in self._wavenumbers_cm1]
         group["attributes"]["compseg"] = {"wavenumbers_cm1": axis, "step_px": self.step}
         write_group(self._staging, group)
-        put(self._staging, self.path)
+        put_new(self._staging, self.path)
         return open_overview(self.path)
 
     def discard(self) -> None:
