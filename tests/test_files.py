@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compseg_jax.config import Training
+from compseg_jax.evaluation.report import report_folder
+from compseg_jax.evaluation.report.report_folder import write_report
+from compseg_jax.evaluation.scores import SampleResult, evaluate_samples
 from compseg_jax.prediction.formats import ActivationMapWriter, OverviewWriter
 from compseg_jax.readers.info.quicklook import write_png
 from compseg_jax.runtime import files
@@ -28,6 +32,7 @@ from compseg_jax.runtime.files import (
 )
 from compseg_jax.spectra.preparation.kept import KeptChunks
 from compseg_jax.spectra.preparation.step import Corrected
+from compseg_jax.training.loop import write_config
 from tests.model_example import write_model
 from tests.store_example import write_store
 
@@ -151,9 +156,25 @@ def map_of(folder: Path) -> None:
     writer.finish()
 
 
+def report_of(folder: Path) -> None:
+    shape = (2, 3)
+    results = [
+        SampleResult(
+            id=f"s{label}", label=label, group=f"s{label}", activation=np.full(shape, label / 2, np.float32),
+            tissue=np.ones(shape, bool), reference=None, preview=np.zeros(shape), spectrum_inside=None,
+            spectrum_outside=np.ones(2),
+        )
+        for label in (0, 1)
+    ]  # fmt: skip
+    evaluation = evaluate_samples(results, threshold=0.4, n_bootstrap=2)
+    write_report(folder / "report", results, evaluation, model={}, history=[], wavenumbers_cm1=None, title="")
+
+
 @pytest.mark.parametrize(
     ("place", "write"),
     [
+        ("run/config.json", lambda folder: write_config(folder / "run", Training())),
+        ("report", report_of),
         ("store", lambda folder: write_store(folder / "store", sizes=[(3, 4)], splits=["train"])),
         ("model", lambda folder: write_model(folder / "model")),
         ("chunks/ab.npz", kept_chunk),
@@ -166,7 +187,8 @@ def map_of(folder: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_writer_removes_what_killed_ones_left(tmp_path, of_the_dead, place, write):
+def test_every_writer_removes_what_killed_ones_left(tmp_path, of_the_dead, monkeypatch, place, write):
+    monkeypatch.setattr(report_folder, "report_page", lambda *_: "")
     place = tmp_path / place
     left = place.with_name(f".{place.name}.{of_the_dead}")
     (left / "cubes").mkdir(parents=True)

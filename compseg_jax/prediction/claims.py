@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from compseg_jax.runtime.files import file_system_time, process_lives, process_start
+from compseg_jax.runtime.files import file_system_time
+from compseg_jax.runtime.processes import process_lives, process_start
 
 BEAT_S = 15.0
 STALE_S = 120.0

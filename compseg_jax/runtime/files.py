@@ -13,19 +13,18 @@ cannot be asked from here.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from compseg_jax.runtime.processes import machine, process_lives, process_start
 
 ABANDONED_S = 7 * 24 * 3600.0
 _NAME = re.compile(
@@ -108,8 +107,9 @@ def put(new: Path, path: Path) -> None:
     path.rename(aside)
     try:
         new.rename(path)
-    except OSError:
-        aside.rename(path)
+    except BaseException:
+        if not path.exists():
+            aside.rename(path)
         raise
     remove(aside)
 
@@ -168,45 +168,14 @@ def file_system_time(folder: Path) -> float:
         return probe.stat().st_mtime
 
 
-def process_start(pid: int) -> str | None:
-    """When a process started, in the words of Linux; None elsewhere, and 'ended' for zombies, which work no more."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "ended" if words[0] in "ZX" else words[19]
-
-
-def process_lives(pid: int, start: str | None) -> bool:
-    """Whether the process of this machine that had a number at a start still runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    # A number is given to a new process some time after the old one's end.
-    return start is None or process_start(pid) in (None, start)
-
-
 def _hidden(path: Path, kind: str) -> Path:
     pid = os.getpid()
-    owner = f"{_machine()}-{pid}-{process_start(pid) or 0}-{next(_numbers)}"
+    owner = f"{machine()}-{pid}-{process_start(pid) or 0}-{next(_numbers)}"
     return path.with_name(f".{path.name}.{owner}.{kind}")
 
 
-@cache
-def _machine() -> str:
-    """Of the processes whose numbers can be asked for from here: a host, or a container on it."""
-    try:
-        numbered_in = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        numbered_in = ""
-    return hashlib.blake2b(f"{socket.gethostname()} {numbered_in}".encode(), digest_size=4).hexdigest()
-
-
 def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
-    if found["machine"] == _machine():
+    if found["machine"] == machine():
         return not process_lives(int(found["pid"]), found["start"] if found["start"] != "0" else None)
     newest = 0.0
     for each in (path, *path.rglob("*")):

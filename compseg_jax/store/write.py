@@ -41,7 +41,7 @@ class StoreWriter:
     ) -> None:
         self.path = Path(path)
         refuse_existing(self.path)
-        self._staging = self.path
+        self._staging: Path
         self._new_parents: list[Path] = []
         self._samples: dict[str, Sample] = {}
         self._channels = channels
