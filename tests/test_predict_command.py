@@ -365,6 +365,42 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) is None
 
 
+def test_maps_that_were_gone_on_with_are_those_of_an_uninterrupted_run_byte_for_byte(tmp_path):
+    shape = (530, 620)  # four chunks, and tiles across their edges
+    rng = np.random.default_rng(0)
+    activation, tissue = rng.random(shape, np.float32), rng.random(shape) < 0.7
+    plan = TilePlan(shape, (200, 200), receptive_field(build_network(Network(depth=1))))
+
+    def put(maps, tiles):
+        for tile in tiles:
+            core = tile.y.core, tile.x.core
+            maps.write(tile, activation[core], tissue[core])
+
+    def files(maps):
+        image = maps.finished(0.4, 5.5).path
+        return {path.relative_to(image): path.read_bytes() for path in image.rglob("*") if path.is_file()}
+
+    with WorkingMaps.begun(tmp_path / "whole", plan, {}) as maps:
+        put(maps, plan.tiles)
+        whole = files(maps)
+    with WorkingMaps.begun(tmp_path / "killed", plan, {}) as maps:
+        put(maps, plan.tiles[:7])
+        torn = plan.tiles[7]
+        maps.write(
+            torn, np.zeros_like(activation[torn.y.core, torn.x.core]), tissue[torn.y.core, torn.x.core]
+        )
+    journal = tmp_path / "killed" / "journal.txt"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:8]))
+    size_px, done = WorkingMaps.continued(tmp_path / "killed", shape, {})
+    assert (size_px, done) == (plan.size_px, set(range(7)))
+    with WorkingMaps(tmp_path / "killed", plan, done) as maps:
+        put(maps, plan.tiles[:6:-1])
+        assert files(maps) == whole
+        assert files(maps) == whole, "a process killed while it finishes is gone on with"
+    np.testing.assert_array_equal(maps.activation(), activation)
+    np.testing.assert_array_equal(maps.tissue(), tissue)
+
+
 # --- numbers
 
 

@@ -189,9 +189,9 @@ def json_text(values: Mapping[str, Any], *, default: Callable[[object], object] 
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=default) + "\n"
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Writes a text file, whole or not at all, and waits for the disk."""
-    with atomic_file(path, durable=True) as partial:
+def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
+    """Writes a text file, whole or not at all, and waits for the disk unless told not to (see `atomic_file`)."""
+    with atomic_file(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 

@@ -105,7 +105,8 @@ class Predictions:
 
 def write_sample(path: Path | str, sample: SamplePrediction) -> None:
     """Writes a sample.json, whole or not at all; raises ValueError for a number that is NaN or out of range."""
-    write_text(path, _as_json(Path(path), SAMPLE.stamped(_plain(sample))))
+    # The maps beside it are not waited for either, and there may be thousands of samples.
+    write_text(path, _as_json(Path(path), SAMPLE.stamped(_plain(sample))), durable=False)
 
 
 def read_sample(path: Path | str) -> SamplePrediction:
