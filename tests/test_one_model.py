@@ -197,7 +197,7 @@ def test_an_axis_is_reversed_or_resampled_and_the_prediction_says_so(model, stor
     spectra = np.empty((*cube.absorbance.shape[:2], finer.size), np.float32)
     spectra[..., ::2], spectra[..., 1::2] = cube.absorbance, between
     resampled = model.predict(spectra, wavenumbers_cm1=finer)
-    np.testing.assert_allclose(resampled.activation, own.activation, atol=1e-4)
+    np.testing.assert_allclose(resampled.activation, own.activation, atol=0.01)
     assert "spectra resampled from" in resampled.notes[0]
     shorter = axis[axis < 1500]
     with pytest.raises(ModelError, match="the spectra cover"):
