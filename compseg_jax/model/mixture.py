@@ -1,4 +1,4 @@
-"""What maps and labels imply of healthy and diseased tissue: the mixture behind the threshold (`threshold`)."""
+"""What maps and labels imply of healthy and diseased tissue: the mixture that thresholds are read from."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ BAND_BYTES = 32 * 2**20
 CHUNK_ROWS = 32
 """Bands begin and end at multiples of it, so that chunks of a store are not decoded twice."""
 WHOLE_COPIES = 4
-"""Of a whole image that a preparation holds at most: read, spectra in the mask, behind a step, and the cube."""
+"""Of a whole image that a preparation holds at most: read, spectra in the mask, after a step, and the cube."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _tissue_of(
 
 @dataclass(frozen=True, eq=False)
 class PreparedSpecimen:
-    """An image behind the preparation of a network, read tile by tile.
+    """An image after the preparation of a network, read tile by tile.
 
     Attributes:
       specimen: the image.

@@ -65,7 +65,7 @@ class Task:
         """The image, not read yet where its format can be read by windows.
 
         Args:
-          background: how tissue is told apart in images without a mask.
+          background: how tissue is recognised in images without a mask.
           axis: wavenumbers used instead of the file's own, or None.
           variable: array to read, of files that hold several.
 

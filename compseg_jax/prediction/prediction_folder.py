@@ -131,7 +131,7 @@ class PredictionFolder:
     def write_tables(self) -> None:
         """Writes predictions.json and .csv of everything that is there.
 
-        Another process may finish a sample meanwhile, so it is looked again behind the last write.
+        Another process may finish a sample meanwhile, so it is looked again after the last write.
         """
         model = {
             "path": str(self._options.model.resolve()),

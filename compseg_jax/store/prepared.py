@@ -1,4 +1,4 @@
-"""A store behind a preparation: its cubes as a network takes them, and what is fitted on training samples.
+"""A store after a preparation: its cubes as a network takes them, and what is fitted on training samples.
 
 A training run reads each cube once and prepares it once (:class:`PreparedStore`): steps are fitted, the scaling is
 fitted, principal components are drawn, the network is fed and the threshold is chosen from the same prepared cubes.
@@ -80,7 +80,7 @@ class CubeMemory:
             self._raw_keys[sample_id] = image_key(raw[0][raw[1]], raw[1])
 
     def get(self, sample_id: str, behind: str) -> CubeAndTissue | None:
-        """A cube behind the steps of that hash ('' for none), where it is held or kept."""
+        """A cube after the steps of that hash ('' for none), where it is held or kept."""
         held = self._held.get((sample_id, behind))
         if held is not None or self._kept is None or not behind or sample_id not in self._raw_keys:
             return held
@@ -157,7 +157,7 @@ class CubeMemory:
 
 @dataclass(frozen=True, eq=False)
 class PreparedStore:
-    """A store behind a preparation: each cube is read once and prepared once, as long as memory or disk hold it.
+    """A store after a preparation: each cube is read once and prepared once, as long as memory or disk hold it.
 
     Attributes:
       store: where cubes are read.
@@ -174,7 +174,7 @@ class PreparedStore:
         return replace(self, preparation=preparation)
 
     def read(self, sample_id: str) -> CubeAndTissue:
-        """A sample's cube (y, x, c) behind the preparation, float32, and its tissue (y, x); not to be changed."""
+        """A sample's cube (y, x, c) after the preparation, float32, and its tissue (y, x); not to be changed."""
         return self.read_together([sample_id])[sample_id]
 
     def read_together(self, sample_ids: Iterable[str]) -> dict[str, CubeAndTissue]:
@@ -196,7 +196,7 @@ class PreparedStore:
         return complete
 
     def image(self, sample_id: str) -> Image:
-        """A sample behind the preparation, as a further step takes it."""
+        """A sample after the preparation, as a further step takes it."""
         cube, tissue = self.read(sample_id)
         return Image.of(cube, self._axes[-1], tissue)
 
@@ -206,7 +206,7 @@ class PreparedStore:
 
     @cached_property
     def _axes(self) -> list[Float[np.ndarray, " c"]]:
-        """The axis before the first step, behind it, …, behind the last."""
+        """The axis before the first step, after it, …, after the last."""
         axes = [axis_of_steps(self.store.wavenumbers_cm1, self.store.channels)]
         for fitted in self._steps:
             axes.append(fitted.step.axis_after(axes[-1]))
@@ -259,7 +259,7 @@ class PreparedStore:
 def prepared(
     store: Store, absorbance: np.ndarray, sample_id: str, preparation: Preparation | None
 ) -> CubeAndTissue:
-    """A sample's cube (y, x, c) of the store and its tissue (y, x), behind a preparation."""
+    """A sample's cube (y, x, c) of the store and its tissue (y, x), after a preparation."""
     tissue = store.tissue(sample_id)
     if preparation is None:
         return absorbance, tissue
@@ -268,7 +268,7 @@ def prepared(
 
 
 def axis_after(store: Store, preparation: Preparation | None) -> np.ndarray | None:
-    """The axis of a store's cubes behind a preparation (k,); None for ordinary images."""
+    """The axis of a store's cubes after a preparation (k,); None for ordinary images."""
     if store.wavenumbers_cm1 is None or preparation is None:
         return store.wavenumbers_cm1
     return preparation.wavenumbers_cm1
@@ -317,7 +317,7 @@ def _normalising_step(store: Store) -> list[str]:
 
 
 def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:
-    """Standardisation over the tissue of ``samples`` behind the preparation, several read at a time.
+    """Standardisation over the tissue of ``samples`` after the preparation, several read at a time.
 
     Raises:
       ValueError: at a sample with NaN or infinite values.

@@ -185,7 +185,7 @@ def _train_all(
 
 
 def _likeness(store: Store, config: Training) -> tuple[object, ...]:
-    """Networks with equal values can be stacked: steps an epoch, size of the images, whether they are padded."""
+    """Networks with equal values can be stacked: steps per epoch, size of the images, whether they are padded."""
     own = store.split("train")
     sizes = {(sample.height, sample.width) for sample in own}
     shape = max(height for height, _ in sizes), max(width for _, width in sizes)

@@ -134,7 +134,7 @@ class Pyramid:
         return nearest if fits else factor
 
     def level_for(self, window: Window, most_px: int = MOST_PX) -> int:
-        """The finest level that shows a window in at most ``most_px`` pixels a side; else the coarsest."""
+        """The finest level that shows a window in at most ``most_px`` pixels per side; else the coarsest."""
         for index in range(len(self.levels)):
             if window.longest_px / self.factor(index) <= most_px:
                 return index

@@ -1,4 +1,4 @@
-"""The web server behind the page: this machine only, this page only, nothing from elsewhere."""
+"""The web server of the page: this machine only, this page only, nothing from elsewhere."""
 
 from __future__ import annotations
 

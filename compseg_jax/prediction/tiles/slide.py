@@ -43,7 +43,7 @@ class Slide:
 
     Attributes:
       plan: its tiles.
-      groups: the image behind each distinct preparation, with the networks that take it so.
+      groups: the image after each distinct preparation, with the networks that take it so.
       mesh: devices.
       buffers: batches of tiles in memory, 1 or `BUFFERS`.
     """
@@ -151,7 +151,7 @@ class Slide:
         return values[offset : offset + self.mesh.size * pixels * channels]
 
     def _load(self, tiles: list[Tile], number: int, buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tiles behind the preparation of a group, scaled where one network takes them."""
+        """Tiles after the preparation of a group, scaled where one network takes them."""
         prepared, networks = self.groups[number]
         shape = self.mesh.size, *tiles[0].shape, len(networks[0].model.scaling.mean)
         absorbance = buffer[: int(np.prod(shape))].reshape(shape)

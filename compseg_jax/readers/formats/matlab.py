@@ -95,7 +95,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
 
 
 def _is_hdf5(path: Path) -> bool:
-    """Version 7.3 files are HDF5 behind a block of 512 bytes (or none, where other programs wrote them)."""
+    """Version 7.3 files are HDF5 after a block of 512 bytes (or none, where other programs wrote them)."""
     with path.open("rb") as stream:
         begin = stream.read(520)
     return begin.startswith(_HDF5_MARK) or begin[512:].startswith(_HDF5_MARK)
