@@ -14,11 +14,11 @@ from compseg_jax.config import RECIPES, Ensemble, Network, Training
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import read_description
-from compseg_jax.spectra.preparation import KeptChunks, Preparation, pipeline
+from compseg_jax.spectra.preparation import Image, KeptChunks, Preparation, pipeline
 from compseg_jax.spectra.scaling import Scaling, put_standardised, standardise
 from compseg_jax.store import Store
 from compseg_jax.store import prepared as prepared_module
-from compseg_jax.store.prepared import CubeMemory, PreparedStore, fit_input_preparation, prepared
+from compseg_jax.store.prepared import CubeMemory, PreparedStore, fit_input_preparation
 from compseg_jax.training.ensemble import train_ensemble
 from compseg_jax.training.run import train
 
@@ -37,6 +37,11 @@ def config(store: Store, out, *words: str, **changes) -> Training:
     network = Network(base=2, depth=1, front=2, front_start="principal_components")
     values = {"epochs": 1, "starts": 1, "self_check": False, **changes}
     return replace(RECIPES["default"], data=store.path, out=out, prepare=words, network=network, **values)
+
+
+def prepared(store: Store, sample_id: str, preparation: Preparation) -> Image:
+    """What the preparation makes of a sample, without any memory."""
+    return preparation(Image.of(store.read(sample_id), store.wavenumbers_cm1, store.tissue(sample_id)))
 
 
 class Counts:
@@ -116,15 +121,15 @@ def test_cubes_are_those_of_the_preparation_wherever_they_are_kept(store, tmp_pa
     cubes = cubes.after(fit_input_preparation(cubes, samples, words))
     found = [cubes.read(sample.id) for sample in samples for _ in range(2)]
     assert counts.applied["emsc"] == len(samples)
-    # What learns from cubes that memory does not hold finds them on disk, behind the steps before.
+    # What learns from cubes that memory does not hold finds them on disk, after the steps before.
     assert counts.applied["vector"] == len(samples)
 
     fitted = cubes.preparation
     assert fitted is not None
     for sample, (cube, tissue) in zip(samples, found[::2], strict=True):
-        expected = prepared(store, store.read(sample.id), sample.id, fitted)
-        np.testing.assert_array_equal(cube, expected[0])
-        np.testing.assert_array_equal(tissue, expected[1])
+        expected = prepared(store, sample.id, fitted)
+        np.testing.assert_array_equal(cube, expected.absorbance)
+        np.testing.assert_array_equal(tissue, expected.mask)
 
     # Another process, which has the preparation from a model's description, finds the same files.
     counts.clear()
@@ -140,8 +145,8 @@ def test_other_steps_arrays_or_spectra_are_never_mistaken(store, tmp_path, count
     raw = PreparedStore(store, memory=CubeMemory(kept))
     for words, learnt_on in ((["emsc"], samples), (["emsc"], other), (["emsc:polynomial=1"], samples)):
         cubes = raw.after(fit_input_preparation(raw, learnt_on, words))
-        expected = prepared(store, store.read("array0-000"), "array0-000", cubes.preparation)
-        np.testing.assert_array_equal(cubes.read("array0-000")[0], expected[0])
+        expected = prepared(store, "array0-000", cubes.preparation)
+        np.testing.assert_array_equal(cubes.read("array0-000")[0], expected.absorbance)
     assert kept.found == 0
     assert len(list(kept.folder.iterdir())) == 3
 
@@ -165,8 +170,8 @@ def test_a_full_disk_stops_keeping_and_nothing_else(store, tmp_path, capsys):
     cubes = PreparedStore(store, memory=CubeMemory(KeptChunks(tmp_path / "kept"), most_bytes=0))
     cubes = cubes.after(fit_input_preparation(cubes, samples, ["vector"]))
     for sample in samples:
-        expected = prepared(store, store.read(sample.id), sample.id, cubes.preparation)
-        np.testing.assert_array_equal(cubes.read(sample.id)[0], expected[0])
+        expected = prepared(store, sample.id, cubes.preparation)
+        np.testing.assert_array_equal(cubes.read(sample.id)[0], expected.absorbance)
     assert capsys.readouterr().out.count("no further prepared cubes are kept") == 1
 
 

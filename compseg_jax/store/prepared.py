@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -69,7 +69,7 @@ class CubeMemory:
         self._raw_keys: dict[str, str] = {}
         self._noted: set[str] = set()
         self._disk_is_full = False
-        self._lock = Lock()
+        self._lock = RLock()
 
     def note_raw(self, sample_id: str, raw: CubeAndTissue, *, to_be_prepared: bool) -> None:
         """Takes note of a cube when it is first read: whether its values are finite, and what names its files."""
@@ -125,8 +125,9 @@ class CubeMemory:
     def forget(self, sample_ids: Iterable[str]) -> None:
         """Gives the memory of samples back; what is on disk stays."""
         chosen = set(sample_ids)
-        for key in [key for key in self._held if key[0] in chosen]:
-            self._let_go(key)
+        with self._lock:
+            for key in [key for key in self._held if key[0] in chosen]:
+                self._let_go(key)
 
     def remove_files(self) -> None:
         """Removes what is kept on disk, once the run is finished."""
@@ -138,11 +139,10 @@ class CubeMemory:
 
     def _hold(self, key: tuple[str, str], found: CubeAndTissue, in_use: Sequence[str]) -> None:
         size = sum(array.nbytes for array in found)
-        if in_use and self._bytes + size > self._most_bytes:
-            for other in [other for other in self._held if other[1] not in in_use]:
-                if self._bytes + size > self._most_bytes:
-                    self._let_go(other)
         with self._lock:
+            superseded = [other for other in self._held if other[1] not in in_use] if in_use else []
+            while superseded and self._bytes + size > self._most_bytes:
+                self._let_go(superseded.pop(0))
             if key not in self._held and self._bytes + size <= self._most_bytes:
                 for array in found:
                     array.flags.writeable = False
@@ -254,17 +254,6 @@ class PreparedStore:
                 self.memory.put(sample_id, self._hashes[end], found, instead_of=replaced, in_use=self._hashes)
                 done = end
         return found
-
-
-def prepared(
-    store: Store, absorbance: np.ndarray, sample_id: str, preparation: Preparation | None
-) -> CubeAndTissue:
-    """A sample's cube (y, x, c) of the store and its tissue (y, x), behind a preparation."""
-    tissue = store.tissue(sample_id)
-    if preparation is None:
-        return absorbance, tissue
-    image = preparation(Image.of(absorbance, axis_of_steps(store.wavenumbers_cm1, store.channels), tissue))
-    return image.absorbance, image.mask
 
 
 def axis_after(store: Store, preparation: Preparation | None) -> np.ndarray | None:
