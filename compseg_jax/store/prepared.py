@@ -1,4 +1,4 @@
-"""A store behind a preparation: its cubes as a network takes them, and what is fitted on training samples.
+"""A store after a preparation: its cubes as a network takes them, and what is fitted on training samples.
 
 A training run reads each cube once and prepares it once (:class:`PreparedStore`): steps are fitted, the scaling is
 fitted, principal components are drawn, the network is fed and the threshold is chosen from the same prepared cubes.
@@ -44,9 +44,9 @@ CubeAndTissue = tuple[Float[np.ndarray, "y x c"], Bool[np.ndarray, "y x"]]
 
 
 class CubeMemory:
-    """Cubes of one store, raw or behind steps: in memory as many as fit, and prepared ones on disk too.
+    """Cubes of one store, raw or after steps: in memory as many as fit, and prepared ones on disk too.
 
-    What a cube is behind is told by a hash of the steps, with all that they were fitted to, so preparations that
+    Cubes are held by a hash of the steps before them, with all that these were fitted to, so preparations that
     differ only in what they have learnt never mix. The files on disk are named after those and the raw spectra.
 
     Args:
@@ -79,45 +79,45 @@ class CubeMemory:
         if to_be_prepared and self._kept is not None and sample_id not in self._raw_keys:
             self._raw_keys[sample_id] = image_key(raw[0][raw[1]], raw[1])
 
-    def get(self, sample_id: str, behind: str) -> CubeAndTissue | None:
-        """A cube behind the steps of that hash ('' for none), where it is held or kept."""
-        held = self._held.get((sample_id, behind))
-        if held is not None or self._kept is None or not behind or sample_id not in self._raw_keys:
+    def get(self, sample_id: str, after: str) -> CubeAndTissue | None:
+        """A cube after the steps of that hash ('' for none), where it is held or kept."""
+        held = self._held.get((sample_id, after))
+        if held is not None or self._kept is None or not after or sample_id not in self._raw_keys:
             return held
-        found = self._kept.get(self._file(sample_id, behind))
+        found = self._kept.get(self._file(sample_id, after))
         if found is None:
             return None
         tissue = found["tissue"]
         cube = np.zeros((*tissue.shape, found["spectra"].shape[1]), np.float32)
         cube[tissue] = found["spectra"]
-        self._hold((sample_id, behind), (cube, tissue), ())
+        self._hold((sample_id, after), (cube, tissue), ())
         return cube, tissue
 
     def put(
         self,
         sample_id: str,
-        behind: str,
+        after: str,
         found: CubeAndTissue,
         *,
         instead_of: str | None,
         in_use: Sequence[str],
     ) -> None:
-        """Holds a cube, and keeps it where it is behind steps.
+        """Holds a cube, and keeps it where steps made it.
 
         Args:
           sample_id: of the sample.
-          behind: hash of the steps; '' for none.
+          after: hash of the steps; '' for none.
           found: cube and tissue.
-          instead_of: hash of the steps behind which it need not be held any more.
-          in_use: hashes of the preparation in use; cubes behind others make room.
+          instead_of: hash of the steps after which it need not be held any more.
+          in_use: hashes of the preparation in use; cubes of others make room.
         """
         if instead_of is not None:
             self._let_go((sample_id, instead_of))
-        self._hold((sample_id, behind), found, in_use)
-        if self._kept is None or not behind or self._disk_is_full:
+        self._hold((sample_id, after), found, in_use)
+        if self._kept is None or not after or self._disk_is_full:
             return
         try:
-            self._kept.put(self._file(sample_id, behind), spectra=found[0][found[1]], tissue=found[1])
+            self._kept.put(self._file(sample_id, after), spectra=found[0][found[1]], tissue=found[1])
         except OSError as error:
             print(f"{self._kept.folder}: no further prepared cubes are kept on disk ({error})", flush=True)
             self._disk_is_full = True
@@ -134,8 +134,8 @@ class CubeMemory:
         if self._kept is not None:
             self._kept.remove()
 
-    def _file(self, sample_id: str, behind: str) -> str:
-        return f"{self._raw_keys[sample_id]}-{behind}"
+    def _file(self, sample_id: str, after: str) -> str:
+        return f"{self._raw_keys[sample_id]}-{after}"
 
     def _hold(self, key: tuple[str, str], found: CubeAndTissue, in_use: Sequence[str]) -> None:
         size = sum(array.nbytes for array in found)
@@ -157,12 +157,12 @@ class CubeMemory:
 
 @dataclass(frozen=True, eq=False)
 class PreparedStore:
-    """A store behind a preparation: each cube is read once and prepared once, as long as memory or disk hold it.
+    """A store after a preparation: each cube is read once and prepared once, as long as memory or disk hold it.
 
     Attributes:
       store: where cubes are read.
       preparation: steps that they still have to go through; None for none.
-      memory: of the cubes that were read and prepared, shared with the same store behind other preparations.
+      memory: of the cubes that were read and prepared, shared with the same store after other preparations.
     """
 
     store: Store
@@ -170,11 +170,11 @@ class PreparedStore:
     memory: CubeMemory = field(default_factory=CubeMemory)
 
     def after(self, preparation: Preparation | None) -> PreparedStore:
-        """The same store behind another preparation."""
+        """The same store after another preparation."""
         return replace(self, preparation=preparation)
 
     def read(self, sample_id: str) -> CubeAndTissue:
-        """A sample's cube (y, x, c) behind the preparation, float32, and its tissue (y, x); not to be changed."""
+        """A sample's cube (y, x, c) after the preparation, float32, and its tissue (y, x); not to be changed."""
         return self.read_together([sample_id])[sample_id]
 
     def read_together(self, sample_ids: Iterable[str]) -> dict[str, CubeAndTissue]:
@@ -196,7 +196,7 @@ class PreparedStore:
         return complete
 
     def image(self, sample_id: str) -> Image:
-        """A sample behind the preparation, as a further step takes it."""
+        """A sample after the preparation, as a further step takes it."""
         cube, tissue = self.read(sample_id)
         return Image.of(cube, self._axes[-1], tissue)
 
@@ -206,7 +206,7 @@ class PreparedStore:
 
     @cached_property
     def _axes(self) -> list[Float[np.ndarray, " c"]]:
-        """The axis before the first step, behind it, …, behind the last."""
+        """The axis before the first step, after it, …, after the last."""
         axes = [axis_of_steps(self.store.wavenumbers_cm1, self.store.channels)]
         for fitted in self._steps:
             axes.append(fitted.step.axis_after(axes[-1]))
@@ -230,7 +230,7 @@ class PreparedStore:
         return learning[0] if learning else len(self._steps)
 
     def _furthest(self, sample_id: str) -> tuple[int, CubeAndTissue] | None:
-        """How many steps a cube that need not be read has behind it, and the cube."""
+        """How many steps a cube that need not be read has been through, and the cube."""
         for done in reversed(range(len(self._hashes))):
             found = self.memory.get(sample_id, self._hashes[done])
             if found is not None:
@@ -257,7 +257,7 @@ class PreparedStore:
 
 
 def axis_after(store: Store, preparation: Preparation | None) -> np.ndarray | None:
-    """The axis of a store's cubes behind a preparation (k,); None for ordinary images."""
+    """The axis of a store's cubes after a preparation (k,); None for ordinary images."""
     if store.wavenumbers_cm1 is None or preparation is None:
         return store.wavenumbers_cm1
     return preparation.wavenumbers_cm1
@@ -306,7 +306,7 @@ def _normalising_step(store: Store) -> list[str]:
 
 
 def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:
-    """Standardisation over the tissue of ``samples`` behind the preparation, several read at a time.
+    """Standardisation over the tissue of ``samples`` after the preparation, several read at a time.
 
     Raises:
       ValueError: at a sample with NaN or infinite values.
