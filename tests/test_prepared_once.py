@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from compseg_jax.config import RECIPES, Ensemble, Network, Training
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import read_description
+from compseg_jax.runtime import free_memory_bytes
 from compseg_jax.spectra.preparation import Image, KeptChunks, Preparation, pipeline
 from compseg_jax.spectra.scaling import Scaling, put_standardised, standardise
 from compseg_jax.store import Store
@@ -183,6 +185,15 @@ def test_held_cubes_cannot_be_changed_and_are_forgotten_when_asked(store, counts
     cubes.memory.forget(["array0-000"])
     cubes.read("array0-000")
     assert counts.reads == {"array0-000": 2}
+
+
+def test_free_memory_keeps_within_the_limit_of_a_container(monkeypatch):
+    files = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 3000 kB\n", "memory.current": "500000\n"}
+    files["memory.max"] = "max\n"
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding=None: files[str(path).split("cgroup/")[-1]])
+    assert free_memory_bytes() == 3000 * 1024
+    files["memory.max"] = "1500000\n"
+    assert free_memory_bytes() == 1_000_000
 
 
 def test_one_rule_of_standardising_on_device_and_host(store):
