@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ from compseg_jax.config import RECIPES, Ensemble, Network, Training
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import read_description
-from compseg_jax.spectra.preparation import KeptChunks, Preparation, pipeline
+from compseg_jax.runtime import free_memory_bytes
+from compseg_jax.spectra.preparation import Image, KeptChunks, Preparation, pipeline
 from compseg_jax.spectra.scaling import Scaling, put_standardised, standardise
 from compseg_jax.store import Store
 from compseg_jax.store import prepared as prepared_module
-from compseg_jax.store.prepared import CubeMemory, PreparedStore, fit_input_preparation, prepared
+from compseg_jax.store.prepared import CubeMemory, PreparedStore, fit_input_preparation
 from compseg_jax.training.ensemble import train_ensemble
 from compseg_jax.training.run import train
 
@@ -37,6 +39,11 @@ def config(store: Store, out, *words: str, **changes) -> Training:
     network = Network(base=2, depth=1, front=2, front_start="principal_components")
     values = {"epochs": 1, "starts": 1, "self_check": False, **changes}
     return replace(RECIPES["default"], data=store.path, out=out, prepare=words, network=network, **values)
+
+
+def prepared(store: Store, sample_id: str, preparation: Preparation) -> Image:
+    """What the preparation makes of a sample, without any memory."""
+    return preparation(Image.of(store.read(sample_id), store.wavenumbers_cm1, store.tissue(sample_id)))
 
 
 class Counts:
@@ -116,15 +123,15 @@ def test_cubes_are_those_of_the_preparation_wherever_they_are_kept(store, tmp_pa
     cubes = cubes.after(fit_input_preparation(cubes, samples, words))
     found = [cubes.read(sample.id) for sample in samples for _ in range(2)]
     assert counts.applied["emsc"] == len(samples)
-    # What learns from cubes that memory does not hold finds them on disk, behind the steps before.
+    # What learns from cubes that memory does not hold finds them on disk, after the steps before.
     assert counts.applied["vector"] == len(samples)
 
     fitted = cubes.preparation
     assert fitted is not None
     for sample, (cube, tissue) in zip(samples, found[::2], strict=True):
-        expected = prepared(store, store.read(sample.id), sample.id, fitted)
-        np.testing.assert_array_equal(cube, expected[0])
-        np.testing.assert_array_equal(tissue, expected[1])
+        expected = prepared(store, sample.id, fitted)
+        np.testing.assert_array_equal(cube, expected.absorbance)
+        np.testing.assert_array_equal(tissue, expected.mask)
 
     # Another process, which has the preparation from a model's description, finds the same files.
     counts.clear()
@@ -140,8 +147,8 @@ def test_other_steps_arrays_or_spectra_are_never_mistaken(store, tmp_path, count
     raw = PreparedStore(store, memory=CubeMemory(kept))
     for words, learnt_on in ((["emsc"], samples), (["emsc"], other), (["emsc:polynomial=1"], samples)):
         cubes = raw.after(fit_input_preparation(raw, learnt_on, words))
-        expected = prepared(store, store.read("array0-000"), "array0-000", cubes.preparation)
-        np.testing.assert_array_equal(cubes.read("array0-000")[0], expected[0])
+        expected = prepared(store, "array0-000", cubes.preparation)
+        np.testing.assert_array_equal(cubes.read("array0-000")[0], expected.absorbance)
     assert kept.found == 0
     assert len(list(kept.folder.iterdir())) == 3
 
@@ -165,8 +172,8 @@ def test_a_full_disk_stops_keeping_and_nothing_else(store, tmp_path, capsys):
     cubes = PreparedStore(store, memory=CubeMemory(KeptChunks(tmp_path / "kept"), most_bytes=0))
     cubes = cubes.after(fit_input_preparation(cubes, samples, ["vector"]))
     for sample in samples:
-        expected = prepared(store, store.read(sample.id), sample.id, cubes.preparation)
-        np.testing.assert_array_equal(cubes.read(sample.id)[0], expected[0])
+        expected = prepared(store, sample.id, cubes.preparation)
+        np.testing.assert_array_equal(cubes.read(sample.id)[0], expected.absorbance)
     assert capsys.readouterr().out.count("no further prepared cubes are kept") == 1
 
 
@@ -178,6 +185,15 @@ def test_held_cubes_cannot_be_changed_and_are_forgotten_when_asked(store, counts
     cubes.memory.forget(["array0-000"])
     cubes.read("array0-000")
     assert counts.reads == {"array0-000": 2}
+
+
+def test_free_memory_keeps_within_the_limit_of_a_container(monkeypatch):
+    files = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 3000 kB\n", "memory.current": "500000\n"}
+    files["memory.max"] = "max\n"
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding=None: files[str(path).split("cgroup/")[-1]])
+    assert free_memory_bytes() == 3000 * 1024
+    files["memory.max"] = "1500000\n"
+    assert free_memory_bytes() == 1_000_000
 
 
 def test_one_rule_of_standardising_on_device_and_host(store):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -44,9 +44,9 @@ CubeAndTissue = tuple[Float[np.ndarray, "y x c"], Bool[np.ndarray, "y x"]]
 
 
 class CubeMemory:
-    """Cubes of one store, raw or behind steps: in memory as many as fit, and prepared ones on disk too.
+    """Cubes of one store, raw or after steps: in memory as many as fit, and prepared ones on disk too.
 
-    What a cube is behind is told by a hash of the steps, with all that they were fitted to, so preparations that
+    Cubes are held by a hash of the steps before them, with all that these were fitted to, so preparations that
     differ only in what they have learnt never mix. The files on disk are named after those and the raw spectra.
 
     Args:
@@ -69,7 +69,7 @@ class CubeMemory:
         self._raw_keys: dict[str, str] = {}
         self._noted: set[str] = set()
         self._disk_is_full = False
-        self._lock = Lock()
+        self._lock = RLock()
 
     def note_raw(self, sample_id: str, raw: CubeAndTissue, *, to_be_prepared: bool) -> None:
         """Takes note of a cube when it is first read: whether its values are finite, and what names its files."""
@@ -79,45 +79,45 @@ class CubeMemory:
         if to_be_prepared and self._kept is not None and sample_id not in self._raw_keys:
             self._raw_keys[sample_id] = image_key(raw[0][raw[1]], raw[1])
 
-    def get(self, sample_id: str, behind: str) -> CubeAndTissue | None:
+    def get(self, sample_id: str, after: str) -> CubeAndTissue | None:
         """A cube after the steps of that hash ('' for none), where it is held or kept."""
-        held = self._held.get((sample_id, behind))
-        if held is not None or self._kept is None or not behind or sample_id not in self._raw_keys:
+        held = self._held.get((sample_id, after))
+        if held is not None or self._kept is None or not after or sample_id not in self._raw_keys:
             return held
-        found = self._kept.get(self._file(sample_id, behind))
+        found = self._kept.get(self._file(sample_id, after))
         if found is None:
             return None
         tissue = found["tissue"]
         cube = np.zeros((*tissue.shape, found["spectra"].shape[1]), np.float32)
         cube[tissue] = found["spectra"]
-        self._hold((sample_id, behind), (cube, tissue), ())
+        self._hold((sample_id, after), (cube, tissue), ())
         return cube, tissue
 
     def put(
         self,
         sample_id: str,
-        behind: str,
+        after: str,
         found: CubeAndTissue,
         *,
         instead_of: str | None,
         in_use: Sequence[str],
     ) -> None:
-        """Holds a cube, and keeps it where it is behind steps.
+        """Holds a cube, and keeps it where steps made it.
 
         Args:
           sample_id: of the sample.
-          behind: hash of the steps; '' for none.
+          after: hash of the steps; '' for none.
           found: cube and tissue.
-          instead_of: hash of the steps behind which it need not be held any more.
-          in_use: hashes of the preparation in use; cubes behind others make room.
+          instead_of: hash of the steps after which it need not be held any more.
+          in_use: hashes of the preparation in use; cubes of others make room.
         """
         if instead_of is not None:
             self._let_go((sample_id, instead_of))
-        self._hold((sample_id, behind), found, in_use)
-        if self._kept is None or not behind or self._disk_is_full:
+        self._hold((sample_id, after), found, in_use)
+        if self._kept is None or not after or self._disk_is_full:
             return
         try:
-            self._kept.put(self._file(sample_id, behind), spectra=found[0][found[1]], tissue=found[1])
+            self._kept.put(self._file(sample_id, after), spectra=found[0][found[1]], tissue=found[1])
         except OSError as error:
             print(f"{self._kept.folder}: no further prepared cubes are kept on disk ({error})", flush=True)
             self._disk_is_full = True
@@ -125,24 +125,24 @@ class CubeMemory:
     def forget(self, sample_ids: Iterable[str]) -> None:
         """Gives the memory of samples back; what is on disk stays."""
         chosen = set(sample_ids)
-        for key in [key for key in self._held if key[0] in chosen]:
-            self._let_go(key)
+        with self._lock:
+            for key in [key for key in self._held if key[0] in chosen]:
+                self._let_go(key)
 
     def remove_files(self) -> None:
         """Removes what is kept on disk, once the run is finished."""
         if self._kept is not None:
             self._kept.remove()
 
-    def _file(self, sample_id: str, behind: str) -> str:
-        return f"{self._raw_keys[sample_id]}-{behind}"
+    def _file(self, sample_id: str, after: str) -> str:
+        return f"{self._raw_keys[sample_id]}-{after}"
 
     def _hold(self, key: tuple[str, str], found: CubeAndTissue, in_use: Sequence[str]) -> None:
         size = sum(array.nbytes for array in found)
-        if in_use and self._bytes + size > self._most_bytes:
-            for other in [other for other in self._held if other[1] not in in_use]:
-                if self._bytes + size > self._most_bytes:
-                    self._let_go(other)
         with self._lock:
+            superseded = [other for other in self._held if other[1] not in in_use] if in_use else []
+            while superseded and self._bytes + size > self._most_bytes:
+                self._let_go(superseded.pop(0))
             if key not in self._held and self._bytes + size <= self._most_bytes:
                 for array in found:
                     array.flags.writeable = False
@@ -162,7 +162,7 @@ class PreparedStore:
     Attributes:
       store: where cubes are read.
       preparation: steps that they still have to go through; None for none.
-      memory: of the cubes that were read and prepared, shared with the same store behind other preparations.
+      memory: of the cubes that were read and prepared, shared with the same store after other preparations.
     """
 
     store: Store
@@ -170,7 +170,7 @@ class PreparedStore:
     memory: CubeMemory = field(default_factory=CubeMemory)
 
     def after(self, preparation: Preparation | None) -> PreparedStore:
-        """The same store behind another preparation."""
+        """The same store after another preparation."""
         return replace(self, preparation=preparation)
 
     def read(self, sample_id: str) -> CubeAndTissue:
@@ -230,7 +230,7 @@ class PreparedStore:
         return learning[0] if learning else len(self._steps)
 
     def _furthest(self, sample_id: str) -> tuple[int, CubeAndTissue] | None:
-        """How many steps a cube that need not be read has behind it, and the cube."""
+        """How many steps a cube that need not be read has been through, and the cube."""
         for done in reversed(range(len(self._hashes))):
             found = self.memory.get(sample_id, self._hashes[done])
             if found is not None:
@@ -254,17 +254,6 @@ class PreparedStore:
                 self.memory.put(sample_id, self._hashes[end], found, instead_of=replaced, in_use=self._hashes)
                 done = end
         return found
-
-
-def prepared(
-    store: Store, absorbance: np.ndarray, sample_id: str, preparation: Preparation | None
-) -> CubeAndTissue:
-    """A sample's cube (y, x, c) of the store and its tissue (y, x), after a preparation."""
-    tissue = store.tissue(sample_id)
-    if preparation is None:
-        return absorbance, tissue
-    image = preparation(Image.of(absorbance, axis_of_steps(store.wavenumbers_cm1, store.channels), tissue))
-    return image.absorbance, image.mask
 
 
 def axis_after(store: Store, preparation: Preparation | None) -> np.ndarray | None:

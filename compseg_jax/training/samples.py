@@ -19,7 +19,7 @@ class Samples:
     """Samples of one store that are fed together, and how.
 
     Attributes:
-      cubes: where they are read from, behind their preparation.
+      cubes: where they are read from, after their preparation.
       samples: in the order that a draw's indices refer to.
       scaling: standardisation, fitted on training tissue.
       with_reference: whether batches carry reference masks (healthy samples without one get an empty one).
