@@ -35,6 +35,7 @@ from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phant
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.ingest.to_store import ingest
 from compseg_jax.model import load_model
+from compseg_jax.runtime.files import write_text
 from compseg_jax.spectra.preparation import Image, fit_preparation, parse_steps
 from compseg_jax.store.read import Store
 from compseg_jax.store.write import StoreWriter
@@ -211,9 +212,7 @@ def with_everything(rows: list[Row]) -> list[Row]:
 
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Writes rows as JSON, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(with_everything(rows), indent=1) + "\n")
-    partial.rename(path)
+    write_text(path, json.dumps(with_everything(rows), indent=1) + "\n")
 
 
 def table(rows: list[Row]) -> str:

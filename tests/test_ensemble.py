@@ -276,7 +276,7 @@ def test_a_damaged_ensemble_is_refused(trained, tmp_path):
         with pytest.raises(ModelError, match=message):
             load_model(tmp_path / "e")
     path.write_text("{")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="found a damaged file"):
         load_model(tmp_path / "e")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -30,6 +31,7 @@ from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.operations import Convolution
 from compseg_jax.model.portable.safetensors_file import load_safetensors
 from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.runtime.processes import machine
 from compseg_jax.spectra.preparation import Preparation, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import Scaling
 
@@ -226,7 +228,13 @@ def test_a_torchscript_file_says_what_it_is_and_runs_alone(folder, tmp_path, cap
 
 def test_safetensors_hold_the_model_bit_for_bit(folder, tmp_path):
     out = tmp_path / "network.safetensors"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (
+        tmp_path / f".{out.name}.{machine()}-{ended.pid}-1-0.partial"
+    ).mkdir()  # left by a process that was killed
     assert command(folder, out, "--format", "safetensors") == 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
     assert out.stat().st_mode & 0o777 == 0o666 & ~current_umask()
     before, after = load_network(folder), load_safetensors(out).networks[0]
     assert jax.tree.structure(before.variables) == jax.tree.structure(after.variables)

@@ -338,6 +338,7 @@ def test_a_killed_run_goes_on_where_it_was(model, tmp_path):
     assert resumed.already >= 20 * 8 * 8
     assert resumed.already + resumed.computed == 230 * 221
     assert sorted(os.listdir(options.out / "samples")) == ["slide"]
+    assert not list(options.out.rglob("*lock*")), "TensorStore's own half-written files"
     model_ = load_model(model)
     np.testing.assert_allclose(map_of(options.out), model_(cube_of(230, 221), prepared=True), atol=1e-5)
 
@@ -348,7 +349,7 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
         for tile in plan.tiles[:3]:
             height, width = tile.y.last - tile.y.first, tile.x.last - tile.x.first
             maps.write(
-                tile, np.full((height, width), tile.number, np.float32), np.ones((height, width), bool)
+                tile, np.full((height, width), tile.number / 4, np.float32), np.ones((height, width), bool)
             )
     with (tmp_path / "w" / "journal.txt").open("a") as file:
         file.write("1")
@@ -358,18 +359,57 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
     with WorkingMaps(tmp_path / "w", plan, {0, 1, 2}) as maps:
         first, second = plan.tiles[:2]
         np.testing.assert_array_equal(maps.activation()[first.y.core, first.x.core], 0)
-        np.testing.assert_array_equal(maps.activation()[second.y.core, second.x.core], 1)
+        np.testing.assert_array_equal(maps.activation(second.y.core, second.x.core), 0.25)
         assert maps.tissue().sum() == sum(tile.core_px for tile in plan.tiles[:3])
-    shutil.rmtree(tmp_path / "w")
+    (tmp_path / "w" / "finished").mkdir()  # killed between the last two renames
+    (tmp_path / "w" / "activation.ome.zarr").rename(tmp_path / "w" / "finished" / "activation.ome.zarr")
+    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == ((24, 24), {0, 1, 2})
+    shutil.rmtree(tmp_path / "w" / "activation.ome.zarr")
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) is None
+
+
+def test_maps_that_were_gone_on_with_are_those_of_an_uninterrupted_run_byte_for_byte(tmp_path):
+    shape = (530, 620)  # four chunks, and tiles across their edges
+    rng = np.random.default_rng(0)
+    activation, tissue = rng.random(shape, np.float32), rng.random(shape) < 0.7
+    plan = TilePlan(shape, (200, 200), receptive_field(build_network(Network(depth=1))))
+
+    def put(maps, tiles):
+        for tile in tiles:
+            core = tile.y.core, tile.x.core
+            maps.write(tile, activation[core], tissue[core])
+
+    def files(maps):
+        image = maps.finished(0.4, 5.5).path
+        return {path.relative_to(image): path.read_bytes() for path in image.rglob("*") if path.is_file()}
+
+    with WorkingMaps.begun(tmp_path / "whole", plan, {}) as maps:
+        put(maps, plan.tiles)
+        whole = files(maps)
+    with WorkingMaps.begun(tmp_path / "killed", plan, {}) as maps:
+        put(maps, plan.tiles[:7])
+        torn = plan.tiles[7]
+        maps.write(
+            torn, np.zeros_like(activation[torn.y.core, torn.x.core]), tissue[torn.y.core, torn.x.core]
+        )
+    journal = tmp_path / "killed" / "journal.txt"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:8]))
+    size_px, done = WorkingMaps.continued(tmp_path / "killed", shape, {})
+    assert (size_px, done) == (plan.size_px, set(range(7)))
+    with WorkingMaps(tmp_path / "killed", plan, done) as maps:
+        put(maps, plan.tiles[:6:-1])
+        assert files(maps) == whole
+        assert files(maps) == whole, "a process killed while it finishes is gone on with"
+    np.testing.assert_array_equal(maps.activation(), activation)
+    np.testing.assert_array_equal(maps.tissue(), tissue)
 
 
 # --- numbers
 
 
-@pytest.mark.parametrize("rows_bytes", [400, 10**6])
-def test_measures_are_those_of_the_whole_map(tmp_path, monkeypatch, rows_bytes):
-    monkeypatch.setattr("compseg_jax.prediction.working.ROWS_BYTES", rows_bytes)
+@pytest.mark.parametrize("block_px", [(3, 11), (512, 512)])
+def test_measures_are_those_of_the_whole_map(tmp_path, monkeypatch, block_px):
+    monkeypatch.setattr("compseg_jax.prediction.working.BLOCK_PX", block_px)
     rng = np.random.default_rng(0)
     activation = rng.beta(0.5, 2, (30, 37)).astype(np.float32)
     tissue, reference = rng.uniform(size=(2, 30, 37)) < 0.6

@@ -124,7 +124,7 @@ def test_what_json_cannot_hold_is_refused(tmp_path):
         ),
         ({"version": True}, "version True"),
         ({"format": "compseg-store"}, "found format 'compseg-store'"),
-        ({"samples": None}, "damaged: predict again"),
+        ({"samples": None}, "damaged file .*Predict again"),
         ({"samples": [{"id": "a"}]}, "damaged"),
         ({"samples": [{"id": "a", "source": "", "status": "done", "score": "high"}]}, "damaged"),
         ({"threshold": None}, "damaged"),
@@ -139,11 +139,11 @@ def test_what_cannot_be_read_is_told(tmp_path, change, message):
 
 
 def test_missing_and_torn_files_are_told(tmp_path):
-    with pytest.raises(ValueError, match=r"predictions\.json does not exist"):
+    with pytest.raises(ValueError, match=r"no predictions\.json found"):
         read_predictions(tmp_path)
     (tmp_path / "sample.json").write_text('{"format": "compseg-pr')
-    with pytest.raises(ValueError, match=r"sample\.json cannot be read .* damaged"):
+    with pytest.raises(ValueError, match=r"sample\.json: found a damaged file .*Predict again"):
         read_sample(tmp_path / "sample.json")
     (tmp_path / "sample.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"sample\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"sample\.json: found a damaged file"):
         read_sample(tmp_path / "sample.json")

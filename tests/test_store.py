@@ -259,8 +259,8 @@ def test_other_versions_are_refused(tmp_path: Path, version: object) -> None:
     ("changes", "message"),
     [
         ({"format": "other"}, "found format 'other'"),
-        ({"wavenumbers_cm1": [1.0]}, "found 1 wavenumbers for 3 channels"),
-        ({"background": "black"}, "found background 'black', required 'zero' or 'none'"),
+        ({"wavenumbers_cm1": [1.0]}, "found a damaged file .1 wavenumbers for 3 channels"),
+        ({"background": "black"}, "found a damaged file .background 'black', required 'zero' or 'none'"),
     ],
 )
 def test_a_wrong_description_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:

@@ -158,8 +158,8 @@ def test_a_file_that_was_changed_is_refused(predictions, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"version": 2}, "reads 'compseg-predictions' version 1 to 1"), ({"threshold": None}, "cannot be read"),
-     ({"samples": [{"id": "../x"}]}, "cannot name a folder")],
+    [({"version": 2}, "reads 'compseg-predictions' version 1 to 1"), ({"threshold": None}, "found a damaged file"),
+     ({"samples": [{"id": "../x", "source": "", "status": "done"}]}, "cannot name a folder")],
 )  # fmt: skip
 def test_damaged_predictions_are_refused(predictions, tmp_path, change, message):
     values = json.loads((predictions / "predictions.json").read_text()) | change

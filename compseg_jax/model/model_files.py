@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,17 +21,27 @@ from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.networks.build import Variables, build_network
+from compseg_jax.runtime.files import JsonFormat, atomic_folder
 from compseg_jax.spectra.scaling import Scaling
 
-DESCRIPTION = "model.json"
-FORMAT = "compseg-model"
-VERSION = 1
-REQUIRED_KEYS = ("network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling")
-ENSEMBLE = "ensemble.json"
-ENSEMBLE_FORMAT = "compseg-ensemble"
-ENSEMBLE_VERSION = 1
-ENSEMBLE_KEYS = ("members", "threshold", "area_cut", "prepared_steps")
-MEMBERS = "members"
+DESCRIPTION, ENSEMBLE, MEMBERS = "model.json", "ensemble.json", "members"
+NETWORK_JSON = JsonFormat(
+    "compseg-model",
+    version=1,
+    required=("network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling"),
+    absent="Give the run that `compseg train` finished, or its folder model.",
+    again="copy or extract the model again",
+    error=ModelError,
+)
+ENSEMBLE_JSON = JsonFormat(
+    "compseg-ensemble",
+    version=1,
+    required=("members", "threshold", "area_cut", "prepared_steps"),
+    absent="Give the folder of a finished `compseg train --folds K --seeds N`. An unfinished one goes on by --resume; "
+    "a single network is RUN/model.",
+    again="finish the run with --resume, or copy the whole of it again",
+    error=ModelError,
+)
 
 
 def weights_sha256(variables: Variables) -> str:
@@ -48,40 +56,29 @@ def weights_sha256(variables: Variables) -> str:
 
 
 def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> None:
-    """Writes an extracted network into a hidden folder beside its place and renames it; an older one is replaced."""
-    staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    replaced = staging.with_name(f"{staging.name}.old")
-    staging.mkdir(parents=True)
-    try:
+    """Writes an extracted network, whole or not at all; an older one is replaced."""
+    with atomic_folder(folder) as staging:
         save_tree(staging / "params", extracted.variables["params"])
         others = {name: tree for name, tree in extracted.variables.items() if name != "params"}
         if others:
             save_tree(staging / "collections", others)
         axis = extracted.wavenumbers_cm1
-        values = {
-            "format": FORMAT,
-            "version": VERSION,
-            "network": vars(config),
-            "maps": getattr(extracted.network, "maps", 1),
-            "channels": len(extracted.scaling.mean),
-            "wavenumbers_cm1": None if axis is None else axis.tolist(),
-            "threshold": float(extracted.threshold),
-            "background": extracted.background,
-            "weights_sha256": weights_sha256(extracted.variables),
-            "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
-        }
+        values = NETWORK_JSON.stamped(
+            {
+                "network": vars(config),
+                "maps": getattr(extracted.network, "maps", 1),
+                "channels": len(extracted.scaling.mean),
+                "wavenumbers_cm1": None if axis is None else axis.tolist(),
+                "threshold": float(extracted.threshold),
+                "background": extracted.background,
+                "weights_sha256": weights_sha256(extracted.variables),
+                "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
+            }
+        )
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in extracted.description.items() if name not in values}
         text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
         (staging / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(replaced)
-        staging.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
 
 
 def _plain(value: object) -> object:
@@ -152,30 +149,7 @@ def network_of(values: Mapping[str, Any], variables: Variables, place: Path) -> 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """What model.json says, checked for format and version; raises ModelError."""
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise ModelError(
-            f"{folder}: no {DESCRIPTION} found. Give the run that `compseg train` finished, or its folder model."
-        )
-    return described(path.read_bytes(), path)
-
-
-def described(text: bytes | str, place: Path) -> dict[str, Any]:
-    """What the text of a model.json says, checked as by :func:`read_description`; ``place`` is where it was found."""
-    try:
-        values: dict[str, Any] = json.loads(text)
-        name, version = values.get("format"), values.get("version")
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{place} cannot be read ({error}). Copy or extract the model again.") from error
-    if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
-        raise ModelError(
-            f"{place}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
-            f"{VERSION}. Update compseg_jax or extract the model again."
-        )
-    missing = [key for key in REQUIRED_KEYS if key not in values]
-    if missing:
-        raise ModelError(f"{place}: {', '.join(missing)} missing. Copy or extract the model again.")
-    return values
+    return NETWORK_JSON.read(folder / DESCRIPTION)
 
 
 def is_ensemble_run(folder: Path) -> bool:
@@ -184,7 +158,9 @@ def is_ensemble_run(folder: Path) -> bool:
 
 
 def _load_ensemble(folder: Path) -> Model:
-    values = _read_ensemble(folder / ENSEMBLE)
+    values = ENSEMBLE_JSON.read(folder / ENSEMBLE)
+    if not values["members"]:
+        raise ENSEMBLE_JSON.damaged(folder / ENSEMBLE, "members missing")
     networks = []
     for entry in values["members"]:
         network = load_network(folder / entry["model"])
@@ -196,27 +172,3 @@ def _load_ensemble(folder: Path) -> Model:
             )
         networks.append(network)
     return Model(tuple(networks), values["threshold"], values)
-
-
-def _read_ensemble(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(
-            f"{path.parent}: no {ENSEMBLE} found. Give the folder of a finished `compseg train --folds K --seeds N`. "
-            "An unfinished one goes on by --resume; a single network is RUN/model."
-        )
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        name, version = values.get("format"), values.get("version")
-    except (ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{path} cannot be read ({error}). Finish the run again with --resume, or copy it again."
-        ) from error
-    if name != ENSEMBLE_FORMAT or type(version) is not int or not 1 <= version <= ENSEMBLE_VERSION:
-        raise ModelError(
-            f"{path}: found format {name!r} version {version!r}; this release reads {ENSEMBLE_FORMAT!r} version 1 to "
-            f"{ENSEMBLE_VERSION}. Update compseg_jax."
-        )
-    missing = [key for key in ENSEMBLE_KEYS if key not in values]
-    if missing or not values["members"]:
-        raise ModelError(f"{path}: {', '.join(missing) or 'members'} missing. Copy the run again.")
-    return values

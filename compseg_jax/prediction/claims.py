@@ -12,10 +12,12 @@ import json
 import os
 import socket
 import threading
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+
+from compseg_jax.runtime.files import file_system_time
+from compseg_jax.runtime.processes import process_lives, process_start
 
 BEAT_S = 15.0
 STALE_S = 120.0
@@ -80,19 +82,10 @@ def take(folder: Path, sample_id: str) -> Claim | None:
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(
-                {"host": socket.gethostname(), "pid": os.getpid(), "started": _start(os.getpid())}, file
+                {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())},
+                file,
             )
         return Claim(folder, sample_id, number)
-
-
-def file_system_time(folder: Path) -> float:
-    """Now, by the clock that stamps files of a folder, which may be another machine's."""
-    probe = folder / f".{uuid.uuid4().hex}.now"
-    probe.touch()
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink()
 
 
 def _path(folder: Path, sample_id: str, number: int) -> Path:
@@ -107,27 +100,7 @@ def _is_stale(path: Path) -> bool:
     try:
         owner = json.loads(text)
         if owner["host"] == socket.gethostname():
-            return not _lives(int(owner["pid"]), owner["started"])
+            return not process_lives(int(owner["pid"]), owner["started"])
     except (ValueError, KeyError, TypeError):
         pass  # being written, or its process was killed while it wrote: its age decides
     return file_system_time(path.parent) - touched > STALE_S
-
-
-def _lives(pid: int, started: str | None) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    # A number is given to a new process some time after the old one's end.
-    return started is None or _start(pid) in (None, started)
-
-
-def _start(pid: int) -> str | None:
-    """When a process started, in the words of Linux; None elsewhere, and for zombies, which work no more."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "ended" if words[0] in "ZX" else words[19]

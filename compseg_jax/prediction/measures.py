@@ -1,4 +1,4 @@
-"""What a finished map says of its sample, counted a few rows at a time."""
+"""What a finished map says of its sample, counted block by block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def measured(
     maps: WorkingMaps,
     threshold: float,
     rule: AreaRule,
-    reference: Callable[[slice], Bool[np.ndarray, "y x"]] | None = None,
+    reference: Callable[[tuple[slice, slice]], Bool[np.ndarray, "y x"]] | None = None,
 ) -> Measures:
     """Measures a sample.
 
@@ -45,14 +45,14 @@ def measured(
       maps: its finished maps.
       threshold: activation above which a pixel is segmented.
       rule: gives the interval of the diseased part.
-      reference: rows of its reference mask, where one exists.
+      reference: a block of its reference mask, where one exists.
     """
     tissue_px = segmented = both = known = 0
     total = 0.0
     levels = np.sort(rule.thresholds.ravel())
     above = np.zeros(levels.size + 1, np.int64)
-    for rows in maps.bands():
-        tissue, activation = maps.tissue(rows), maps.activation(rows)
+    for block in maps.blocks():
+        tissue, activation = maps.tissue(*block), maps.activation(*block)
         values = activation[tissue]
         mask = tissue & (activation > threshold)
         tissue_px += values.size
@@ -63,7 +63,7 @@ def measured(
             np.searchsorted(levels, values.astype(np.float64), side="left"), minlength=levels.size + 1
         )
         if reference is not None:
-            truth = reference(rows)
+            truth = reference(block)
             both += int((mask & truth).sum())
             known += int(truth.sum())
     dice = 2 * both / (segmented + known) if known else None

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.prediction.formats import ActivationMapWriter, OverviewWriter, write_sample_files
+from compseg_jax.prediction.formats import OverviewWriter, write_sample_files
 from compseg_jax.prediction.working import WorkingMaps
 from compseg_jax.readers.scan import Scan
-from compseg_jax.store.ome import LEVEL_CHUNK
 
-ACTIVATION, OVERVIEW = "activation.ome.zarr", "overview.ome.zarr"
+OVERVIEW = "overview.ome.zarr"
 
 
 def write_outputs(
     folder: Path, maps: WorkingMaps, outputs: Sequence[str], *, threshold: float, pixel_size_um: float | None
 ) -> dict[str, str]:
-    """Writes what was asked for; returns the names of the files by their key in predictions.json.
+    """Writes what was asked for, but for the OME-Zarr image, which is finished where it is.
 
-    The levels of the OME-Zarr image are those of the TIFF too, so it is made in any case, and kept where asked for.
+    Returns:
+      the names of the files by their key in predictions.json.
     """
-    shape = maps.plan.shape_px
-    writer = ActivationMapWriter(folder / ACTIVATION, shape, pixel_size_um=pixel_size_um)
-    for top in range(0, shape[0], LEVEL_CHUNK):
-        rows = slice(top, min(top + LEVEL_CHUNK, shape[0]))
-        activation, tissue = maps.activation(rows), maps.tissue(rows)
-        writer.write(top, 0, activation, tissue & (activation > threshold), tissue)
-    finished = writer.finish()
-    files = write_sample_files(folder, finished, [name for name in outputs if name != "zarr"])  # type: ignore[misc]
-    if "zarr" in outputs:
-        return {"activation_zarr": ACTIVATION, **files}
-    shutil.rmtree(folder / ACTIVATION)
-    return files
+    finished = maps.finished(threshold, pixel_size_um)
+    return write_sample_files(folder, finished, [name for name in outputs if name != "zarr"])  # type: ignore[misc]
 
 
 def write_overview(folder: Path, scan: Scan) -> dict[str, str]:

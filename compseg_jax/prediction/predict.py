@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sa
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
 from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.files import file_system_time, remove, resumable_place
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 
 
@@ -78,7 +78,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     predictor = Predictor(model, options, axis, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(found.tasks))
-    since = claims.file_system_time(folder.samples)
+    since = file_system_time(folder.samples)
     with stop_requests() as stop:
         run = _Run(folder, predictor, listener, report, since, lambda: stop.requested)
         try:
@@ -137,7 +137,7 @@ class _Run:
     def _settled(self, task: Task) -> bool:
         """Whether a sample is finished, or failed since this run began; it is counted then."""
         if self.folder.sample(task.id) is not None:
-            shutil.rmtree(self.folder.samples / f".{task.id}.partial", ignore_errors=True)
+            remove(resumable_place(self.folder.samples / task.id))
             self.report.before += 1
             self.listener.ended(None)
             return True

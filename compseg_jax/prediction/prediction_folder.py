@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from compseg_jax.config import to_json
 from compseg_jax.model.model import Model
@@ -21,10 +18,9 @@ from compseg_jax.prediction.formats import (
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.sample import ENTRY, SAMPLES
+from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, remove_leftovers
 from compseg_jax.runtime.versions import versions
 
-FORMAT = "compseg-predict-run"
-VERSION = 1
 RUN_FILE = "run.json"
 FAILED = "failed.json"
 MAY_CHANGE = frozenset({"inputs", "model", "out", "split", "memory_gib", "tile_px"})
@@ -32,6 +28,15 @@ MAY_CHANGE = frozenset({"inputs", "model", "out", "split", "memory_gib", "tile_p
 
 class FolderError(ValueError):
     """A folder holds something else than predictions, or those of another model or other options."""
+
+
+RUN = JsonFormat(
+    "compseg-predict-run",
+    version=1,
+    absent="Choose another --out.",
+    again="choose another --out",
+    error=FolderError,
+)
 
 
 class PredictionFolder:
@@ -67,18 +72,9 @@ class PredictionFolder:
         if self.path.exists() and not (self.path.is_dir() and self._may_begin(run_file)):
             raise FolderError(f"{self.path} is there and holds no predictions. Choose another --out.")
         self.samples.mkdir(parents=True, exist_ok=True)
-        wanted = {"format": FORMAT, "version": VERSION, **self._asked}
-        staged = self.path / f".{RUN_FILE}.{uuid.uuid4().hex}"
-        staged.write_text(json.dumps(wanted, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        try:
-            os.link(staged, run_file)  # unlike a rename it fails where another process was first
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            if not run_file.exists():
-                os.replace(staged, run_file)
-        finally:
-            staged.unlink(missing_ok=True)
+        for folder in (self.path, self.samples):
+            remove_leftovers(folder)
+        put_new_file(run_file, json_text(RUN.stamped(self._asked)))
         self._check(run_file)
 
     def _may_begin(self, run_file: Path) -> bool:
@@ -91,10 +87,7 @@ class PredictionFolder:
         return not others or run_file.exists()
 
     def _check(self, run_file: Path) -> None:
-        try:
-            begun: Mapping[str, Any] = json.loads(run_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise FolderError(f"{run_file} cannot be read ({error}). Choose another --out.") from error
+        begun = RUN.read(run_file)
         wanted = json.loads(json.dumps(self._asked))
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,11 +23,11 @@ from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.tiles.memory import plan_for, reach_of
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
-from compseg_jax.prediction.working import WorkingMaps
+from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
+from compseg_jax.runtime.files import put_new, remove, resumable_place
 
 SAMPLES = "samples"
 ENTRY = "sample.json"
-FINISHED = "finished"
 
 
 class Stopped(Exception):
@@ -80,7 +78,7 @@ class Predictor:
         options, model = self.options, self.model
         specimen = task.opened(model.networks[0].background, self.axis_cm1, options.variable)
         members = adapted(model.networks, specimen)
-        partial = options.out / SAMPLES / f".{task.id}.partial"
+        partial = resumable_place(options.out / SAMPLES / task.id)
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
@@ -136,9 +134,9 @@ class Predictor:
         watch: Watch,
         notes: tuple[str, ...],
     ) -> SamplePrediction:
-        """Writes what was asked for beside the working maps, and renames it to the sample's place."""
+        """Gathers what was asked for beside the working maps, and renames it to the sample's place."""
         folder = maps.folder / FINISHED
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         folder.mkdir()
         threshold, scan = self.model.threshold, specimen.scan
         reference = None
@@ -154,6 +152,8 @@ class Predictor:
             )
             files |= {} if overview is None else overview.result()
             measures = measuring.result()
+        if "zarr" in self.options.outputs:
+            files = {"activation_zarr": ACTIVATION, **files}
         height, width, channels = scan.shape
         sample = SamplePrediction(
             id=task.id,
@@ -170,8 +170,10 @@ class Predictor:
             **vars(measures),
         )
         write_sample(folder / ENTRY, sample)
-        os.rename(folder, self.options.out / SAMPLES / task.id)
-        shutil.rmtree(maps.folder, ignore_errors=True)
+        if "zarr" in self.options.outputs:
+            put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
+        put_new(folder, self.options.out / SAMPLES / task.id)
+        remove(maps.folder)
         for remark in (*notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)
         return sample

@@ -15,6 +15,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float, UInt8
 
+from compseg_jax.runtime.files import json_text
 from compseg_jax.store import ome
 from compseg_jax.store.read import StoreError, array_spec
 
@@ -77,7 +78,7 @@ class Level:
         return values
 
     def __setitem__(self, index: slice | tuple[slice, ...], values: np.ndarray) -> None:
-        """Writes a part; it is on disk afterwards."""
+        """Writes a part; chunks that it covers in part keep their other values."""
         self.array[self._inside(index)].write(values).result()
 
     def _inside(self, index: slice | tuple[slice, ...]) -> tuple[slice, ...]:
@@ -85,8 +86,18 @@ class Level:
         return tuple(slice(*part.indices(size)[:2]) for part, size in zip(wanted, self.shape, strict=False))
 
 
-def create_level(path: Path, shape: tuple[int, ...], data_type: str, axes: str) -> Level:
+def create_level(
+    path: Path, shape: tuple[int, ...], data_type: str, axes: str, *, durable: bool = False
+) -> Level:
     """Makes the array of a level, or opens it where the same one is there already.
+
+    Args:
+      path: of the array.
+      shape: its sizes in the order of the axes.
+      data_type: in the words of zarr.
+      axes: 'yx' or 'cyx'.
+      durable: waits for the disk after every write. After every file of a picture that is written at once, that
+        takes ten times as long as writing.
 
     Raises:
       StoreError: if another array is in its place.
@@ -96,8 +107,7 @@ def create_level(path: Path, shape: tuple[int, ...], data_type: str, axes: str) 
         "metadata": ome.level_array(shape, data_type, axes),
         # Every chunk is stored, also one of zeros, so that a missing one is known to be damage.
         "store_data_equal_to_fill_value": True,
-        # Waiting for the disk after every file takes ten times as long as writing.
-        "context": {"file_io_sync": False},
+        "context": {"file_io_sync": durable},
     }
     try:
         return Level(path, ts.open(spec, open=True, create=True, read=True, write=True).result())
@@ -163,5 +173,4 @@ def build_levels(group: Path, full: Level, halved: Halving) -> None:
 def write_group(group: Path, metadata: dict[str, Any]) -> None:
     """Writes the zarr.json of a group."""
     group.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(metadata, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    (group / "zarr.json").write_text(text, encoding="utf-8")
+    (group / "zarr.json").write_text(json_text(metadata), encoding="utf-8")

@@ -7,7 +7,6 @@ crop reads the tiles it touches and nothing else. write.py writes them.
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,18 +16,27 @@ import numpy as np
 import tensorstore as ts
 
 from compseg_jax.readers.cube import Cube
+from compseg_jax.runtime.files import JsonFormat
 
 if TYPE_CHECKING:  # jax, which it imports, is not needed to read
     from compseg_jax.spectra.tissue import Background
 
-FORMAT = "compseg-store"
-VERSION = 1
 SPLITS = ("train", "val", "test")
 LONGEST_ID_BYTES = 200
 
 
 class StoreError(ValueError):
     """A store is missing, damaged or of another version; the message says where and what to do."""
+
+
+DESCRIPTION = JsonFormat(
+    "compseg-store",
+    version=1,
+    required=("channels", "wavenumbers_cm1", "pixel_size_um", "background"),
+    absent="It is no store. Make one with `compseg ingest TABLE.csv --out STORE` or `compseg phantom --out STORE`.",
+    again="ingest again",
+    error=StoreError,
+)
 
 
 @dataclass(frozen=True)
@@ -113,11 +121,6 @@ class Store:
           StoreError: when ``path`` is no store, a damaged one, or one of a version this release cannot read.
         """
         path = Path(path)
-        if not (path / "dataset.json").is_file():
-            raise StoreError(
-                f"{path}: no dataset.json found, so this is no store. Make one with "
-                "`compseg ingest TABLE.csv --out STORE` or `compseg phantom --out STORE`."
-            )
         values = _read_description(path / "dataset.json")
         axis = values["wavenumbers_cm1"]
         return cls(
@@ -211,25 +214,12 @@ def _damaged(path: Path, what: object) -> StoreError:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        name, version = values.get("format"), values.get("version")
-    except (ValueError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
-        raise StoreError(
-            f"{path}: found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to "
-            f"{VERSION}. Update compseg_jax or ingest again."
-        )
-    required = ("channels", "wavenumbers_cm1", "pixel_size_um", "background")
-    missing = [key for key in required if key not in values]
-    if missing:
-        raise _damaged(path, f"{', '.join(missing)} missing")
+    values = DESCRIPTION.read(path)
     channels, axis = values["channels"], values["wavenumbers_cm1"]
     if axis is not None and len(axis) != channels:
-        raise _damaged(path, f"found {len(axis)} wavenumbers for {channels} channels")
+        raise DESCRIPTION.damaged(path, f"{len(axis)} wavenumbers for {channels} channels")
     if values["background"] not in ("zero", "none"):
-        raise _damaged(path, f"found background {values['background']!r}, required 'zero' or 'none'")
+        raise DESCRIPTION.damaged(path, f"background {values['background']!r}, required 'zero' or 'none'")
     return values
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import json
 import os
-import shutil
 import signal
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +16,14 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
+from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
 from compseg_jax.spectra.tissue import Background
 from compseg_jax.store import ome
-from compseg_jax.store.read import FORMAT, VERSION, Sample, StoreError, array_spec, names_a_file
+from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, array_spec, names_a_file
 
 
 class StoreWriter:
-    """Writes a store into a hidden folder beside its place and renames it when everything is there.
+    """Writes a store beside its place and puts it there when everything is in it.
 
     Use as a context manager; after an error or Ctrl-C nothing is left.
     """
@@ -43,14 +41,12 @@ class StoreWriter:
     ) -> None:
         self.path = Path(path)
         refuse_existing(self.path)
-        self._staging = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}")
+        self._staging: Path
         self._new_parents: list[Path] = []
         self._samples: dict[str, Sample] = {}
         self._channels = channels
         self._pixel_size_um = pixel_size_um
-        self._description = {
-            "format": FORMAT,
-            "version": VERSION,
+        self._description: dict[str, Any] = {
             "channels": channels,
             "wavenumbers_cm1": None if wavenumbers_cm1 is None else [float(v) for v in wavenumbers_cm1],
             "pixel_size_um": pixel_size_um,
@@ -62,6 +58,7 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         self._new_parents = [folder for folder in self.path.absolute().parents if not folder.exists()]
+        self._staging = begin_staging(self.path)
         (self._staging / "cubes").mkdir(parents=True)
         return self
 
@@ -121,7 +118,7 @@ class StoreWriter:
                 if kind is None:
                     self._finish()
         finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            remove(self._staging)
             for folder in self._new_parents:
                 with contextlib.suppress(OSError):  # it holds the finished store, or something of another's
                     folder.rmdir()
@@ -132,11 +129,11 @@ class StoreWriter:
             writer.writeheader()
             for sample in self._samples.values():
                 writer.writerow({**dataclasses.asdict(sample), "has_reference": int(sample.has_reference)})
-        _write_json(self._staging / "dataset.json", self._description)
+        _write_json(self._staging / "dataset.json", DESCRIPTION.stamped(self._description))
         refuse_existing(self.path)
         if hasattr(os, "sync"):
             os.sync()
-        self._staging.rename(self.path)
+        put_new(self._staging, self.path)
 
 
 @contextlib.contextmanager
@@ -164,7 +161,7 @@ def refuse_existing(path: Path) -> None:
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(values), encoding="utf-8")
 
 
 def _write_array(path: Path, values: np.ndarray, metadata: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,13 +17,13 @@ from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
 from compseg_jax.model.model_files import (
     ENSEMBLE,
-    ENSEMBLE_FORMAT,
-    ENSEMBLE_VERSION,
+    ENSEMBLE_JSON,
     MEMBERS,
     load_network,
     read_description,
 )
 from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.versions import versions
@@ -111,7 +110,7 @@ def train_ensemble(config: Training) -> Path:
     if config.self_check:
         refuse_wrong_results()
     write_config(config.out, config)
-    _write(config.out / FOLDS_FILE, table)
+    write_text(config.out / FOLDS_FILE, table)
     members = member_runs(config)
     cubes = PreparedStore(store, memory=memory_beside(config, for_folds=config.ensemble.folds > 1))
     try:
@@ -170,13 +169,6 @@ def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
         if sample.split != "test":
             writer.writerow([sample.id, sample.label, sample.group, fold_of.get(sample.id, "")])
     return buffer.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes beside the place and renames, so that the file is whole or absent."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _train_all(
@@ -268,8 +260,6 @@ def _put_together(
     if not outcome.choice.supported:
         print(f"threshold: {outcome.choice.rule}, because {outcome.choice.reason}")
     values = {
-        "format": ENSEMBLE_FORMAT,
-        "version": ENSEMBLE_VERSION,
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
         "prepared_steps": len(cubes.store.preparation or []),
@@ -282,8 +272,8 @@ def _put_together(
         "config": to_json(config),
         "versions": versions(),
     }
-    _write(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
-    _write(config.out / ENSEMBLE, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
+    write_text(config.out / ENSEMBLE, json_text(ENSEMBLE_JSON.stamped(values)))
     return config.out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from jax.sharding import Mesh
 from compseg_jax.config import Training, to_json
 from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
+from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
@@ -262,5 +262,4 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
 
 def write_config(folder: Path, config: Training) -> None:
     """Keeps the configuration beside the run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(to_json(replace(config, resume=False)), indent=1) + "\n")
+    write_text(folder / "config.json", json_text(to_json(replace(config, resume=False))))

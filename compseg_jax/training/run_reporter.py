@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compseg_jax.runtime.files import write_text
+
 LINES_WITHOUT_A_TERMINAL = 20
 
 
@@ -35,7 +37,7 @@ class RunReporter:
         self._n_epochs = n_epochs
         self._log = folder / "log.jsonl"
         # A resumed run continues its log exactly where the checkpoint stands.
-        self._log.write_text("".join(json.dumps(record) + "\n" for record in history))
+        write_text(self._log, "".join(json.dumps(record) + "\n" for record in history))
         self._bar = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),

@@ -14,6 +14,12 @@ import numpy as np
 
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.prediction.formats.ome_zarr import open_maps
+from compseg_jax.prediction.formats.prediction_tables import (
+    FILE,
+    Predictions,
+    SamplePrediction,
+    read_predictions,
+)
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
@@ -22,10 +28,6 @@ from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewErr
 
 if TYPE_CHECKING:
     from compseg_jax.readers.scan import Scan
-
-FILE = "predictions.json"
-FORMAT = "compseg-predictions"
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -84,48 +86,39 @@ class PredictionsSource:
 
     Attributes:
       folder: its folder.
-      description: predictions.json.
+      predictions: its predictions.json.
     """
 
     folder: Path
-    description: Mapping[str, Any]
+    predictions: Predictions
 
     @classmethod
     def read(cls, folder: Path) -> PredictionsSource:
         """Opens a folder of predictions; raises ViewError where it is damaged or of a later version."""
-        path = folder / FILE
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            name, version = values["format"], values["version"]
-            if name != FORMAT or type(version) is not int or not 1 <= version <= VERSION:
-                raise ValueError(
-                    f"found format {name!r} version {version!r}; this release reads {FORMAT!r} version 1 to {VERSION}"
-                )
-            float(values["threshold"])
-            for entry in values["samples"]:
-                if not names_a_file(entry["id"]):
-                    raise ValueError(f"the id {entry['id']!r} cannot name a folder")
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ViewError(
-                f"{path} cannot be read ({error}). Predict again with `compseg predict`."
-            ) from error
-        return cls(folder, values)
+            predictions = read_predictions(folder)
+        except ValueError as error:
+            raise ViewError(str(error)) from error
+        for sample in predictions.samples:
+            if not names_a_file(sample.id):
+                raise ViewError(f"{folder / FILE}: the id {sample.id!r} cannot name a folder. Predict again.")
+        return cls(folder, predictions)
 
     @property
     def title(self) -> str:
         """Heading of the page."""
-        n = len(self.description["samples"])
+        n = len(self.predictions.samples)
         return f"{self.folder.resolve().name}: {n} predicted sample{'' if n == 1 else 's'}"
 
     @property
     def threshold(self) -> float:
         """Activation above which a pixel is segmented."""
-        return float(self.description["threshold"])
+        return self.predictions.threshold
 
     @cached_property
     def model(self) -> Mapping[str, Any]:
         """model.json (or ensemble.json) of the network, where it is still there and the same; else nothing."""
-        stated = self.description.get("model") or {}
+        stated = self.predictions.model
         for name in ("model.json", "ensemble.json"):
             path = Path(stated.get("path") or "") / name
             if stated.get("path") and path.is_file():
@@ -146,14 +139,16 @@ class PredictionsSource:
         """All samples, failed ones with their failure."""
         return [
             ListedSample(
-                id=entry["id"],
-                failure="" if entry["status"] == "done" else str(entry.get("error") or "not finished"),
-                **{
-                    name: entry.get(name)
-                    for name in ("score", "area_fraction", "area_low", "area_high", "label", "dice")
-                },
+                id=sample.id,
+                score=sample.score,
+                area_fraction=sample.area_fraction,
+                area_low=sample.area_low,
+                area_high=sample.area_high,
+                label=sample.label,
+                dice=sample.dice,
+                failure=sample.error or "",
             )
-            for entry in self.description["samples"]
+            for sample in self.predictions.samples
         ]
 
     def open(self, sample_id: str) -> SampleView:
@@ -161,7 +156,7 @@ class PredictionsSource:
         row = named(self.samples(), sample_id)
         if row.failure:
             raise ViewError(f"{sample_id} could not be predicted: {row.failure}")
-        entry = next(entry for entry in self.description["samples"] if entry["id"] == sample_id)
+        sample = next(sample for sample in self.predictions.samples if sample.id == sample_id)
         folder = self.folder / "samples" / sample_id
         image = folder / "activation.ome.zarr"
         if not image.is_dir():
@@ -169,38 +164,39 @@ class PredictionsSource:
                 f"{image} is missing: the viewer needs activation maps as OME-Zarr. Predict again with that output."
             )
         maps = open_maps(image)
-        if maps.shape != (entry["height_px"], entry["width_px"]):
+        if maps.shape != (sample.height_px, sample.width_px):
             raise ViewError(
-                f"{image} is {_shape(maps.shape)} pixels, {FILE} states {entry['height_px']}×{entry['width_px']}. "
+                f"{image} is {_shape(maps.shape)} pixels, {FILE} states {sample.height_px}×{sample.width_px}. "
                 "Predict again."
             )
         coarse = folder / "overview.ome.zarr"
         overview = open_overview(coarse) if coarse.is_dir() else None
-        spectra, store, note = self._spectra(entry)
+        spectra, store, note = self._spectra(sample, maps.shape)
         return SampleView(
             row=row,
             activation=_pyramid(maps.activation),
             tissue=_pyramid(maps.tissue),
-            reference=_reference(store, entry),
+            reference=_reference(store, sample),
             overview=None if overview is None else Pyramid((_Stored(overview.bands),), maps.shape),
             spectra=spectra,
             spectra_note=note,
             wavenumbers_cm1=self._axis(overview, spectra),
-            pixel_size_um=entry.get("pixel_size_um"),
+            pixel_size_um=sample.pixel_size_um,
             thresholds=(self.threshold,),
         )
 
-    def _spectra(self, entry: Mapping[str, Any]) -> tuple[Spectra | None, Store | None, str]:
+    def _spectra(
+        self, sample: SamplePrediction, shape_px: tuple[int, int]
+    ) -> tuple[Spectra | None, Store | None, str]:
         """The cube that was predicted on, its store, and what is said about it."""
-        path = self._place(entry["source"])
-        shape_px = (entry["height_px"], entry["width_px"])
+        path = self._place(sample.source)
         if path is None:
-            return None, None, f"{Path(entry['source']).name} is no longer there"
-        if entry.get("store_id") is None:
-            variable = (self.description.get("options") or {}).get("variable")
+            return None, None, f"{Path(sample.source).name} is no longer there"
+        if sample.store_id is None:
+            variable = self.predictions.options.get("variable")
             return FileSpectra(path, shape_px, variable), None, f"as measured, from {path.name}"
         store = Store.open(path)
-        spectra = StoreSpectra(store, entry["store_id"], (*shape_px, store.channels))
+        spectra = StoreSpectra(store, sample.store_id, (*shape_px, store.channels))
         return spectra, store, f"as stored in {path.name}"
 
     def _place(self, source: str) -> Path | None:
@@ -245,11 +241,11 @@ def _weights_sha256(values: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(" ".join(each["weights_sha256"] for each in values["members"]).encode()).hexdigest()
 
 
-def _reference(store: Store | None, entry: Mapping[str, Any]) -> Pyramid | None:
+def _reference(store: Store | None, predicted: SamplePrediction) -> Pyramid | None:
     """The reference mask of a store's sample."""
     if store is None:
         return None
-    sample = next((sample for sample in store.samples if sample.id == entry["store_id"]), None)
+    sample = next((sample for sample in store.samples if sample.id == predicted.store_id), None)
     if sample is None or not sample.has_reference:
         return None
     return Pyramid.of_array(store.reference(sample.id))

@@ -1,11 +1,9 @@
-"""The report folder: written beside its final place, then swapped in, so that no half of it is ever seen."""
+"""The report folder, whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from compseg_jax.evaluation.report.tiles import activation_png, mask_png, spread
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import Evaluation
 from compseg_jax.model.importance import BandImportance
+from compseg_jax.runtime.files import atomic_folder
 
 FILES = ("metrics.json", "samples.csv", "report.html", "importance.csv", SOURCE_FILE)
 FOLDERS = ("activation", "mask")
@@ -97,16 +96,11 @@ def write_report(
         )
     out = out.resolve()
     check_report_folder(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     content = PageContent(title, model, history, wavenumbers_cm1, importance, notes)
-    partial = out.parent / f".{out.name}.{uuid.uuid4().hex}.partial"
-    try:
-        _fill(partial, results, evaluation, content)
+    with atomic_folder(out) as staging:
+        _fill(staging, results, evaluation, content)
         if source is not None:
-            (partial / SOURCE_FILE).write_text(source.to_json(out), encoding="utf-8")
-        _swap(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            (staging / SOURCE_FILE).write_text(source.to_json(out), encoding="utf-8")
     return out / "report.html"
 
 
@@ -114,7 +108,7 @@ def _fill(
     folder: Path, results: Sequence[SampleResult], evaluation: Evaluation, content: PageContent
 ) -> None:
     for name in FOLDERS:
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
     numbers = {"format_version": 1, **evaluation.metrics}
     text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     (folder / "metrics.json").write_text(text, encoding="utf-8")
@@ -136,18 +130,3 @@ def picture_name(sample_id: str) -> str:
     """`<id>.png`, with characters that no file name may hold written as %XX."""
     safe = re.sub(r'[%/\\:*?"<>|\x00-\x1f]', lambda match: f"%{ord(match[0]):02X}", sample_id)
     return f"{safe}.png"
-
-
-def _swap(new: Path, out: Path) -> None:
-    """Put `new` in the place of `out`, which is kept aside until that has worked."""
-    if not out.exists():
-        new.rename(out)
-        return
-    aside = new.with_suffix(".replaced")
-    out.rename(aside)
-    try:
-        new.rename(out)
-    except OSError:
-        aside.rename(out)
-        raise
-    shutil.rmtree(aside)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from compseg_jax.runtime.files import JsonFormat, json_text
 
 SOURCE_FILE = "source.json"
-FORMAT = "compseg-report"
-VERSION = 1
+SOURCE = JsonFormat(
+    "compseg-report",
+    version=1,
+    required=("model", "data", "split", "threshold_story", "title"),
+    absent="So the report does not say where its model and store are: it was written by an earlier release. Evaluate "
+    "again with `compseg evaluate`.",
+    again="evaluate again with `compseg evaluate`",
+)
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,13 @@ class ReportSource:
         relative to the report, so that a folder that was moved with all it belongs to still finds them.
         """
         values = {
-            "format": FORMAT,
-            "version": VERSION,
             "model": {**_place(self.model, report), "weights_sha256": self.weights_sha256},
             "data": _place(self.data, report),
             "split": self.split,
             "threshold_story": self.threshold_story,
             "title": self.title,
         }
-        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+        return json_text(SOURCE.stamped(values))
 
 
 def read_source(report: Path) -> ReportSource:
@@ -57,18 +61,8 @@ def read_source(report: Path) -> ReportSource:
       ValueError: when it is missing, damaged or of a later version.
     """
     path = report / SOURCE_FILE
-    if not path.is_file():
-        raise ValueError(
-            f"{report} does not say where its model and store are (no {SOURCE_FILE}): it was written by an earlier "
-            "release. Evaluate again with `compseg evaluate`."
-        )
+    values = SOURCE.read(path)
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT or values["version"] != VERSION:
-            raise ValueError(
-                f"found format {values['format']!r} version {values['version']!r}, this release reads {FORMAT!r} "
-                f"version {VERSION}"
-            )
         return ReportSource(
             model=_found(values["model"], report),
             data=_found(values["data"], report),
@@ -77,10 +71,8 @@ def read_source(report: Path) -> ReportSource:
             threshold_story=values["threshold_story"],
             title=values["title"],
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}). Evaluate again with `compseg evaluate`."
-        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SOURCE.damaged(path, repr(error)) from error
 
 
 def _place(path: Path, report: Path) -> dict[str, str]:

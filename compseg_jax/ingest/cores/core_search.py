@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.cores.dearray import DearrayOptions, find_cores, tissue_picture, write_cores_csv
 from compseg_jax.ingest.cores.grid import STATUSES
 from compseg_jax.readers.scan import open_scan
+from compseg_jax.runtime.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,8 @@ def dearray(options: DearrayScan) -> str:
     picture = tissue_picture(scan)
     grid = find_cores(picture, pixel_size_um=scan.pixel_size_um, options=options)
     drawing = table.with_suffix(".png")
-    partial = drawing.with_name(f".{drawing.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with atomic_file(drawing) as partial:
         partial.write_bytes(core_map_png(picture, grid))
-        partial.rename(drawing)
-    finally:
-        partial.unlink(missing_ok=True)
     write_cores_csv(table, grid, options.scan.name)
     counts = Counter(core.status for core in grid.cores)
     size = f"{grid.core_diameter_px:.0f} pixels"

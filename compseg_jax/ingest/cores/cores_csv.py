@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from compseg_jax.ingest.cores.grid import STATUSES, Core, CoreGrid
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.runtime.files import write_text
 
 CORE_COLUMNS = ("name", "row", "column", "y_px", "x_px", "radius_px", "status", "tissue_fraction", "keep")
 GRID_COLUMNS = ("scan", "height_px", "width_px", "pitch_y_px", "pitch_x_px", "angle_deg", "core_diameter_px")
@@ -50,12 +51,7 @@ def write_cores_csv(path: str | os.PathLike[str], grid: CoreGrid, scan_name: str
         place = (_short(core.y_px), _short(core.x_px), _short(core.radius_px))
         state = (core.status, _short(core.tissue_fraction), int(core.keep))
         writer.writerow((core.name, core.row, core.column, *place, *state, *shared))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text.getvalue())
 
 
 def read_cores_csv(path: str | os.PathLike[str]) -> CoreGrid:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from compseg_jax.model.portable.comparison import refuse_disagreement
 from compseg_jax.model.portable.description import PortableError, describe, refuse_undescribable
 from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.libraries import library
+from compseg_jax.runtime.files import put, staging_place
 
 FormatName = Literal["onnx", "torchscript", "safetensors", "bioimageio"]
 
@@ -156,11 +154,8 @@ def _checked(options: ExportOptions) -> Publication | None:
 @contextmanager
 def _complete_or_absent(out: Path) -> Iterator[tuple[Path, Path]]:
     """A path to write to, which becomes ``out`` at the end unless something failed, and the folder it is in."""
-    folder = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    folder.mkdir(parents=True)
-    try:
+    with staging_place(out) as folder:
+        folder.mkdir()
         partial = folder / out.name
         yield partial, folder
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        put(partial, out)

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from compseg_jax.prediction.formats.outlines import Outlines, trace
-from compseg_jax.prediction.formats.picture_files import Picture, strips, whole_or_absent
+from compseg_jax.prediction.formats.picture_files import Picture, strips
+from compseg_jax.runtime.files import atomic_file
 
 _HEAD = '{"type":"FeatureCollection","features":['
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -103,7 +104,7 @@ def write_geojson(
     """
     features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
     written = 0
-    with whole_or_absent(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(_HEAD)
         for feature in features:
             file.write(",\n" if written else "\n")

@@ -21,8 +21,8 @@ from compseg_jax.prediction.formats.picture_files import (
     Picture,
     mask_255,
     strips,
-    whole_or_absent,
 )
+from compseg_jax.runtime.files import atomic_file
 from compseg_jax.store.pyramid import halved_mean, steps
 
 TILE_PX = ROWS_AT_ONCE
@@ -100,7 +100,7 @@ def _write(
     pixel_size_um = metadata.get("PhysicalSizeX")
     raw_bytes = sum(math.prod(shape) for shape in shapes) * data_type.itemsize
     with (
-        whole_or_absent(path) as partial,
+        atomic_file(path) as partial,
         tifffile.TiffWriter(partial, bigtiff=raw_bytes > _CLASSIC_TIFF_BYTES, ome=True) as file,
     ):
         for number, level in enumerate(levels):

@@ -9,14 +9,13 @@ https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
 from compseg_jax.store.pyramid import (
     Level,
@@ -32,7 +31,6 @@ from compseg_jax.store.pyramid import (
 from compseg_jax.store.read import StoreError
 
 SEGMENTATION, TISSUE = "segmentation", "tissue"
-_JOURNAL = "written.jsonl"
 _COLOURS = {SEGMENTATION: [232, 89, 12, 150], TISSUE: [110, 110, 110, 90]}
 _OMERO = {
     "channels": [
@@ -84,32 +82,105 @@ def open_maps(path: Path | str) -> ActivationMaps:
     )
 
 
+@dataclass(frozen=True)
+class MapArrays:
+    """The full resolution of an image in progress, written in pieces of any size, in any order.
+
+    One thread writes at a time: pieces that share a chunk are put into it one after the other.
+    """
+
+    folder: Path
+    activation: Level
+    segmentation: Level
+    tissue: Level
+
+    @classmethod
+    def at(cls, folder: Path, shape: tuple[int, int], *, durable: bool = False) -> MapArrays:
+        """Arrays of zeros in a folder, or those of the same image that are there already.
+
+        Args:
+          folder: of the image.
+          shape: rows and columns.
+          durable: waits for the disk after every piece.
+
+        Raises:
+          StoreError: if arrays of another image are there, or the shape has no pixels.
+        """
+        if len(shape) != 2 or min(shape) < 1:
+            raise StoreError(f"{folder}: the shape is {shape}, required (rows, columns) of at least 1 each.")
+        labels = folder / "labels"
+        return cls(
+            folder,
+            create_level(folder / "0", shape, "float32", "yx", durable=durable),
+            create_level(labels / SEGMENTATION / "0", shape, "uint8", "yx"),
+            create_level(labels / TISSUE / "0", shape, "uint8", "yx", durable=durable),
+        )
+
+    @staticmethod
+    def are_at(folder: Path) -> bool:
+        """Whether arrays in progress are in a folder."""
+        places = (folder, folder / "labels" / SEGMENTATION, folder / "labels" / TISSUE)
+        return all((place / "0" / "zarr.json").is_file() for place in places)
+
+    def write(
+        self, y0: int, x0: int, activation: Float[np.ndarray, "h w"], tissue: Bool[np.ndarray, "h w"]
+    ) -> None:
+        """Writes a piece whose first pixel is (y0, x0), but for its segmentation.
+
+        Pieces whose edges are multiples of 512 are written fastest.
+
+        Raises:
+          StoreError: if the two differ in shape or reach out of the image, or the activation leaves [0, 1].
+        """
+        where = f"{self.folder}: the piece at row {y0}, column {x0}"
+        if activation.ndim != 2 or tissue.shape != activation.shape:
+            shapes = (activation.shape, tissue.shape)
+            raise StoreError(f"{where} has the shapes {shapes}, required one and the same (y, x).")
+        height, width = activation.shape
+        image = self.activation.shape
+        if min(y0, x0) < 0 or y0 + height > image[0] or x0 + width > image[1]:
+            raise StoreError(f"{where} is {activation.shape} large and reaches out of the image {image}.")
+        if not ((activation >= 0) & (activation <= 1)).all():
+            raise StoreError(
+                f"{where} holds an activation that is not from 0 to 1. Check the network and its input."
+            )
+        region = (slice(y0, y0 + height), slice(x0, x0 + width))
+        self.activation[region] = activation.astype(np.float32, copy=False)
+        self.tissue[region] = tissue.astype(np.bool_).astype(np.uint8)
+
+    def finish(self, name: str, pixel_size_um: float | None) -> ActivationMaps:
+        """Adds the smaller levels and the metadata; what of them is there already is written again."""
+        height, width = self.activation.shape
+        spans = steps((height, width))
+        build_levels(self.folder, self.activation, halved_mean)
+        write_group(self.folder, ome.pyramid_group(name, "yx", spans, pixel_size_um, omero=_OMERO))
+        write_group(self.folder / "labels", ome.labels_group([SEGMENTATION, TISSUE]))
+        for label, level in ((SEGMENTATION, self.segmentation), (TISSUE, self.tissue)):
+            group = self.folder / "labels" / label
+            build_levels(group, level, halved_mask)
+            about = {
+                "colors": [{"label-value": 1, "rgba": _COLOURS[label]}],
+                "source": {"image": "../../"},
+            }
+            write_group(group, ome.pyramid_group(label, "yx", spans, pixel_size_um, **{"image-label": about}))
+        return open_maps(self.folder)
+
+
 class ActivationMapWriter:
     """Writes an activation map and its masks in pieces of any size, in any order.
 
-    All goes to a hidden folder beside ``path`` that `finish` renames, so ``path`` is complete or absent. What a
-    killed process has written stays there: with ``resume`` a writer of the same image goes on, and `has` says
-    which pieces are there already. One process writes an image at a time.
+    All goes to a hidden folder beside ``path`` that `finish` puts there, so ``path`` is complete or absent.
     """
 
     def __init__(
-        self,
-        path: Path | str,
-        shape: tuple[int, int],
-        *,
-        pixel_size_um: float | None = None,
-        resume: bool = False,
-        made_from: str = "",
+        self, path: Path | str, shape: tuple[int, int], *, pixel_size_um: float | None = None
     ) -> None:
-        """Begins an image, or goes on with one.
+        """Begins an image.
 
         Args:
           path: folder to write, such as ``activation.ome.zarr``.
           shape: rows and columns.
           pixel_size_um: edge of a pixel in µm, or None where unknown.
-          resume: goes on with what an earlier writer left; without, that is removed.
-          made_from: what the values depend on (a hash of weights and options, say); pieces that were made from
-            something else are not kept.
 
         Raises:
           StoreError: if ``path`` exists, or the shape has no pixels.
@@ -117,30 +188,10 @@ class ActivationMapWriter:
         self.path = Path(path)
         if self.path.exists():
             raise StoreError(f"{self.path} exists already. Remove it, or choose another place.")
-        if len(shape) != 2 or min(shape) < 1:
-            raise StoreError(
-                f"{self.path}: the shape is {shape}, required (rows, columns) of at least 1 each."
-            )
-        self.shape = (int(shape[0]), int(shape[1]))
+        self._staging = begin_staging(self.path)
+        self._arrays = MapArrays.at(self._staging, shape)
         self._pixel_size_um = pixel_size_um
-        self._staging = self.path.with_name(f".{self.path.name}.partial")
-        beginning = json.dumps({"shape": self.shape, "made_from": made_from})
-        kept = _pieces_of(self._staging / _JOURNAL, beginning) if resume else []
-        if not kept:
-            shutil.rmtree(self._staging, ignore_errors=True)
-        self._groups = {name: self._staging / "labels" / name for name in (SEGMENTATION, TISSUE)}
-        self._activation = create_level(self._staging / "0", self.shape, "float32", "yx")
-        self._masks = {
-            name: create_level(group / "0", self.shape, "uint8", "yx") for name, group in self._groups.items()
-        }
-        self._pieces = set(kept)
-        # Written anew: a killed process may have left half a line.
-        lines = [beginning, *(json.dumps(piece) for piece in kept)]
-        (self._staging / _JOURNAL).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-    def has(self, y0: int, x0: int, height: int, width: int) -> bool:
-        """Whether this very piece has been written, by this writer or by the one it resumes."""
-        return (y0, x0, height, width) in self._pieces
+        self._pieces: set[tuple[int, int, int, int]] = set()
 
     def write(
         self,
@@ -150,34 +201,21 @@ class ActivationMapWriter:
         mask: Bool[np.ndarray, "h w"],
         tissue: Bool[np.ndarray, "h w"],
     ) -> None:
-        """Writes a piece whose first pixel is (y0, x0); it is on disk when this returns.
-
-        Pieces whose edges are multiples of 512 are written fastest.
+        """Writes a piece whose first pixel is (y0, x0).
 
         Raises:
           StoreError: if the three differ in shape or reach out of the image, or the activation leaves [0, 1].
         """
-        where = f"{self.path}: the piece at row {y0}, column {x0}"
+        if mask.shape != activation.shape:
+            raise StoreError(
+                f"{self.path}: the mask of the piece at row {y0}, column {x0} has the shape {mask.shape}, its "
+                f"activation {activation.shape}; required one and the same (y, x)."
+            )
+        self._arrays.write(y0, x0, activation, tissue)
         height, width = activation.shape
-        if activation.ndim != 2 or mask.shape != activation.shape or tissue.shape != activation.shape:
-            shapes = (activation.shape, mask.shape, tissue.shape)
-            raise StoreError(f"{where} has the shapes {shapes}, required one and the same (y, x).")
-        if min(y0, x0) < 0 or y0 + height > self.shape[0] or x0 + width > self.shape[1]:
-            raise StoreError(
-                f"{where} is {activation.shape} large and reaches out of the image {self.shape}."
-            )
-        if not ((activation >= 0) & (activation <= 1)).all():
-            raise StoreError(
-                f"{where} holds an activation that is not from 0 to 1. Check the network and its input."
-            )
         region = (slice(y0, y0 + height), slice(x0, x0 + width))
-        self._activation[region] = activation.astype(np.float32, copy=False)
-        self._masks[SEGMENTATION][region] = mask.astype(np.bool_).astype(np.uint8)
-        self._masks[TISSUE][region] = tissue.astype(np.bool_).astype(np.uint8)
-        piece = (y0, x0, height, width)
-        with (self._staging / _JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(f"{json.dumps(piece)}\n")
-        self._pieces.add(piece)
+        self._arrays.segmentation[region] = mask.astype(np.bool_).astype(np.uint8)
+        self._pieces.add((y0, x0, height, width))
 
     def finish(self) -> ActivationMaps:
         """Adds the smaller levels and the metadata, and puts the image in its place.
@@ -186,46 +224,23 @@ class ActivationMapWriter:
           StoreError: if some pixels were never written.
         """
         self._check_all_written()
-        spans = steps(self.shape)
-        build_levels(self._staging, self._activation, halved_mean)
-        name = self.path.name.split(".")[0]
-        write_group(self._staging, ome.pyramid_group(name, "yx", spans, self._pixel_size_um, omero=_OMERO))
-        write_group(self._staging / "labels", ome.labels_group(list(self._groups)))
-        for label, group in self._groups.items():
-            build_levels(group, self._masks[label], halved_mask)
-            about = {
-                "colors": [{"label-value": 1, "rgba": _COLOURS[label]}],
-                "source": {"image": "../../"},
-            }
-            write_group(
-                group, ome.pyramid_group(label, "yx", spans, self._pixel_size_um, **{"image-label": about})
-            )
-        (self._staging / _JOURNAL).unlink()
-        self._staging.rename(self.path)
+        self._arrays.finish(self.path.name.split(".")[0], self._pixel_size_um)
+        put_new(self._staging, self.path)
         return open_maps(self.path)
 
     def discard(self) -> None:
         """Removes what was written so far."""
-        shutil.rmtree(self._staging, ignore_errors=True)
+        remove(self._staging)
 
     def _check_all_written(self) -> None:
-        for top in range(0, self.shape[0], ome.LEVEL_CHUNK):
-            bottom = min(top + ome.LEVEL_CHUNK, self.shape[0])
-            written = np.zeros((bottom - top, self.shape[1]), np.bool_)
-            for y0, x0, height, width in self._pieces:
-                written[max(y0 - top, 0) : max(y0 + height - top, 0), x0 : x0 + width] = True
+        height, width = self._arrays.activation.shape
+        for top in range(0, height, ome.LEVEL_CHUNK):
+            bottom = min(top + ome.LEVEL_CHUNK, height)
+            written = np.zeros((bottom - top, width), np.bool_)
+            for y0, x0, rows, columns in self._pieces:
+                written[max(y0 - top, 0) : max(y0 + rows - top, 0), x0 : x0 + columns] = True
             if not written.all():
                 row, column = (int(i) for i in np.argwhere(~written)[0])
                 raise StoreError(
                     f"{self.path}: pixel (row {top + row}, column {column}) was never written. Write every piece first."
                 )
-
-
-def _pieces_of(journal: Path, beginning: str) -> list[tuple[int, int, int, int]]:
-    """Pieces that a journal lists, if it began the same image; the line that a killed process left is left out."""
-    if not journal.is_file():
-        return []
-    whole_lines = journal.read_text(encoding="utf-8").split("\n")[:-1]
-    if whole_lines[:1] != [beginning]:
-        return []
-    return [tuple(json.loads(line)) for line in whole_lines[1:]]

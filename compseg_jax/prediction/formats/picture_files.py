@@ -1,12 +1,8 @@
-"""Pictures read some rows at a time, and files that are whole or absent."""
+"""Pictures read some rows at a time."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,18 +32,3 @@ def strips(picture: Picture) -> Iterator[tuple[slice, np.ndarray]]:
 def mask_255(values: np.ndarray) -> np.ndarray:
     """uint8: 255 where a mask is not 0, so that every viewer shows it."""
     return np.where(values != 0, np.uint8(255), np.uint8(0))
-
-
-@contextlib.contextmanager
-def whole_or_absent(path: Path | str) -> Iterator[Path]:
-    """Place to write a file to: a hidden one beside ``path``, renamed to it at the end of the block.
-
-    After an error nothing is left of it, and what was at ``path`` before is still there.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

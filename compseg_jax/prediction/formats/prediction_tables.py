@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -18,10 +17,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compseg_jax.prediction.formats.picture_files import whole_or_absent
+from compseg_jax.runtime.files import JsonFormat, json_text, write_text
 
-FORMAT, SAMPLE_FORMAT = "compseg-predictions", "compseg-prediction"
-VERSION = 1
+FILE = "predictions.json"
+TABLE = JsonFormat(
+    "compseg-predictions",
+    version=1,
+    required=("model", "threshold", "samples"),
+    absent="Give a folder that `compseg predict` has finished writing.",
+    again="predict again",
+)
+SAMPLE = JsonFormat(
+    "compseg-prediction",
+    version=1,
+    required=("id", "source", "status"),
+    absent=TABLE.absent,
+    again="predict again",
+)
 FILE_KINDS = (
     "activation_zarr",
     "overview_zarr",
@@ -93,13 +105,14 @@ class Predictions:
 
 def write_sample(path: Path | str, sample: SamplePrediction) -> None:
     """Writes a sample.json, whole or not at all; raises ValueError for a number that is NaN or out of range."""
-    _write_json(Path(path), {"format": SAMPLE_FORMAT, "version": VERSION, **_plain(sample)})
+    # The maps beside it are not waited for either, and there may be thousands of samples.
+    write_text(path, _as_json(Path(path), SAMPLE.stamped(_plain(sample))), durable=False)
 
 
 def read_sample(path: Path | str) -> SamplePrediction:
     """Reads a sample.json; raises ValueError where it is damaged, no such file, or of a newer version."""
     path = Path(path)
-    return _sample(path, _read(path, SAMPLE_FORMAT))
+    return _sample(SAMPLE, path, SAMPLE.read(path))
 
 
 def write_predictions(folder: Path | str, predictions: Predictions) -> None:
@@ -113,17 +126,10 @@ def write_predictions(folder: Path | str, predictions: Predictions) -> None:
     if twice := [name for name, count in times.items() if count > 1]:
         raise ValueError(f"{folder}: the id {twice[0]!r} occurs twice; give every sample its own.")
     samples = [_plain(sample) for sample in predictions.samples]
-    values = {
-        "format": FORMAT,
-        "version": VERSION,
-        **{name: getattr(predictions, name) for name in ("model", "threshold", "options", "versions")},
-        "samples": samples,
-    }
-    text = _as_json(folder / "predictions.json", values)
-    with whole_or_absent(folder / "predictions.csv") as partial:
-        partial.write_text(_as_csv(samples), encoding="utf-8", newline="")
-    with whole_or_absent(folder / "predictions.json") as partial:
-        partial.write_text(text, encoding="utf-8")
+    values = {name: getattr(predictions, name) for name in ("model", "threshold", "options", "versions")}
+    text = _as_json(folder / FILE, TABLE.stamped({**values, "samples": samples}))
+    write_text(folder / "predictions.csv", _as_csv(samples))
+    write_text(folder / FILE, text)
 
 
 def read_predictions(folder: Path | str) -> Predictions:
@@ -132,19 +138,18 @@ def read_predictions(folder: Path | str) -> Predictions:
     Raises:
       ValueError: if there is none, or it is damaged or of a version that this release cannot read.
     """
-    path = Path(folder) / "predictions.json"
-    values = _read(path, FORMAT)
+    path = Path(folder) / FILE
+    values = TABLE.read(path)
     try:
-        samples = tuple(_sample(path, sample) for sample in values["samples"])
         return Predictions(
-            model=values["model"],
+            model=values["model"] or {},
             threshold=float(values["threshold"]),
-            samples=samples,
-            options=values.get("options", {}),
-            versions=values.get("versions", {}),
+            samples=tuple(_sample(TABLE, path, sample) for sample in values["samples"]),
+            options=values.get("options") or {},
+            versions=values.get("versions") or {},
         )
-    except (KeyError, TypeError) as error:
-        raise _damaged(path, repr(error)) from error
+    except TypeError as error:
+        raise TABLE.damaged(path, repr(error)) from error
 
 
 def _plain(sample: SamplePrediction) -> dict[str, Any]:
@@ -186,46 +191,18 @@ def _as_csv(samples: list[dict[str, Any]]) -> str:
 
 def _as_json(path: Path, values: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(values)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: a value cannot be written as JSON ({error}). Give finite numbers, text, lists and mappings."
         ) from error
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    text = _as_json(path, values)
-    with whole_or_absent(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _read(path: Path, expected: str) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        name, version = values.get("format"), values.get("version")
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{path} does not exist. Give a folder that `compseg predict` has finished writing."
-        ) from error
-    except (ValueError, AttributeError) as error:
-        raise _damaged(path, str(error)) from error
-    if name != expected or type(version) is not int or not 1 <= version <= VERSION:
-        raise ValueError(
-            f"{path}: found format {name!r} version {version!r}; this release reads {expected!r} version 1 to "
-            f"{VERSION}. Update compseg_jax or predict again."
-        )
-    return dict(values)
-
-
-def _sample(path: Path, values: Mapping[str, Any]) -> SamplePrediction:
+def _sample(kind: JsonFormat, path: Path, values: Mapping[str, Any]) -> SamplePrediction:
     known = {f.name for f in dataclasses.fields(SamplePrediction)}
     try:
         sample = SamplePrediction(**{name: value for name, value in values.items() if name in known})
         _plain(sample)
     except (TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, str(error)) from error
+        raise kind.damaged(path, error) from error
     return sample
-
-
-def _damaged(path: Path, what: str) -> ValueError:
-    return ValueError(f"{path} cannot be read ({what}). It is damaged: predict again.")

@@ -9,13 +9,13 @@ power of two.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
 from compseg_jax.store.pyramid import Level, create_level, open_levels, steps, write_group
 from compseg_jax.store.read import StoreError
@@ -54,8 +54,7 @@ def open_overview(path: Path | str) -> Overview:
 class OverviewWriter:
     """Writes the means of square blocks of pixels, all channels of them, tile by tile in any order.
 
-    They wait in a hidden folder beside ``path`` that `finish` renames; with ``resume`` what a killed process has
-    written there is kept. Memory holds one tile's.
+    They wait in a hidden folder beside ``path`` that `finish` puts there. Memory holds one tile's.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class OverviewWriter:
         *,
         pixel_size_um: float | None = None,
         wavenumbers_cm1: np.ndarray | None = None,
-        resume: bool = False,
     ) -> None:
         """Begins a thumbnail of a cube of ``shape`` (y, x, c); raises StoreError where ``path`` exists."""
         self.path = Path(path)
@@ -76,13 +74,12 @@ class OverviewWriter:
         self._shape = (height, width, channels)
         self._pixel_size_um = pixel_size_um
         self._wavenumbers_cm1 = wavenumbers_cm1
-        self._staging = self.path.with_name(f".{self.path.name}.partial")
         size = (-(-height // self.step), -(-width // self.step), channels)
-        self._means = _kept(self._staging / _MEANS, size) if resume else None
-        if self._means is None:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            self._staging.mkdir(parents=True)
-            self._means = np.lib.format.open_memmap(self._staging / _MEANS, "w+", np.float32, size)
+        self._staging = begin_staging(self.path)
+        self._staging.mkdir()
+        self._means: np.memmap | None = np.lib.format.open_memmap(
+            self._staging / _MEANS, "w+", np.float32, size
+        )
 
     def write(self, y0: int, x0: int, cube: Float[np.ndarray, "h w c"]) -> None:
         """Adds a tile whose first pixel is (y0, x0).
@@ -136,18 +133,10 @@ class OverviewWriter:
         axis = None if self._wavenumbers_cm1 is None else [float(value) for value in self._wavenumbers_cm1]
         group["attributes"]["compseg"] = {"wavenumbers_cm1": axis, "step_px": self.step}
         write_group(self._staging, group)
-        self._staging.rename(self.path)
+        put_new(self._staging, self.path)
         return open_overview(self.path)
 
     def discard(self) -> None:
         """Removes what was written so far."""
         self._means = None
-        shutil.rmtree(self._staging, ignore_errors=True)
-
-
-def _kept(path: Path, size: tuple[int, int, int]) -> np.memmap | None:
-    try:
-        means = np.lib.format.open_memmap(path, "r+")
-    except (OSError, ValueError):
-        return None
-    return means if means.shape == size and means.dtype == np.float32 else None
+        remove(self._staging)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from compseg_jax.readers import Spectra
 from compseg_jax.readers.info.overview import Band, Sample, band_image, choose_band, is_raman, value_name
 from compseg_jax.readers.info.value_summary import mean_and_sd
 from compseg_jax.readers.scan import Scan
+from compseg_jax.runtime.files import atomic_file
 
 SIZE_INCHES = (11.2, 4.9)
 PADS_INCHES = (0.12, 0.08)
@@ -164,13 +163,9 @@ def check_place(out: Path, source: Path) -> None:
 
 
 def write_png(out: Path, content: bytes) -> None:
-    """Writes beside the place and renames, so that no half of a picture is seen; replaces an older one."""
-    partial = out.parent / f".{out.name}.{uuid.uuid4().hex}.partial"
-    try:
+    """Writes the picture, so that no half of it is seen; replaces an older one."""
+    with atomic_file(out) as partial:
         partial.write_bytes(content)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _of_scan(scan: Scan, sample: Sample) -> tuple[Picture, Curves | ChannelValues]:

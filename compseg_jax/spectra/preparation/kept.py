@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import uuid
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from compseg_jax.runtime.files import atomic_file, remove_leftovers
 from compseg_jax.spectra.preparation.step import Fitted, Step
 
 VERSION = 1
@@ -65,17 +65,13 @@ class KeptChunks:
         return found
 
     def put(self, name: str, **arrays: np.ndarray) -> None:
-        """Keeps arrays: written under another name, then renamed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{uuid.uuid4().hex}.npz"
-        try:
-            np.savez(partial, **arrays)  # type: ignore[arg-type]
-            partial.rename(self.folder / f"{name}.npz")
-        finally:
-            partial.unlink(missing_ok=True)
+        """Keeps arrays, whole or not at all."""
+        with atomic_file(self.folder / f"{name}.npz") as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def remove(self) -> None:
         """Removes everything kept, once it is no longer needed."""
+        remove_leftovers(self.folder)
         for path in self.folder.glob("*.npz"):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
