@@ -31,7 +31,6 @@ from compseg_jax.runtime.files import (
     write_text,
 )
 from compseg_jax.spectra.preparation.kept import KeptChunks
-from compseg_jax.spectra.preparation.step import Corrected
 from compseg_jax.training.loop import write_config
 from tests.model_example import write_model
 from tests.store_example import write_store
@@ -146,8 +145,7 @@ def test_what_another_machine_writes_is_left_alone_for_a_week(tmp_path, of_the_d
 
 
 def kept_chunk(folder: Path) -> None:
-    spectra = np.ones((2, 3), np.float32)
-    KeptChunks(folder / "chunks").put("ab", Corrected(spectra, np.zeros(2, bool)))
+    KeptChunks(folder / "chunks").put("ab", spectra=np.ones((2, 3), np.float32))
 
 
 def map_of(folder: Path) -> None:

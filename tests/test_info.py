@@ -16,6 +16,7 @@ from compseg_jax.readers.info import overview, quicklook
 from compseg_jax.readers.info.inspection import InfoOptions, inspect
 from compseg_jax.readers.info.overview import take_sample
 from compseg_jax.readers.scan import CubeScan
+from compseg_jax.runtime import files as atomic
 
 AXIS = np.array([1800.0, 1750, 1700, 1650, 1600, 1550, 1500])
 SPECTRUM = np.array([0.1, 0.1, 0.2, 0.6, 0.3, 0.4, 0.1], np.float32)
@@ -236,7 +237,7 @@ def test_a_failure_leaves_the_older_picture_and_nothing_else(tmp_path, monkeypat
     def fail(*_):
         raise OSError("no space")
 
-    place = (quicklook, "draw_curves") if failing == "drawing" else (quicklook.os, "replace")
+    place = (quicklook, "draw_curves") if failing == "drawing" else (atomic.os, "replace")
     monkeypatch.setattr(*place, fail)
     with pytest.raises(OSError, match="no space"):
         inspect(InfoOptions(path, out=out))

@@ -24,20 +24,16 @@ from compseg_jax.networks.build import Variables, build_network
 from compseg_jax.runtime.files import JsonFormat, atomic_folder
 from compseg_jax.spectra.scaling import Scaling
 
-MODEL = "model.json"
-ENSEMBLE = "ensemble.json"
-MEMBERS = "members"
-DESCRIPTION = JsonFormat(
+DESCRIPTION, ENSEMBLE, MEMBERS = "model.json", "ensemble.json", "members"
+NETWORK_JSON = JsonFormat(
     "compseg-model",
     version=1,
-    required=(
-        "network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling",
-    ),
+    required=("network", "maps", "wavenumbers_cm1", "threshold", "background", "weights_sha256", "scaling"),
     absent="Give the run that `compseg train` finished, or its folder model.",
     again="copy or extract the model again",
     error=ModelError,
-)  # fmt: skip
-MEMBERS_LIST = JsonFormat(
+)
+ENSEMBLE_JSON = JsonFormat(
     "compseg-ensemble",
     version=1,
     required=("members", "threshold", "area_cut", "prepared_steps"),
@@ -66,23 +62,23 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
         others = {name: tree for name, tree in extracted.variables.items() if name != "params"}
         if others:
             save_tree(staging / "collections", others)
-        axis, scaling = extracted.wavenumbers_cm1, extracted.scaling
-        values = DESCRIPTION.stamped(
+        axis = extracted.wavenumbers_cm1
+        values = NETWORK_JSON.stamped(
             {
                 "network": vars(config),
                 "maps": getattr(extracted.network, "maps", 1),
-                "channels": len(scaling.mean),
+                "channels": len(extracted.scaling.mean),
                 "wavenumbers_cm1": None if axis is None else axis.tolist(),
                 "threshold": float(extracted.threshold),
                 "background": extracted.background,
                 "weights_sha256": weights_sha256(extracted.variables),
-                "scaling": {"mean": scaling.mean.tolist(), "sd": scaling.sd.tolist()},
+                "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
             }
         )
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in extracted.description.items() if name not in values}
         text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
-        (staging / MODEL).write_text(text + "\n", encoding="utf-8")
+        (staging / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: object) -> object:
@@ -113,7 +109,7 @@ def load_model(path: Path | str) -> Model:
     folder = Path(path)
     if is_ensemble_run(folder):
         return _load_ensemble(folder)
-    if not (folder / MODEL).is_file() and (folder / "model" / MODEL).is_file():
+    if not (folder / DESCRIPTION).is_file() and (folder / "model" / DESCRIPTION).is_file():
         folder = folder / "model"
     return Model.of(load_network(folder))
 
@@ -153,7 +149,7 @@ def network_of(values: Mapping[str, Any], variables: Variables, place: Path) -> 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """What model.json says, checked for format and version; raises ModelError."""
-    return DESCRIPTION.read(folder / MODEL)
+    return NETWORK_JSON.read(folder / DESCRIPTION)
 
 
 def is_ensemble_run(folder: Path) -> bool:
@@ -162,7 +158,9 @@ def is_ensemble_run(folder: Path) -> bool:
 
 
 def _load_ensemble(folder: Path) -> Model:
-    values = _read_ensemble(folder / ENSEMBLE)
+    values = ENSEMBLE_JSON.read(folder / ENSEMBLE)
+    if not values["members"]:
+        raise ENSEMBLE_JSON.damaged(folder / ENSEMBLE, "members missing")
     networks = []
     for entry in values["members"]:
         network = load_network(folder / entry["model"])
@@ -174,10 +172,3 @@ def _load_ensemble(folder: Path) -> Model:
             )
         networks.append(network)
     return Model(tuple(networks), values["threshold"], values)
-
-
-def _read_ensemble(path: Path) -> dict[str, Any]:
-    values = MEMBERS_LIST.read(path)
-    if not values["members"]:
-        raise MEMBERS_LIST.damaged(path, "members missing")
-    return values

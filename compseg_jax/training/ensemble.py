@@ -15,7 +15,13 @@ from compseg_jax.config import Ensemble, Training, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
-from compseg_jax.model.model_files import ENSEMBLE, MEMBERS, MEMBERS_LIST, load_network, read_description
+from compseg_jax.model.model_files import (
+    ENSEMBLE,
+    ENSEMBLE_JSON,
+    MEMBERS,
+    load_network,
+    read_description,
+)
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
@@ -185,7 +191,7 @@ def _train_all(
 
 
 def _likeness(store: Store, config: Training) -> tuple[object, ...]:
-    """Networks with equal values can be stacked: steps per epoch, size of the images, whether they are padded."""
+    """Networks with equal values can be stacked: steps an epoch, size of the images, whether they are padded."""
     own = store.split("train")
     sizes = {(sample.height, sample.width) for sample in own}
     shape = max(height for height, _ in sizes), max(width for _, width in sizes)
@@ -267,7 +273,7 @@ def _put_together(
         "versions": versions(),
     }
     write_text(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
-    write_text(config.out / ENSEMBLE, json_text(MEMBERS_LIST.stamped(values)))
+    write_text(config.out / ENSEMBLE, json_text(ENSEMBLE_JSON.stamped(values)))
     return config.out
 
 

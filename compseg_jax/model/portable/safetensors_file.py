@@ -16,7 +16,7 @@ import numpy as np
 
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
-from compseg_jax.model.model_files import DESCRIPTION, network_of, weights_sha256
+from compseg_jax.model.model_files import NETWORK_JSON, network_of, weights_sha256
 from compseg_jax.model.portable.description import PortableError
 from compseg_jax.model.portable.libraries import library
 
@@ -46,7 +46,7 @@ def write(path: Path, model: ExtractedNetwork, facts: Mapping[str, str]) -> None
     }
     tensors = {name: np.array(leaf, order="C") for name, leaf in _flat(model.variables).items()}
     tensors |= {f"{SCALING}/{name}": np.array(getattr(model.scaling, name)) for name in ("mean", "sd")}
-    metadata = {**facts, "format": DESCRIPTION.name, MODEL: json.dumps(values, ensure_ascii=False)}
+    metadata = {**facts, "format": NETWORK_JSON.name, MODEL: json.dumps(values, ensure_ascii=False)}
     # Its own save_file makes files that only their owner may read.
     path.write_bytes(numpy_file.save(tensors, metadata=metadata))
 
@@ -75,7 +75,7 @@ def load_safetensors(path: Path | str) -> Model:
             f"{path}: its metadata has no {MODEL!r}, so it was not written by `compseg export`; found "
             f"{', '.join(sorted(metadata)) or 'none'}. Give an exported model."
         )
-    values = DESCRIPTION.parsed(metadata[MODEL], path)
+    values = NETWORK_JSON.parsed(metadata[MODEL], path)
     values["scaling"] = {name: tensors.pop(f"{SCALING}/{name}", None) for name in ("mean", "sd")}
     missing = [name for name, array in values["scaling"].items() if array is None]
     if missing:
