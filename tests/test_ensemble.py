@@ -42,7 +42,7 @@ def on_one_device():
     """Fewer fake devices than other tests use: programs of many networks compile faster."""
     mesh = data_mesh
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("experiment", "ensemble"):
+        for module in ("training.run", "training.ensemble"):
             patch.setattr(f"compseg_jax.{module}.data_mesh", lambda: mesh(1))
         yield
 

@@ -85,7 +85,7 @@ def inspect(options: InfoOptions) -> str:
 
 def _opened(options: InfoOptions, found: Format) -> Scan | Spectra:
     """The scan of a file, or its spectra where it holds no image."""
-    module = importlib.import_module(f"compseg_jax.readers.{found.module}")
+    module = importlib.import_module(f"compseg_jax.readers.formats.{found.module}")
     axis = None if options.axis is None else read_axis(options.axis)
     try:
         if not hasattr(module, "read"):
