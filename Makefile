@@ -1,6 +1,8 @@
 # make demo | test | test-all | notebook | lint | bench | quality    (each sets up .venv by itself, once)
 PYTHON := .venv/bin/python
 DEMO := runs/demo
+# A process that has done its own tests takes over half of what the other still has, so neither ends alone.
+SHARED_OUT := -n 2 --dist worksteal --durations=20
 
 .PHONY: setup demo test test-all notebook lint format bench quality
 
@@ -13,10 +15,10 @@ demo: .venv/.ready
 	@sh tools/demo.sh $(DEMO)
 
 test: .venv/.ready
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest $(SHARED_OUT)
 
 test-all: .venv/.ready
-	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "slow or not slow"
+	@COMPSEG_TESTS=thorough $(PYTHON) -m pytest $(SHARED_OUT) -m "slow or not slow"
 
 notebook: .venv/.ready
 	@$(PYTHON) -m pytest tests/test_quickstart.py -m "slow or not slow"

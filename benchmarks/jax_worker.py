@@ -15,9 +15,9 @@ from compseg_jax import Batch, UNet, init_train_state, make_train_step
 from compseg_jax.runtime import data_mesh, keep_freed_memory
 from compseg_jax.runtime.versions import versions
 from compseg_jax.training.device_loop import DeviceLoop
+from compseg_jax.training.initial_state import CHANNEL_MULTIPLE
 from compseg_jax.training.loop import STEPS_A_DISPATCH
 from compseg_jax.training.order import Draw
-from compseg_jax.training.run import CHANNEL_MULTIPLE
 from compseg_jax.training.step import make_evaluate_step
 
 

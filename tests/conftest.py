@@ -1,4 +1,7 @@
-"""What every test runs under: strict dtypes and ranks, eight fake CPU devices, fixed hypothesis examples."""
+"""What every test runs under: strict dtypes and ranks, eight fake CPU devices, fixed hypothesis examples.
+
+`make test-all` sets COMPSEG_TESTS=thorough: ten times the examples, and programs compiled as users compile them.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,18 @@ import pytest
 
 import compseg_jax  # noqa: F401  (sets the XLA flags before jax starts)
 
+THOROUGH = os.environ.get("COMPSEG_TESTS") == "thorough"
+
+# Compiling takes most of the time of the tests, and half of that goes into LLVM's optimisations.
+jax.config.update("jax_disable_most_optimizations", not THOROUGH)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not THOROUGH))  # child processes compute the same bits
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
-hypothesis.settings.load_profile("fixed")
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=20)
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("fixed"), max_examples=200)
+hypothesis.settings.load_profile("thorough" if THOROUGH else "fixed")
 
 
 @pytest.fixture(scope="session")

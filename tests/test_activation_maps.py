@@ -47,7 +47,7 @@ def tilings(draw):
     return shape, draw(st.permutations(pieces))
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings().max_examples // 2)
 @given(tilings())
 def test_pieces_in_any_order_make_the_whole(tmp_path_factory, tiling):
     shape, pieces = tiling

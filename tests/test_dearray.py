@@ -109,7 +109,7 @@ def test_the_grid_is_measured():
     assert np.corrcoef(fractions.T)[0, 1] > 0.97
 
 
-@settings(max_examples=20)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     angle=st.floats(-10, 10),
     pitch=st.tuples(st.floats(25, 60), st.floats(25, 60)),

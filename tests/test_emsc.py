@@ -22,7 +22,7 @@ VAPOUR = np.stack([band(1700, 6) - band(1680, 5), band(1500, 5)])
 LIPID = band(1740, 15)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     scale=st.floats(0.1, 5),
     polynomial=st.tuples(*[st.floats(-1, 1)] * 3),

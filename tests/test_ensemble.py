@@ -59,7 +59,7 @@ def store(tmp_path_factory) -> Path:
 def small(store: Path, out: Path, ensemble: Ensemble | None = None, **changes) -> Training:
     ensemble = ensemble or Ensemble(folds=2, seeds=2)
     values = {"epochs": 2, "batch_size": 4, "self_check": False, "ensemble": ensemble, **changes}
-    network = Network(base=4, depth=1, head_bias=-1.0, convolution="plain")
+    network = Network(base=4, depth=0, head_bias=-1.0, convolution="plain")
     return dataclasses.replace(RECIPES["default"], data=store, out=out, network=network, **values)
 
 

@@ -121,7 +121,7 @@ def test_png_is_that_of_the_paper(tmp_path):
     assert not (tmp_path / "b.png").exists()
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([8, 16, 24]), st.randoms())
 def test_a_thumbnail_is_the_mean_of_blocks(tmp_path_factory, height, width, tile, random):
     path = tmp_path_factory.mktemp("overview") / "overview.ome.zarr"

@@ -36,7 +36,7 @@ CHECKERS = picture("#.#.", ".#.#", "#.#.")
 INSIDE_THE_FRAME_OF_A_LATER_ONE = picture(".#.#", "...#", "####")
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings().max_examples)
 @given(masks)
 @example(RING_TOUCHING_ITSELF)
 @example(ISLAND_IN_A_HOLE)

@@ -166,7 +166,7 @@ def test_a_trained_network_uses_the_bands_that_differ(changed, rising):
     scaling = Scaling.fit((cube, everywhere) for cube in cubes)
     scaled = jnp.asarray((cubes - scaling.mean) / scaling.sd)
     network = Pixel()
-    variables = network.init(jax.random.key(0), scaled)
+    variables = jax.jit(network.init)(jax.random.key(0), scaled)
 
     def loss(variables):
         logits = network.apply(variables, scaled)[..., 0]

@@ -28,7 +28,6 @@ def same(left: PixelHistogram, right: PixelHistogram) -> bool:
     return bool((left.positives == right.positives).all() and (left.negatives == right.negatives).all())
 
 
-@settings(max_examples=40, deadline=None)
 @given(pixel_sets, pixel_sets, pixel_sets)
 def test_histograms_merge_exactly_in_any_order(a, b, c):
     x, y, z = histogram_of(a), histogram_of(b), histogram_of(c)
@@ -40,7 +39,7 @@ def test_histograms_merge_exactly_in_any_order(a, b, c):
     assert same(x.merge(y), whole)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(values, values, values)
 def test_means_merge_in_any_order(a, b, c):
     x, y, z = (MeanAndSpread.from_values(v) for v in (a, b, c))

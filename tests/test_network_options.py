@@ -66,7 +66,7 @@ def batch_of(n):
 
 
 def test_statistics_are_those_of_the_whole_batch_on_any_number_of_devices():
-    network = UNet(base=4, depth=1, normalisation="batch", head_norm=True, activation="relu")
+    network = UNet(base=4, depth=0, normalisation="batch", head_norm=True, activation="relu")
     results = []
     for n_devices in (1, 4):
         state = init_train_state(jax.random.key(0), network, CHANNELS, objective=Objective(error="one_sided"))
@@ -136,9 +136,11 @@ def test_gated_attention_against_its_equation():
 @pytest.mark.parametrize(
     "network",
     [
-        UNet(base=4, depth=1, front=3),
         UNet(base=4, depth=0, front=3),
-        SegNet(base=4, depth=2, front=6, normalisation="batch"),
+        pytest.param(
+            UNet(base=4, depth=1, front=3), marks=pytest.mark.slow
+        ),  # its first layer is that of depth 0
+        SegNet(base=4, depth=1, front=6, normalisation="batch"),
     ],
 )
 def test_a_folded_front_gives_the_same_logits(network):
@@ -156,7 +158,7 @@ def test_a_folded_front_gives_the_same_logits(network):
 
 
 def test_padded_channels_change_nothing_with_a_front():
-    network = UNet(base=4, depth=1, front=3, channels=CHANNELS)
+    network = UNet(base=4, depth=0, front=3, channels=CHANNELS)
     variables = init_variables(network, jax.random.key(0), CHANNELS)
     x = cubes()
     padded = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 5)))
@@ -170,7 +172,7 @@ def test_a_front_from_principal_components_gives_uncorrelated_features_of_varian
     spectra = rng.normal(size=(400, 3)) @ rng.normal(size=(3, CHANNELS)) + 0.01 * rng.normal(
         size=(400, CHANNELS)
     )
-    network = UNet(base=4, depth=1, front=3)
+    network = UNet(base=4, depth=0, front=3)
     variables = init_variables(network, jax.random.key(0), CHANNELS)
     started = front_from_principal_components(variables, jnp.asarray(spectra, jnp.float32))
     kernel = np.asarray(started["params"]["front"]["kernel"])[0, 0]

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 
 from compseg_jax.config import Network
-from compseg_jax.networks.build import apply_network, build_network, init_variables
+from compseg_jax.networks import build, normalised_start
+from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.networks.layers import ConvBlock, UpConvolution
-from compseg_jax.networks.normalised_start import feature_statistics, with_normalised_features
+from compseg_jax.networks.normalised_start import with_normalised_features
+
+apply_network = jax.jit(build.apply_network, static_argnums=0)
+feature_statistics = jax.jit(normalised_start.feature_statistics, static_argnums=0)
 
 NETWORKS = {
     "depth 1": Network(base=4, depth=1),

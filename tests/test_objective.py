@@ -136,7 +136,7 @@ def test_paper_values():
 
 @given(alphas, betas, st.floats(2**-20, 0.5, width=32))
 def test_crossing_point_solves_its_equation(alpha, beta, gamma):
-    crossing = float(crossing_point(alpha, beta, gamma))
+    crossing = float(jax.jit(crossing_point)(alpha, beta, gamma))
     exact = mpmath.findroot(
         lambda u: (
             2 * u + mpmath.log(mpmath.mpf(gamma) / mpmath.mpf(beta) * u) + mpmath.log1p(mpmath.exp(-2 * u))
@@ -150,16 +150,17 @@ def test_crossing_point_of_the_paper_and_its_gradient():
     assert round(float(crossing_point(0.1, 5.0, 0.001)), 6) == 0.144624
     assert math.isinf(float(crossing_point(0.1, 5.0, 0.0)))
     arguments = (0.1, 5.0, 0.001)
-    gradient = jax.grad(crossing_point, argnums=(0, 1, 2))(*arguments)
+    crossing = jax.jit(crossing_point)
+    gradient = jax.grad(crossing, argnums=(0, 1, 2))(*arguments)
     with jax.enable_x64(True):
         for index, value in enumerate(gradient):
             step = 1e-6 * arguments[index]
             up, down = (list(arguments) for _ in range(2))
             up[index] += step
             down[index] -= step
-            numeric = (crossing_point(*up) - crossing_point(*down)) / (2 * step)
+            numeric = (crossing(*up) - crossing(*down)) / (2 * step)
             np.testing.assert_allclose(value, numeric, rtol=1e-3)
-    many = jax.vmap(lambda gamma: crossing_point(0.1, 5.0, gamma))(jnp.asarray([0.001, 0.01, 0.1]))
+    many = jax.vmap(lambda gamma: crossing(0.1, 5.0, gamma))(jnp.asarray([0.001, 0.01, 0.1]))
     assert np.all(np.diff(many) < 0)
 
 

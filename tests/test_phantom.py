@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -67,7 +67,6 @@ def test_measured_spectra_have_their_maximum_at_amide_i() -> None:
 # --------------------------------------------------------------------------------------------- scattering
 
 
-@settings(deadline=None)
 @given(radius_um=st.floats(0.5, 20.0), wavenumber_cm1=st.floats(900.0, 4000.0), index=st.floats(1.05, 1.6))
 def test_mie_extinction_is_van_de_hulsts_formula(
     radius_um: float, wavenumber_cm1: float, index: float
@@ -109,7 +108,6 @@ def test_shapes_and_types_at_any_size(size: int, channels: int, pixel_size_um: f
 @given(
     seed=st.integers(0, 2**40), index=st.integers(0, 10**6), array=st.integers(0, 50), diseased=st.booleans()
 )
-@settings(max_examples=40, deadline=None)
 def test_laws_of_every_spot(seed: int, index: int, array: int, diseased: bool) -> None:
     s = spot(seed=seed, index=index, array=array, diseased=diseased)
     low, high = SMALL.tumour_fraction

@@ -134,7 +134,7 @@ def test_gaps_in_the_axis_are_not_noise():
     np.testing.assert_allclose(np.median(measured), 0.003, rtol=0.1)
 
 
-@settings(max_examples=20)
+@settings(max_examples=settings().max_examples // 2)
 @given(factor=st.floats(0.3, 1.9), offset=st.floats(-0.2, 0.2))
 def test_ratios_do_not_depend_on_thickness_nor_on_an_offset(factor, offset):
     with jax.enable_x64(True):

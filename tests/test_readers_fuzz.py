@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import instrument_files as files
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from PIL import Image
 from compseg_jax.readers import read, read_spectra
 from compseg_jax.readers.cube import CubeError
 
-CHANGES_PER_FILE = 90
+CHANGES_PER_FILE = 2 * hypothesis.settings().max_examples
 SECONDS_PER_READ = 5
 # Far above what any file here holds, far below what a forged size would ask for.
 MEMORY_GROWTH_BYTES = 100 << 20

@@ -11,7 +11,8 @@ from hypothesis import given
 from scipy.special import expit, logsumexp, softmax
 
 from compseg_jax import Objective
-from compseg_jax.objective import ERRORS, comparative_error, trapezoid
+from compseg_jax import objective as objectives
+from compseg_jax.objective import ERRORS, trapezoid
 from compseg_jax.objective.loss import negatives_error
 from compseg_jax.objective.maxmin import extended_log_barrier, maxmin_error
 from compseg_jax.objective.pooling import (
@@ -21,6 +22,7 @@ from compseg_jax.objective.pooling import (
     mean_over_pixels,
 )
 
+comparative_error = jax.jit(objectives.comparative_error, static_argnums=3)
 SIZE = (3, 4, 5)
 LABEL = np.array([1, 0, 1])
 LOGITS = np.random.default_rng(0).normal(0, 2, (*SIZE, 2)).astype(np.float32)
@@ -112,7 +114,7 @@ def test_values_and_gradients_are_finite_everywhere(name, scale):
         def total(logits, mask=mask):
             return jnp.sum(comparative_error(logits, jnp.asarray(LABEL), mask, objective))
 
-        value, gradient = jax.value_and_grad(total)(logits)
+        value, gradient = jax.jit(jax.value_and_grad(total))(logits)
         assert np.isfinite(value)
         assert np.all(np.isfinite(gradient))
         if mask is not None and not objective.negatives_weight:
@@ -131,7 +133,7 @@ def test_gradients_against_differences_in_float64(name):
         direction = jnp.asarray(np.random.default_rng(2).normal(size=logits.shape))
         numeric = (total(logits + 1e-6 * direction) - total(logits - 1e-6 * direction)) / 2e-6
         assert numeric.dtype == jnp.float64
-        np.testing.assert_allclose(jnp.vdot(jax.grad(total)(logits), direction), numeric, rtol=1e-6)
+        np.testing.assert_allclose(jnp.vdot(jax.jit(jax.grad(total))(logits), direction), numeric, rtol=1e-6)
 
 
 @given(st.floats(-0.5, 1.5, width=32), st.floats(2**-6, 0.5, width=32), st.floats(2**-6, 0.25, width=32))

@@ -46,7 +46,7 @@ def store(tmp_path_factory) -> Path:
 
 def small(store: Path, out: Path, **changes) -> Training:
     config = RECIPES["default"]
-    network = Network(base=2, depth=1, head_bias=-3.0)
+    network = Network(base=2, depth=0, head_bias=-3.0)
     return dataclasses.replace(
         config,
         data=store,

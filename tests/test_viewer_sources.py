@@ -22,7 +22,7 @@ from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.evaluation.report.report_source import ReportSource, read_source
 from compseg_jax.model import ExtractedNetwork
 from compseg_jax.model.model_files import save_network
-from compseg_jax.networks.build import build_network
+from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store
 from compseg_jax.training.loop import write_config
@@ -45,7 +45,7 @@ def place(tmp_path_factory) -> Path:
     store = write_store(folder / "data", sizes=(SHAPE, SHAPE, SHAPE))  # one shape: one compilation
     config = Network(base=2, depth=1)
     network = build_network(config, 1)
-    variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
+    variables = init_variables(network, jax.random.key(0), 3)
     model = ExtractedNetwork(
         network, variables, Scaling(np.full(3, 5, np.float32), np.ones(3, np.float32)), store.wavenumbers_cm1,
         THRESHOLD, "zero", {"recipe": "default"},
