@@ -13,8 +13,8 @@ from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.table import Row
 from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import read, read_mask
-from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.spectra.tissue import Background, tissue_from_background
+from compseg_jax.readers.cube import Background, Cube, CubeError
+from compseg_jax.spectra.tissue import tissue_from_background
 
 AXIS_TOLERANCE_CM1 = 0.01
 PIXEL_SIZE_TOLERANCE = 0.01

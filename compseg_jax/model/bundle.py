@@ -25,9 +25,9 @@ from compseg_jax.config import Network, from_json
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.networks.build import Module, Variables, build_network
 from compseg_jax.objective.activation import activation_map
+from compseg_jax.readers.cube import Background
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.spectra.scaling import Scaling, standardise
-from compseg_jax.spectra.tissue import Background
 from compseg_jax.store.read import Store
 
 FORMAT = "compseg-model"
@@ -151,8 +151,8 @@ class SegmentingModel:
 def _activation(
     network: Module,
     variables: Variables,
-    mean: Float[Array, c],
-    sd: Float[Array, c],
+    mean: Float[Array, " c"],
+    sd: Float[Array, " c"],
     cube: Float[Array, "b y x c"],
     tissue: Bool[Array, "b y x"],
 ) -> Float[Array, "b y x"]:

@@ -11,13 +11,12 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
-if TYPE_CHECKING:  # jax, which stands behind it, is not needed to read
-    from compseg_jax.spectra.tissue import Background
+from compseg_jax.readers.cube import Background
 
 FORMAT = "compseg-store"
 VERSION = 1

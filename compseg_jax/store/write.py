@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from compseg_jax.spectra.tissue import Background
+from compseg_jax.readers.cube import Background
 from compseg_jax.store import ome
 from compseg_jax.store.read import FORMAT, VERSION, Sample, StoreError, array_spec, names_a_file
 

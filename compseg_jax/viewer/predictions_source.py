@@ -8,20 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.prediction.formats.ome_zarr import open_maps
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
+from compseg_jax.readers.scan import Scan
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
-
-if TYPE_CHECKING:
-    from compseg_jax.readers.scan import Scan
 
 FILE = "predictions.json"
 FORMAT = "compseg-predictions"

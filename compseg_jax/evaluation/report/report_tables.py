@@ -7,15 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compseg_jax.drawing.numbers import UNKNOWN, interval, label_chip, number, percent
 
-if TYPE_CHECKING:  # what is imported there is slow to load, and those who only want words need not wait
-    from compseg_jax.evaluation.scores.sample_scores import SampleRow
-
+SampleRow = Mapping[str, str | int | float | None]
 
 MEASURES: tuple[tuple[str, str, str | None, str], ...] = (
     ("AUC, area above threshold", "auc_area", "auc_area_ci95",
