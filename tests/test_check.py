@@ -54,6 +54,18 @@ def problems(store: Store, *, supervised: bool = False) -> str:
     return str(caught.value)
 
 
+def test_a_store_of_test_samples_alone_is_whole_but_not_to_train_on(store: Store) -> None:
+    alone = listed(store, store.split("test"))
+    findings, ranges = check_values(alone)
+    assert findings.problems == []
+    assert findings.notes == [
+        "all samples are test samples: networks can be evaluated on this store, not trained."
+    ]
+    assert "no problems found" in describe(alone, findings, ranges)
+    with pytest.raises(StoreError, match="the train split has no diseased sample"):
+        refuse_problems(alone, check_table(alone, to_train=True))
+
+
 def test_a_sample_listed_twice(store: Store) -> None:
     text = problems(listed(store, [*store.samples, store.samples[0]]))
     assert "sample 's0' is listed 2 times; list it once" in text

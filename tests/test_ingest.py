@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from compseg_jax.cli.main import main
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.to_store import ingest
 from compseg_jax.store.check import check_table, check_values
@@ -81,6 +82,15 @@ def test_a_good_table_becomes_a_store(folder: Path) -> None:
     assert store.background == "none"
     assert check_table(store).problems == []
     assert sorted(path.name for path in (folder / "made").iterdir()) == ["store"]
+
+
+def test_a_table_of_test_rows_alone_becomes_a_store_without_complaint(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(folder / "table.csv", [{**row, "split": "test"} for row in good_rows()])
+    assert main(["ingest", str(table), "--out", str(folder / "store")]) == 0
+    assert "no problems found" in capsys.readouterr().out
+    assert {sample.split for sample in Store.open(folder / "store").samples} == {"test"}
 
 
 @pytest.mark.parametrize(

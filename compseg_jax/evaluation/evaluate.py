@@ -100,7 +100,8 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     )
     if len(model.networks) > 1:
         evaluation = with_agreement(evaluation, model, agreement, split=options.split)
-    evaluation = evaluation.with_notes([f"the samples were adapted to the model: {note}" for note in notes])
+    adapted = [f"Adapted to the model: {note}." for note in notes]
+    evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)
     title = options.title or f"{store.path.resolve().name}: {options.split} samples"
     page = write_report(
@@ -112,6 +113,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         wavenumbers_cm1=model.wavenumbers_cm1,
         importance=_importance(model, store, results, asked=options.importance),
         title=title,
+        notes=adapted,
         source=ReportSource(
             model=options.model,
             data=options.data,

@@ -31,8 +31,15 @@ class Findings:
     notes: list[str]
 
 
-def check_table(store: Store, *, supervised: bool = False) -> Findings:
-    """Checks samples, splits, labels, groups and files without reading any image."""
+def check_table(store: Store, *, to_train: bool = False, supervised: bool = False) -> Findings:
+    """Checks samples, splits, labels, groups and files without reading any image.
+
+    Args:
+      store: what is checked.
+      to_train: whether a network is to learn from it, which takes both labels for training and validation. Otherwise a
+        store whose samples are all test samples is whole: made to evaluate and predict on.
+      supervised: whether reference masks are what it is to learn from.
+    """
     samples = store.samples
     counts = Counter((sample.split, sample.label) for sample in samples)
     problems = []
@@ -51,7 +58,8 @@ def check_table(store: Store, *, supervised: bool = False) -> Findings:
             problems.append(f"sample {sample.id!r} has no reference mask, which target 'reference' needs.")
     for group, splits in leaking_groups([s.group for s in samples], [s.split for s in samples]).items():
         problems.append(f"group {group!r} is in {' and '.join(sorted(splits))}; move all of it to one split.")
-    for split in ("train", "val"):
+    only_test = bool(samples) and all(sample.split == "test" for sample in samples)
+    for split in () if only_test and not to_train else ("train", "val"):
         for label, name in ((1, "diseased"), (0, "healthy")):
             if not counts[split, label]:
                 problems.append(
@@ -61,12 +69,14 @@ def check_table(store: Store, *, supervised: bool = False) -> Findings:
         counts=dict(counts),
         groups={split: len({s.group for s in samples if s.split == split}) for split in SPLITS},
         problems=problems,
-        notes=_notes(counts),
+        notes=_notes(counts, only_test=only_test),
     )
 
 
-def _notes(counts: Counter[tuple[str, int]]) -> list[str]:
+def _notes(counts: Counter[tuple[str, int]], *, only_test: bool) -> list[str]:
     notes = []
+    if only_test:
+        notes.append("all samples are test samples: networks can be evaluated on this store, not trained.")
     healthy, diseased = counts["train", 0], counts["train", 1]
     if min(healthy, diseased) and max(healthy, diseased) >= IMBALANCE_WORTH_A_NOTE * min(healthy, diseased):
         notes.append(
@@ -74,7 +84,7 @@ def _notes(counts: Counter[tuple[str, int]]) -> list[str]:
             'balance = "weights" in a recipe file.'
         )
     n_val = counts["val", 0] + counts["val", 1]
-    if n_val < FEWEST_VALIDATION_SAMPLES:
+    if n_val < FEWEST_VALIDATION_SAMPLES and not only_test:
         notes.append(
             f"{n_val} validation samples choose the best epoch and the threshold; more make both steadier."
         )

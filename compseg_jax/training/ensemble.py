@@ -104,7 +104,8 @@ def train_ensemble(config: Training) -> Path:
     folds = fold_of_samples(store, config.ensemble)
     for fold in range(config.ensemble.folds):
         supervised = config.objective.target == "reference"
-        refuse_problems(store, check_table(holding_out(store, folds, fold), supervised=supervised))
+        findings = check_table(holding_out(store, folds, fold), to_train=True, supervised=supervised)
+        refuse_problems(store, findings)
     table = _folds_csv(store, folds)
     _check_folder(config, table)
     if config.self_check:

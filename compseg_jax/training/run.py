@@ -93,7 +93,9 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
             "compseg_jax.training.ensemble.train_ensemble."
         )
     store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
-    refuse_problems(store, check_table(store, supervised=config.objective.target == "reference"))
+    refuse_problems(
+        store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
+    )
     _check_folder(config)
     start = None if config.init_from is None else _starting_network(config.init_from)
     if shared is None:
