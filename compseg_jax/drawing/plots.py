@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Colormap
@@ -79,7 +79,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 def plot_mean(
     axes: Axes,
-    where: Float[np.ndarray, " c"],
+    where: Real[np.ndarray, " c"],
     mean: Float[np.ndarray, " c"],
     sd: Float[np.ndarray, " c"],
     line: str = "-",
@@ -105,7 +105,7 @@ def plot_mean(
         axes.fill_between(where, mean - sd, mean + sd, color=colour, alpha=opacity, linewidth=0)
 
 
-def label_channels(axes: Axes, wavenumbers_cm1: Float[np.ndarray, " c"] | None) -> None:
+def label_channels(axes: Axes, wavenumbers_cm1: Real[np.ndarray, " c"] | None) -> None:
     """Name and direction of a horizontal axis: wavenumbers fall, as infrared spectra are drawn, channels rise."""
     if wavenumbers_cm1 is None:
         axes.set_xlabel("channel")
