@@ -14,8 +14,8 @@ from compseg_jax.ingest.table import Row
 from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1
-from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.spectra.tissue import Background, tissue_from_background
+from compseg_jax.readers.cube import Background, Cube, CubeError
+from compseg_jax.spectra.tissue import tissue_from_background
 
 PIXEL_SIZE_TOLERANCE = 0.01
 """Relative: stages and cameras state slightly different numbers for the same optics."""

@@ -21,7 +21,7 @@ from compseg_jax.ingest.records import SampleRecord, measured, records_csv
 from compseg_jax.ingest.summary_page import SummaryContent, summary_page
 from compseg_jax.ingest.table import Row, read_table, with_splits
 from compseg_jax.ingest.tissue_arrays import TissueArray, join_cores, open_arrays
-from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.spectra.preparation import (
     Image,
     KeptChunks,
@@ -33,7 +33,6 @@ from compseg_jax.spectra.preparation import (
     parse_steps,
     refuse_without_wavenumbers,
 )
-from compseg_jax.spectra.tissue import Background
 from compseg_jax.store.read import Sample
 from compseg_jax.store.write import StoreWriter, refuse_existing
 

@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.networks.build import Module, Variables
 from compseg_jax.objective.activation import activation_map
+from compseg_jax.readers.cube import Background
 from compseg_jax.spectra.preparation import Preparation
 from compseg_jax.spectra.scaling import Scaling, standardise
-from compseg_jax.spectra.tissue import Background
 
 
 class ModelError(ValueError):

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from compseg_jax.model.extracted import ModelError
+from compseg_jax.readers.cube import Background
 from compseg_jax.readers.scan import CubeScan, Scan
 from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
 from compseg_jax.spectra.preparation.piecewise import PiecewisePreparation, steps_that_need_the_whole
 from compseg_jax.spectra.scaling import Scaling, put_standardised
-from compseg_jax.spectra.tissue import Background, tissue_from_background
+from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store.read import Store
 
 PIECE_BYTES = 2 * 2**20

@@ -86,11 +86,11 @@ Draw = Callable[[PRNGKeyArray, int], Array]
 _CUT_SD = 0.87962566103423978
 
 
-def _uniform(key: PRNGKeyArray, n: int) -> Float[Array, n]:
+def _uniform(key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
     return jax.random.uniform(key, (n,), jnp.float32, -1.0, 1.0)
 
 
-def _cut_normal(key: PRNGKeyArray, n: int) -> Float[Array, n]:
+def _cut_normal(key: PRNGKeyArray, n: int) -> Float[Array, " n"]:
     return jax.random.truncated_normal(key, -2.0, 2.0, (n,), jnp.float32)
 
 

@@ -24,7 +24,7 @@ from compseg_jax.networks.layers import Conv, UpConvolution
 
 LEAST_DEVIATION = 1e-5
 
-Statistics = dict[tuple[str, ...], tuple[Float[Array, "f"], Float[Array, "f"]]]
+Statistics = dict[tuple[str, ...], tuple[Float[Array, " f"], Float[Array, " f"]]]
 """Mean and variance of every feature of each hidden convolution, by its path."""
 
 
@@ -77,5 +77,5 @@ def with_normalised_features(variables: Variables, batches: Sequence[Statistics]
     return {**variables, "params": flax.traverse_util.unflatten_dict(params)}
 
 
-def _deviation(variance: Float[Array, f]) -> Float[Array, f]:
+def _deviation(variance: Float[Array, " f"]) -> Float[Array, " f"]:
     return jnp.sqrt(variance) + LEAST_DEVIATION

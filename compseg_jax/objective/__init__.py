@@ -51,15 +51,15 @@ __all__ = [
 
 Logits = Float[Array, "b y x maps"]
 Mask = Bool[Array, "b y x"]
-Errors = Float[Array, "b"]
-SampleError = Callable[[Logits, Int[Array, "b"], Mask | None, Objective], Errors]
-PooledError = Callable[[Transfer, Errors, Int[Array, "b"], Objective], Errors]
+Errors = Float[Array, " b"]
+SampleError = Callable[[Logits, Int[Array, " b"], Mask | None, Objective], Errors]
+PooledError = Callable[[Transfer, Errors, Int[Array, " b"], Objective], Errors]
 
 
 def _of_pooled(error: PooledError) -> SampleError:
     """A loss of the pooled value as one of the logits."""
 
-    def of_logits(logits: Logits, label: Int[Array, b], mask: Mask | None, objective: Objective) -> Errors:
+    def of_logits(logits: Logits, label: Int[Array, " b"], mask: Mask | None, objective: Objective) -> Errors:
         pooled = POOLINGS[objective.pooling_function](logits, mask, objective)
         return error(TRANSFERS[objective.transfer], pooled, label, objective)
 
@@ -77,11 +77,11 @@ ERRORS: dict[str, SampleError] = {
 
 def comparative_error(
     logits: Float[Array, "b y x maps"],
-    label: Int[Array, b],
+    label: Int[Array, " b"],
     mask: Bool[Array, "b y x"] | None,
     objective: Objective,
     image: Bool[Array, "b y x"] | None = None,
-) -> Float[Array, b]:
+) -> Float[Array, " b"]:
     """The loss of each sample from its logits, as the objective spells it.
 
     With the pair of maps the second, a⁻, is trained through its own pooling neuron p⁻ towards α·(1 − ℓ), and both

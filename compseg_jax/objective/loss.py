@@ -99,10 +99,10 @@ def cross_entropy(
 
 def negatives_error(
     logits: Float[Array, "b y x"],
-    label: Shaped[Array, b],
+    label: Shaped[Array, " b"],
     mask: Bool[Array, "b y x"] | None,
     image: Bool[Array, "b y x"] | None = None,
-) -> Float[Array, b]:
+) -> Float[Array, " b"]:
     """−log(1 − p) of the pixels that are known to be healthy, averaged over all pixels of the image.
 
     Known are all pixels of a healthy sample, and those of a diseased one that lie outside ``mask``.
@@ -126,7 +126,7 @@ def supervised_error(
     logits: Float[Array, "b y x maps"],
     reference: Bool[Array, "b y x"],
     mask: Bool[Array, "b y x"] | None,
-) -> Float[Array, b]:
+) -> Float[Array, " b"]:
     """Pixel cross-entropy plus soft Dice loss of each sample against its reference mask, over ``mask``.
 
     The upper bound that a network trained from labels is compared with.

@@ -42,10 +42,10 @@ def extended_log_barrier(
 
 def maxmin_error(
     logits: Float[Array, "b y x 2"],
-    label: Shaped[Array, b],
+    label: Shaped[Array, " b"],
     mask: Bool[Array, "b y x"] | None,
     objective: Objective,
-) -> Float[Array, b]:
+) -> Float[Array, " b"]:
     r"""The first map is a region m, the second the evidence e that a pixel speaks for disease.
 
     A diseased sample: −log σ(e over m), which makes the region decide; ``background_weight`` times the
@@ -80,7 +80,7 @@ def maxmin_error(
 
 def _weighted_mean(
     values: Float[Array, "b y x"], weights: Float[Array, "b y x"], mask: Bool[Array, "b y x"] | None
-) -> Float[Array, b]:
+) -> Float[Array, " b"]:
     if mask is not None:
         weights = weights * mask.astype(weights.dtype)
     # A part of less than a thousandth of a pixel counts as absent: its mean would be noise.

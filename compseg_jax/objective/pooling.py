@@ -149,7 +149,7 @@ def _shifted_powers(
     return highest[..., 0, 0], jnp.exp(jnp.where(counts, x - highest, 0.0))
 
 
-PoolingFunction = Callable[[Float[Array, "b y x maps"], Mask | None, Objective], Float[Array, "b"]]
+PoolingFunction = Callable[[Float[Array, "b y x maps"], Mask | None, Objective], Float[Array, " b"]]
 
 POOLINGS: dict[str, PoolingFunction] = {
     "mean": lambda logits, mask, of: pooled_activation(jax.nn.sigmoid(logits[..., 0]), mask),

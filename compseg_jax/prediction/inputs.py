@@ -14,9 +14,8 @@ import numpy as np
 
 from compseg_jax.model.specimen import Specimen, StoreScan
 from compseg_jax.readers import recognise
-from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.cube import Background, CubeError
 from compseg_jax.readers.scan import open_scan
-from compseg_jax.spectra.tissue import Background
 from compseg_jax.store.read import LONGEST_ID_BYTES, Sample, Store, names_a_file
 
 # Found in folders beside the file that stands for an image, or too often no image at all.

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+Background = Literal["zero", "none"]
+"""What the pixels without tissue hold: 'zero' in every channel, or values like any other."""
 
 
 class CubeError(ValueError):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from compseg_jax.readers.formats import agilent
 ROWS_AT_ONCE = 64
 
 
+@runtime_checkable
 class Scan(Protocol):
     """What every scan offers: its extent, its axis, and any part of it on demand."""
 

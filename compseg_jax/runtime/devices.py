@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
+import jax
+from jax.sharding import Mesh
 
 DATA_AXIS = "data"
 
 
 def data_mesh(n_devices: int | None = None) -> Mesh:
     """A mesh of one axis, ``data``, over all visible devices or the first ``n_devices`` of them."""
-    import jax
-
     devices = jax.devices()
     if n_devices is not None:
         if not 1 <= n_devices <= len(devices):

@@ -78,8 +78,8 @@ def band_moments(absorbance: np.ndarray, tissue: np.ndarray) -> BandMoments:
 def standardise(
     absorbance: Float[Array, "*b y x c"],
     tissue: Bool[Array, "*b y x"],
-    mean: Float[Array, c],
-    sd: Float[Array, c],
+    mean: Float[Array, " c"],
+    sd: Float[Array, " c"],
 ) -> Float[Array, "*b y x c"]:
     """(absorbance − mean) · (1 / sd) inside the tissue, 0 outside it; float32.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +11,7 @@ import scipy.ndimage
 from jaxtyping import Array, Bool, Float
 
 from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
-
-Background = Literal["zero", "none"]
+from compseg_jax.readers.cube import Background
 
 BASELINE_CM1 = (1760.0, 1800.0)  # above the ester C=O band near 1740 cm⁻¹: no tissue absorption
 SILENT_CM1 = (1760.0, 2250.0)  # from there to atmospheric CO₂ near 2350 cm⁻¹ nothing of tissue is sharp

@@ -10,16 +10,13 @@ import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
-from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.runtime.files import JsonFormat
-
-if TYPE_CHECKING:  # jax, which it imports, is not needed to read
-    from compseg_jax.spectra.tissue import Background
 
 SPLITS = ("train", "val", "test")
 LONGEST_ID_BYTES = 200

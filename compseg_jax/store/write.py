@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
+from compseg_jax.readers.cube import Background
 from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
-from compseg_jax.spectra.tissue import Background
 from compseg_jax.store import ome
 from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, array_spec, names_a_file
 

@@ -28,8 +28,8 @@ class Batch:
 
     cube: Float[Array, "b y x c"]
     tissue: Bool[Array, "b y x"]
-    label: Int[Array, b]
-    weight: Float[Array, b]
+    label: Int[Array, " b"]
+    weight: Float[Array, " b"]
     reference: Bool[Array, "b y x"] | None = None
     image: Bool[Array, "b y x"] | None = None
 
@@ -64,7 +64,7 @@ def augment_batch(batch: Batch, key: PRNGKeyArray, augmentation: Augmentation) -
     # One row per sample: what a sample draws does not depend on how far the batch was padded.
     upside_down, left_right, transposed = jax.random.bernoulli(key, 0.5, (n, 3)).T
 
-    def where(condition: Bool[Array, b], turned: Array, plain: Array) -> Array:
+    def where(condition: Bool[Array, " b"], turned: Array, plain: Array) -> Array:
         return jnp.where(condition.reshape(n, *[1] * (plain.ndim - 1)), turned, plain)
 
     def turn(image: Array) -> Array:

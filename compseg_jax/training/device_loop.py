@@ -32,7 +32,7 @@ def train_steps(
     first: Int[Array, ""],
     last: Int[Array, ""],
     by_sample: NamedSharding | None = None,
-) -> tuple[TrainState, dict[str, Float[Array, steps]]]:
+) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
     """:func:`train_step` on the batches ``first`` to ``last`` (excluded) of an epoch, one after the other.
 
     Args:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt
 
 from compseg_jax.config import Objective, Optimiser
 from compseg_jax.networks.build import (
@@ -73,7 +73,7 @@ class TrainState:
     step: Int[Array, ""]
     seed: UInt[Array, ""]
     variables: Variables
-    moments: optax.OptState
+    moments: PyTree
     plan: Plan = field(metadata={"static": True})
 
 
@@ -129,7 +129,9 @@ def init_train_state(
     )
 
 
-def sample_errors(logits: Float[Array, "b y x maps"], batch: Batch, objective: Objective) -> Float[Array, b]:
+def sample_errors(
+    logits: Float[Array, "b y x maps"], batch: Batch, objective: Objective
+) -> Float[Array, " b"]:
     """The loss of each sample of a batch, before weights."""
     mask = batch.tissue if objective.pooling == "tissue" else batch.image
     if objective.target == "reference":

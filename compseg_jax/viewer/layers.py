@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ MOST_PX = 1024
 ROWS_AT_ONCE = 512
 
 
+@runtime_checkable
 class Level(Protocol):
     """An array whose last two axes are y and x, read where it is sliced."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +21,11 @@ from compseg_jax.prediction.formats.prediction_tables import (
     read_predictions,
 )
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
+from compseg_jax.readers.scan import Scan
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
-
-if TYPE_CHECKING:
-    from compseg_jax.readers.scan import Scan
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -54,6 +54,7 @@ class ListedSample:
     failure: str = ""
 
 
+@runtime_checkable
 class Source(Protocol):
     """A folder of predictions, a report or a run."""
 
@@ -76,6 +77,7 @@ class Source(Protocol):
         """Images and spectra of a sample, read as late as possible; raises ViewError, StoreError or ModelError."""
 
 
+@runtime_checkable
 class Spectra(Protocol):
     """A cube in full resolution, read by windows."""
 

@@ -6,14 +6,13 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from compseg_jax.drawing.numbers import UNKNOWN, interval, number, percent
 
-if TYPE_CHECKING:  # what is imported there is slow to load, and those who only want words need not wait
-    from compseg_jax.evaluation.scores.sample_scores import SampleRow
+SampleRow = Mapping[str, str | int | float | None]
 
 
 class Measure(NamedTuple):

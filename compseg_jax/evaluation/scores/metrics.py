@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -30,12 +29,14 @@ class PixelHistogram:
     negatives: Int[np.ndarray, " bins"]
 
     @classmethod
-    def empty(cls) -> Self:
+    def empty(cls) -> PixelHistogram:
         """The state of no pixel."""
         return cls(np.zeros(HISTOGRAM_BINS, np.int64), np.zeros(HISTOGRAM_BINS, np.int64))
 
     @classmethod
-    def from_pixels(cls, activation: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> Self:
+    def from_pixels(
+        cls, activation: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]
+    ) -> PixelHistogram:
         """The state of n pixels: activation in [0, 1], truth = diseased."""
         value = activation.astype(np.float64)
         with np.errstate(divide="ignore"):  # 0 and 1 have infinite logits, clipped below
@@ -45,7 +46,7 @@ class PixelHistogram:
         positives = np.bincount(bins[truth], minlength=HISTOGRAM_BINS)
         return cls(positives, np.bincount(bins, minlength=HISTOGRAM_BINS) - positives)
 
-    def merge(self, other: Self) -> Self:
+    def merge(self, other: PixelHistogram) -> PixelHistogram:
         """The state of the pixels of both."""
         return type(self)(self.positives + other.positives, self.negatives + other.negatives)
 
@@ -71,19 +72,19 @@ class MeanAndSpread:
     squared_deviations: float
 
     @classmethod
-    def empty(cls) -> Self:
+    def empty(cls) -> MeanAndSpread:
         """The state of no value."""
         return cls(0, 0.0, 0.0)
 
     @classmethod
-    def from_values(cls, values: Iterable[float | None]) -> Self:
+    def from_values(cls, values: Iterable[float | None]) -> MeanAndSpread:
         """The state of the values that exist; None is left out."""
         present = np.array([value for value in values if value is not None], np.float64)
         if present.size == 0:
             return cls.empty()
         return cls(int(present.size), float(present.mean()), float(np.square(present - present.mean()).sum()))
 
-    def merge(self, other: Self) -> Self:
+    def merge(self, other: MeanAndSpread) -> MeanAndSpread:
         """The state of the values of both."""
         count = self.count + other.count
         if count == 0:

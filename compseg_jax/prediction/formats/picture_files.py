@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 ROWS_AT_ONCE = 512
 
 
+@runtime_checkable
 class Picture(Protocol):
     """An array (y, x) of which some rows are read at a time: in memory, or on disk as `open_maps` gives it."""
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jax.sharding import Mesh
@@ -28,6 +28,7 @@ WRITES_BEHIND = 2
 MOST_READERS = 8
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where the cores of finished tiles go."""
 

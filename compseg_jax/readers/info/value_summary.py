@@ -26,14 +26,14 @@ class Summary:
       above: number of values over the last edge.
     """
 
-    percentiles: Float[np.ndarray, 5]
+    percentiles: Float[np.ndarray, " 5"]
     edges: Float[np.ndarray, " bins+1"]
     counts: Int[np.ndarray, " bins"]
     below: int
     above: int
 
 
-def summarise(values: Shaped[np.ndarray, ...], bins: int = 12) -> Summary | None:
+def summarise(values: Shaped[np.ndarray, "*values"], bins: int = 12) -> Summary | None:
     """Percentiles (linearly interpolated) and histogram of the finite values; None where there are none."""
     ordered = np.sort(values[np.isfinite(values)], axis=None)
     if not ordered.size:

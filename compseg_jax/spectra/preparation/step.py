@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -168,6 +168,7 @@ ApplyToPart = Callable[[Image, slice, slice], Image]
 """A step on a part of an image that lies at these rows and columns."""
 
 
+@runtime_checkable
 class Survey(Protocol):
     """What a step must know of a whole image, gathered from its parts in any order."""
 

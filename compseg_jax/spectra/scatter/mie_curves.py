@@ -14,7 +14,7 @@ that is what ``series_curves`` builds on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class Spheres:
         return np.asarray(self.radii_um) * (np.asarray(self.refractive_indices) - 1)
 
 
+@runtime_checkable
 class SphereGrid(Protocol):
     """Spheres as the formula needs them: α in µm and γ, one value a curve."""
 

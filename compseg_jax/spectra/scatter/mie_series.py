@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -216,6 +216,7 @@ def leading_directions(samples: NDArray[np.float64], tolerance: float, min_rows:
     return directions[:, ::-1][:, :rows]
 
 
+@runtime_checkable
 class CompressedCurves(Protocol):
     """Curves of a batch by a compressed expansion, with the formula for spectra it does not hold for."""
 
