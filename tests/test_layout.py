@@ -8,8 +8,10 @@ import importlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jaxlib
@@ -111,6 +113,40 @@ def test_every_public_name_is_there():
         assert getattr(compseg_jax, name) is not None
     with pytest.raises(AttributeError, match="it offers"):
         _ = compseg_jax.no_such_name
+
+
+def documented_imports():
+    """Imports of the package in README, docs and notebook: the module and the names taken from it."""
+    root = PACKAGE.parent
+    for path in [
+        root / "README.md",
+        *sorted((root / "docs").rglob("*.md")),
+        root / "examples/quickstart.ipynb",
+    ]:
+        text = path.read_text()
+        if path.suffix == ".ipynb":
+            text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+        for module, taken in re.findall(
+            r"^from (compseg_jax[\w.]*) import \(?([\w, ]+|[\w,\s]+\))", text, re.M
+        ):
+            names = re.findall(r"\w+", taken)
+            yield pytest.param(module, names, id=f"{path.name}-{module}-{names[0]}")
+
+
+@pytest.mark.parametrize(("module", "names"), list(documented_imports()))
+def test_what_is_documented_is_public(module, names):
+    assert module.count(".") <= 1, f"{module} lies deep in its room; export {names} from the room"
+    public = importlib.import_module(module)
+    for name in names:
+        assert name in public.__all__, f"{module} does not list {name} in __all__"
+        assert not isinstance(getattr(public, name), types.ModuleType)
+
+
+def test_every_listed_name_of_a_room_is_there():
+    for name in ROOMS:
+        module = importlib.import_module(f"compseg_jax.{name}")
+        for listed in getattr(module, "__all__", []):
+            assert getattr(module, listed) is not None
 
 
 def test_flags_are_appended_and_never_override():

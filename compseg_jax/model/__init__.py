@@ -4,13 +4,26 @@ from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.importance import BandImportance, band_importance
 from compseg_jax.model.model import Model, Prediction
 from compseg_jax.model.model_files import load_model
+from compseg_jax.runtime.lazy_names import lazy_names
 
 __all__ = [
     "BandImportance",
+    "ExportOptions",
     "ExtractedNetwork",
     "Model",
     "ModelError",
     "Prediction",
     "band_importance",
+    "export",
     "load_model",
+    "load_safetensors",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ExportOptions": "portable.export",
+        "export": "portable.export",
+        "load_safetensors": "portable.safetensors_file",
+    },
+)

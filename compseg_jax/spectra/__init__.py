@@ -1,5 +1,13 @@
 """Pure functions of spectra, and the declarative list of steps made of them."""
 
-from compseg_jax.spectra.scatter.mie import me_emsc
+from compseg_jax.runtime.lazy_names import lazy_names
 
-__all__ = ["me_emsc"]
+_HOMES = {
+    "Image": "preparation",
+    "Preparation": "preparation",
+    "me_emsc": "scatter.mie",
+}
+
+__all__ = list(_HOMES)
+
+__getattr__ = lazy_names(__name__, _HOMES)
