@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from compseg_jax.spectra.resampling import AnyArray
+
 Augmentation = Literal["none", "flips", "dihedral"]
 
 
@@ -26,12 +28,12 @@ class Batch:
       image: pixels that belong to the image (b, y, x), only where images of different sizes were padded.
     """
 
-    cube: Float[Array, "b y x c"]
-    tissue: Bool[Array, "b y x"]
-    label: Int[Array, " b"]
-    weight: Float[Array, " b"]
-    reference: Bool[Array, "b y x"] | None = None
-    image: Bool[Array, "b y x"] | None = None
+    cube: Float[AnyArray, "b y x c"]
+    tissue: Bool[AnyArray, "b y x"]
+    label: Int[AnyArray, " b"]
+    weight: Float[AnyArray, " b"]
+    reference: Bool[AnyArray, "b y x"] | None = None
+    image: Bool[AnyArray, "b y x"] | None = None
 
 
 def pad_batch(batch: Batch, multiple: int) -> Batch:
