@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from compseg_jax.spectra.resampling import AnyArray
-
 Augmentation = Literal["none", "flips", "dihedral"]
+
+# Of the host until it is placed on a device; what computes with it, and mypy, know the latter alone.
+if TYPE_CHECKING:
+    BatchArray = Array
+else:
+    BatchArray = Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -28,12 +33,12 @@ class Batch:
       image: pixels that belong to the image (b, y, x), only where images of different sizes were padded.
     """
 
-    cube: Float[AnyArray, "b y x c"]
-    tissue: Bool[AnyArray, "b y x"]
-    label: Int[AnyArray, " b"]
-    weight: Float[AnyArray, " b"]
-    reference: Bool[AnyArray, "b y x"] | None = None
-    image: Bool[AnyArray, "b y x"] | None = None
+    cube: Float[BatchArray, "b y x c"]
+    tissue: Bool[BatchArray, "b y x"]
+    label: Int[BatchArray, " b"]
+    weight: Float[BatchArray, " b"]
+    reference: Bool[BatchArray, "b y x"] | None = None
+    image: Bool[BatchArray, "b y x"] | None = None
 
 
 def pad_batch(batch: Batch, multiple: int) -> Batch:
