@@ -67,6 +67,12 @@ def training() -> list[Image]:
 
 
 @pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Chunks of the images here all fill up to 64 spectra, so each correction is compiled once."""
+    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 51)
+
+
+@pytest.fixture(autouse=True)
 def files(tmp_path, monkeypatch):
     """A vapour spectrum in the current folder, so that texts can name it."""
     monkeypatch.chdir(tmp_path)
@@ -219,23 +225,22 @@ def test_no_training_tissue_is_an_error_that_says_so():
 
 def test_spectra_do_not_depend_on_the_chunks_they_come_in(monkeypatch):
     preparation = fitted("tissue", "mie:components=5", "rubberband")
-    whole = preparation(image())
-    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 50)
     shares = []
     parts = preparation(image(), progress=shares.append)
+    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 8192)
+    whole = preparation(image())
     np.testing.assert_array_equal(parts.mask, whole.mask)
     np.testing.assert_allclose(parts.spectra, whole.spectra, atol=2e-3)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
 
-def test_kept_chunks_are_found_again_and_only_for_the_same_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 50)
+def test_kept_chunks_are_found_again_and_only_for_the_same_work(tmp_path):
     preparation = fitted("tissue", "mie:components=5")
     first = KeptChunks(tmp_path / "kept")
     done = preparation(image(), kept=first)
     number = len(list((tmp_path / "kept").iterdir()))
-    assert (first.found, number) == (0, -(-int(done.mask.sum()) // 50))
+    assert (first.found, number) == (0, -(-int(done.mask.sum()) // chunks.CHUNK_SPECTRA))
 
     again = KeptChunks(tmp_path / "kept")
     repeated = preparation(image(), kept=again)
@@ -255,8 +260,7 @@ def test_kept_chunks_are_found_again_and_only_for_the_same_work(tmp_path, monkey
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_stopped_run_goes_on_at_the_next_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 50)
+def test_a_stopped_run_goes_on_at_the_next_chunk(tmp_path):
     preparation = fitted("mie:components=5")
     calls = []
 
