@@ -23,6 +23,7 @@ from compseg_jax.spectra.preparation import (
     parsing,
 )
 
+pytestmark = pytest.mark.optimised  # the Mie correction
 CONFIG = PhantomConfig(size=16, channels=220)
 AXIS = np.linspace(1800.0, 948.0, 220)
 # Every step by its shortest useful text; `asls` needs a library and has a test of its own.
