@@ -17,7 +17,6 @@ import compseg_jax  # noqa: F401  (sets the XLA flags before jax starts)
 THOROUGH = os.environ.get("COMPSEG_TESTS") == "thorough"
 
 # Compiling takes most of the time of the tests, and half of that goes into LLVM's optimisations.
-jax.config.update("jax_disable_most_optimizations", not THOROUGH)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not THOROUGH))  # child processes compute the same bits
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -26,6 +25,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=20)
 hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("fixed"), max_examples=200)
 hypothesis.settings.load_profile("thorough" if THOROUGH else "fixed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture of the test: whether its programs are optimised."""
+    optimised = THOROUGH or item.get_closest_marker("optimised") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimised)
 
 
 @pytest.fixture(scope="session")

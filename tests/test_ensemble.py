@@ -324,8 +324,8 @@ def test_the_command_trains_and_one_fold_alone_is_its_member(trained, store, tmp
     alone = tmp_path / "alone"
     recipe = tmp_path / "my.toml"
     recipe.write_text('[network]\nhead_bias = -1.0\nconvolution = "plain"\n[ensemble]\nfolds = 2\nfold = 1\n')
-    arguments = ["train", "--data", str(store), "--out", str(alone), "--recipe", str(recipe), "--base", "4"]
-    arguments += ["--epochs", "2", "--batch-size", "4"]
+    arguments = ["train", "--data", str(store), "--out", str(alone), "--recipe", str(recipe)]
+    arguments += ["--base", "4", "--depth", "0", "--epochs", "2", "--batch-size", "4"]
     assert main([*arguments, "--seed", "1"]) == 0
     np.testing.assert_allclose(losses(alone), losses(trained / "members" / "fold1-seed1"), rtol=1e-5)
     assert main([*arguments, "--folds", "9"]) == 1

@@ -21,6 +21,7 @@ from compseg_jax.spectra.preparation import KeptChunks, Preparation, Preparation
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.training.run import train
 
+pytestmark = pytest.mark.optimised  # the Mie correction
 CONFIG = PhantomConfig(size=24, channels=220, difficulty=0.5)
 AXIS = np.linspace(1800.0, 948.0, 220)
 PITCH, ROWS, COLUMNS = 32, 3, 4

@@ -12,6 +12,7 @@ from compseg_jax.spectra.scatter.mie_loop import StopRule, correct_pool
 from compseg_jax.spectra.scatter.mie_model import mie_model
 from compseg_jax.spectra.scatter.mie_step import curves_of_guess
 
+pytestmark = pytest.mark.optimised  # the Mie correction
 SETTINGS = MieSettings(7, StopRule("tolerance", max_iterations=30))
 
 

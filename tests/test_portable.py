@@ -49,6 +49,7 @@ NETWORKS = {
     "segnet groups": Network("segnet", normalisation="group", activation="relu"),
     "no levels": Network(depth=0),
 }
+DEEPER = ("paper", "gated attention", "segnet")
 EVERY_PIXEL = ("attention by pixel", "segnet groups")
 
 
@@ -62,9 +63,7 @@ class OwnNet(nn.Module):
 
 def small(name: str) -> Network:
     config = NETWORKS[name]
-    return dataclasses.replace(
-        config, base=4, depth=min(config.depth, 2 if name in ("paper", "segnet") else 1)
-    )
+    return dataclasses.replace(config, base=4, depth=min(config.depth, 2 if name in DEEPER else 1))
 
 
 def model_of(config: Network, background="zero", *, seed=0, description=None) -> ExtractedNetwork:

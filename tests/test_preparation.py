@@ -23,6 +23,7 @@ from compseg_jax.spectra.preparation import (
     parsing,
 )
 
+pytestmark = pytest.mark.optimised  # the Mie correction
 CONFIG = PhantomConfig(size=16, channels=220)
 AXIS = np.linspace(1800.0, 948.0, 220)
 # Every step by its shortest useful text; `asls` needs a library and has a test of its own.
@@ -36,7 +37,7 @@ TEXTS = {
     "co2": "co2",
     "vapour": "vapour:spectrum=vapour.csv",
     "mie": "mie:components=5",
-    "rmies": "rmies:iterations=1,components=3",
+    "rmies": "rmies:iterations=2,components=3",
     "emsc": "emsc:interferents=vapour.csv",
     "rubberband": "rubberband",
     "polynomial": "polynomial:order=1,iterations=5",
@@ -67,6 +68,12 @@ def training() -> list[Image]:
 
 
 @pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Chunks of the images here all fill up to 64 spectra, so each correction is compiled once."""
+    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 51)
+
+
+@pytest.fixture(autouse=True)
 def files(tmp_path, monkeypatch):
     """A vapour spectrum in the current folder, so that texts can name it."""
     monkeypatch.chdir(tmp_path)
@@ -84,7 +91,15 @@ def test_every_step_has_a_text_here():
     assert set(TEXTS) == set(STEPS)
 
 
-@pytest.mark.parametrize("name", [name for name in STEPS if name != "asls"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The resonant Mie correction compiles for ten seconds; it is fitted and repeated as `mie` is.
+        pytest.param(name, marks=pytest.mark.slow if name == "rmies" else ())
+        for name in STEPS
+        if name != "asls"
+    ],
+)
 def test_a_step_repeats_itself_from_json(name):
     preparation = fitted(TEXTS[name])
     again = Preparation.from_json(json.loads(json.dumps(preparation.to_json())))
@@ -219,23 +234,22 @@ def test_no_training_tissue_is_an_error_that_says_so():
 
 def test_spectra_do_not_depend_on_the_chunks_they_come_in(monkeypatch):
     preparation = fitted("tissue", "mie:components=5", "rubberband")
-    whole = preparation(image())
-    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 50)
     shares = []
     parts = preparation(image(), progress=shares.append)
+    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 8192)
+    whole = preparation(image())
     np.testing.assert_array_equal(parts.mask, whole.mask)
     np.testing.assert_allclose(parts.spectra, whole.spectra, atol=2e-3)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
 
-def test_kept_chunks_are_found_again_and_only_for_the_same_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 50)
+def test_kept_chunks_are_found_again_and_only_for_the_same_work(tmp_path):
     preparation = fitted("tissue", "mie:components=5")
     first = KeptChunks(tmp_path / "kept")
     done = preparation(image(), kept=first)
     number = len(list((tmp_path / "kept").iterdir()))
-    assert (first.found, number) == (0, -(-int(done.mask.sum()) // 50))
+    assert (first.found, number) == (0, -(-int(done.mask.sum()) // chunks.CHUNK_SPECTRA))
 
     again = KeptChunks(tmp_path / "kept")
     repeated = preparation(image(), kept=again)
@@ -255,8 +269,7 @@ def test_kept_chunks_are_found_again_and_only_for_the_same_work(tmp_path, monkey
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_stopped_run_goes_on_at_the_next_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 50)
+def test_a_stopped_run_goes_on_at_the_next_chunk(tmp_path):
     preparation = fitted("mie:components=5")
     calls = []
 

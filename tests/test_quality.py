@@ -17,7 +17,11 @@ from compseg_jax.spectra.quality import (
 
 WIDE = np.linspace(3900, 900, 1501)
 PAPER = np.linspace(1800, 948, 427)
-AXES = {"wide": WIDE, "wide rising": WIDE[::-1], "to 1900": np.linspace(1900, 900, 501)}
+AXES = {
+    "wide": WIDE,
+    "wide rising": pytest.param(WIDE[::-1], marks=pytest.mark.slow),  # the direction has a test of its own
+    "to 1900": np.linspace(1900, 900, 501),
+}
 EVERYTHING_OFF = QualityLimits(None, None, None, None, None)
 # Heights of water lines relative to the one at 1717 cm⁻¹, as a reference spectrum at 4 cm⁻¹ shows them.
 WATER_LINES = {

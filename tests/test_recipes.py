@@ -23,7 +23,7 @@ from compseg_jax.training.optimiser import learning_rate, make_optimiser
 from compseg_jax.training.run import train
 
 RELATIVES = ("attention_mil", "cam", "lse", "maxmin", "openvibspec2022", "saliency")
-LIKE_OTHERS = ("lse", "openvibspec2022", "paper2019", "saliency")
+LIKE_OTHERS = ("cam", "lse", "openvibspec2022", "paper2019", "saliency")
 """Recipes whose parts other tests cover one by one; trained by `make test-all`."""
 
 
@@ -128,7 +128,8 @@ def test_saliency_is_the_gradient_of_the_score():
 
     steps = jnp.asarray(0.02 * np.eye(6 * 8 * 4).reshape(-1, 6, 8, 4), jnp.float32)
     moved = jnp.concatenate([cube[:1] + steps, cube[:1] - steps])
-    logits = jax.jit(apply_network, static_argnums=0)(network, variables, moved)[..., 0]
+    apply = jax.jit(apply_network, static_argnums=0)
+    logits = apply(network, variables, moved)[..., 0]
     scores = np.mean(np.asarray(logits, np.float64)[:, np.asarray(tissue[0])], axis=1).reshape(2, 6, 8, 4)
     largest = np.max(np.abs(scores[0] - scores[1]) / 0.04, axis=-1)
     weights = np.asarray(tissue[0], float)
@@ -143,7 +144,7 @@ def test_saliency_is_the_gradient_of_the_score():
     inside = np.asarray(tissue[0])
     np.testing.assert_allclose(np.asarray(found[0])[inside], expected[inside], atol=0.01)
     assert 0.02 < found[0][inside].min() < found[0][inside].max() < 1
-    logits = apply_network(network, variables, cube)
+    logits = apply(network, variables, cube)
     of_classifier = activation_of_logits(network, logits, tissue)
     np.testing.assert_array_equal(of_classifier, jax.nn.sigmoid(logits[..., 0]))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -103,6 +105,12 @@ def test_losses_against_their_formulas(name):
     np.testing.assert_allclose(found, [EXPECTED[name](sample) for sample in range(3)], rtol=2e-5)
 
 
+@partial(jax.jit, static_argnums=2)
+@jax.value_and_grad
+def total_error(logits, mask, objective):
+    return jnp.sum(comparative_error(logits, jnp.asarray(LABEL), mask, objective))
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
 def test_values_and_gradients_are_finite_everywhere(name, scale):
@@ -110,11 +118,7 @@ def test_values_and_gradients_are_finite_everywhere(name, scale):
     objective = OBJECTIVES[name]
     logits = jnp.asarray(scale * LOGITS[..., : objective.n_maps])
     for mask in (None, jnp.asarray(MASK), jnp.zeros(SIZE, bool)):
-
-        def total(logits, mask=mask):
-            return jnp.sum(comparative_error(logits, jnp.asarray(LABEL), mask, objective))
-
-        value, gradient = jax.jit(jax.value_and_grad(total))(logits)
+        value, gradient = total_error(logits, mask, objective)
         assert np.isfinite(value)
         assert np.all(np.isfinite(gradient))
         if mask is not None and not objective.negatives_weight:

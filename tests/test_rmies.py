@@ -8,6 +8,7 @@ from compseg_jax.spectra.scatter.kramers_kronig import dispersion_matrix
 from compseg_jax.spectra.scatter.mie_step import mie_components
 from compseg_jax.spectra.scatter.resonant_mie import ResonantSpheres, _resonant_curves, rmies
 
+pytestmark = pytest.mark.optimised  # the Mie correction
 AXIS = np.linspace(1000, 1800, 208)
 FEW = ResonantSpheres(radii_um=(2.0, 5.0, 8.0), mean_indices=(1.1, 1.3, 1.5), amplifications=4)
 

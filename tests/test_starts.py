@@ -33,8 +33,8 @@ def store(tmp_path_factory) -> Path:
 
 def run(store: Path, out: Path, **changes) -> Training:
     return dataclasses.replace(
-        RECIPES["default"], data=store, out=out, network=Network(base=2, depth=1), self_check=False,
-        **{"epochs": 4, "starts": 3, "start_share": 0.5, "prepare": (), **changes},
+        RECIPES["default"], data=store, out=out, self_check=False,
+        **{"network": Network(base=2, depth=0), "epochs": 4, "starts": 3, "start_share": 0.5, "prepare": (), **changes},
     )  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tm
 
 
 def test_starts_after_the_plain_ones_begin_with_normalised_features(store, tmp_path):
-    config = run(store, tmp_path / "run", plain_starts=2)
+    config = run(store, tmp_path / "run", plain_starts=2, network=Network(base=2, depth=1))
     setup = set_up(config)
     cube = setup.run.train_feed.samples.cube
     network = setup.state.plan.network

@@ -129,7 +129,7 @@ def test_padding_has_no_weight():
 
 
 @pytest.mark.parametrize("error", ["absolute", "one_sided", "cross_entropy"])
-@pytest.mark.parametrize("pooling", ["image", "tissue"])
+@pytest.mark.parametrize("pooling", [pytest.param("image", marks=pytest.mark.slow), "tissue"])
 def test_a_batch_of_background_gives_no_nan(error, pooling):
     state = make_state(objective=Objective(error=error, pooling=pooling))
     batch, step = make_batch(tissue_share=0.0), jax.jit(train_step)

@@ -51,8 +51,7 @@ def small(store: Path, out: Path, **changes) -> Training:
         config,
         data=store,
         out=out,
-        network=network,
-        **{"epochs": 2, "starts": 1, "self_check": False, **changes},
+        **{"network": network, "epochs": 2, "starts": 1, "self_check": False, **changes},
     )
 
 
@@ -210,8 +209,9 @@ def test_resident_and_streamed_data_train_alike(store, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path):
     optimiser = dataclasses.replace(RECIPES["default"].optimiser, learning_rate=1e30, schedule="constant")
+    network = Network(base=2, depth=1, head_bias=-3.0)
     with pytest.raises(TrainingError, match=r"(loss|gradient) at step \d+ is not finite.*learning-rate"):
-        train(small(store, tmp_path / "run", optimiser=optimiser, epochs=3))
+        train(small(store, tmp_path / "run", optimiser=optimiser, epochs=3, network=network))
 
 
 def test_what_was_learnt_before_a_loss_that_is_not_finite_is_kept(store, tmp_path, monkeypatch):
