@@ -28,6 +28,7 @@ from compseg_jax.runtime import has_onednn_convolutions
 Form = Literal["fast", "plain"]
 Image = Float[Array, "b y x c"]
 Kernel = Float[Array, "3 3 c k"]
+Product = Float[Array, "b y x k"]
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 TAPS = tuple((i, j) for i in range(3) for j in range(3))
 
@@ -48,7 +49,7 @@ A_T = ((1, 1, 1, 0), (0, 1, -1, -1))
 Matrix = Sequence[Sequence[float]]
 
 
-def convolution_3x3(x: Image, kernel: Kernel, form: Form = "fast") -> Float[Array, "b y x k"]:
+def convolution_3x3(x: Image, kernel: Kernel, form: Form = "fast") -> Product:
     """3×3 convolution with stride 1 and zero padding to the same size ('same'), without bias.
 
     Args:
@@ -84,17 +85,17 @@ add_bias.defvjp(
 )
 
 
-def _plain(x: Image, kernel: Kernel) -> Image:
+def _plain(x: Image, kernel: Kernel) -> Product:
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
 
 
-def _plain_by_input(gradient: Image, kernel: Kernel) -> Image:
+def _plain_by_input(gradient: Product, kernel: Kernel) -> Image:
     return lax.conv_general_dilated(
         gradient, kernel[::-1, ::-1], (1, 1), "SAME", dimension_numbers=("NHWC", "HWOI", "NHWC")
     )
 
 
-def _plain_by_kernel(x: Image, gradient: Image) -> Kernel:
+def _plain_by_kernel(x: Image, gradient: Product) -> Kernel:
     kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], gradient.shape[-1]), x.dtype)
     return jax.linear_transpose(functools.partial(_plain, x), kernel)(gradient)[0]
 
@@ -128,15 +129,15 @@ def form_of(shape: tuple[int, ...], features: int, dtype: jnp.dtype) -> dict[str
 
 
 @jax.custom_vjp
-def _fast(x: Image, kernel: Kernel) -> Image:
+def _fast(x: Image, kernel: Kernel) -> Product:
     return _on_cpu("forward", x, kernel.shape[-1], x, kernel)
 
 
-def _fast_forward(x: Image, kernel: Kernel) -> tuple[Image, tuple[Image, Kernel]]:
+def _fast_forward(x: Image, kernel: Kernel) -> tuple[Product, tuple[Image, Kernel]]:
     return _fast(x, kernel), (x, kernel)
 
 
-def _fast_backward(kept: tuple[Image, Kernel], gradient: Image) -> tuple[Image, Kernel]:
+def _fast_backward(kept: tuple[Image, Kernel], gradient: Product) -> tuple[Image, Kernel]:
     x, kernel = kept
     features = kernel.shape[-1]
     return (
@@ -172,7 +173,7 @@ def _rows(image: Array) -> Float[Array, "pixels c"]:
     return image.reshape(-1, image.shape[-1])
 
 
-def _taps(x: Image, kernel: Kernel) -> Image:
+def _taps(x: Image, kernel: Kernel) -> Product:
     """One product of the input with all nine taps, then nine shifted additions of the few output features."""
     channels, features = kernel.shape[2:]
     flat = kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
@@ -180,7 +181,7 @@ def _taps(x: Image, kernel: Kernel) -> Image:
     return _sum([_shifted(parts[:, :, :, 3 * i + j], i, j) for i, j in TAPS])
 
 
-def _taps_by_input(gradient: Image, kernel: Kernel) -> Image:
+def _taps_by_input(gradient: Product, kernel: Kernel) -> Image:
     """One product with the kernel as it lies in memory, then nine shifted additions."""
     _, _, channels, features = kernel.shape
     flat = kernel.reshape(9 * channels, features)
@@ -189,7 +190,7 @@ def _taps_by_input(gradient: Image, kernel: Kernel) -> Image:
     return _sum([_shifted(parts[:, :, :, 3 * i + j], 2 - i, 2 - j) for i, j in TAPS])
 
 
-def _taps_by_kernel(x: Image, gradient: Image) -> Kernel:
+def _taps_by_kernel(x: Image, gradient: Product) -> Kernel:
     """One product with the nine shifted copies of the narrower of the two side by side."""
     channels, features = x.shape[-1], gradient.shape[-1]
     over_pixels = (((0,), (0,)), ((), ()))
@@ -236,7 +237,7 @@ def _product(a: Array, b: Array, over_a: int, over_b: int) -> Array:
     return lax.dot_general(a, b, (((over_a,), (over_b,)), ((0,), (0,))))
 
 
-def _image_of_cells(products: Float[Array, "16 cells k"], shape: tuple[int, ...]) -> Image:
+def _image_of_cells(products: Float[Array, "16 cells k"], shape: tuple[int, ...]) -> Product:
     """Aᵀ m A of each cell, its 2×2 pixels put in their places."""
     b, height, width = shape
     tiles = products.reshape(4, 4, b, height // 2, width // 2, -1)
@@ -244,18 +245,18 @@ def _image_of_cells(products: Float[Array, "16 cells k"], shape: tuple[int, ...]
     return _combined(A_T, [rows[i] for i in range(4)], axis=2).reshape(b, height, width, -1)
 
 
-def _winograd(x: Image, kernel: Kernel) -> Image:
+def _winograd(x: Image, kernel: Kernel) -> Product:
     products = _product(_transformed_input(x), _transformed_kernel(kernel), 2, 1)
     return _image_of_cells(products, x.shape[:3])
 
 
-def _winograd_by_input(gradient: Image, kernel: Kernel) -> Image:
+def _winograd_by_input(gradient: Product, kernel: Kernel) -> Image:
     """The convolution with the turned kernel, summed over its features where they lie."""
     turned = _transformed_kernel(kernel[::-1, ::-1])
     return _image_of_cells(_product(_transformed_input(gradient), turned, 2, 2), gradient.shape[:3])
 
 
-def _winograd_by_kernel(x: Image, gradient: Image) -> Kernel:
+def _winograd_by_kernel(x: Image, gradient: Product) -> Kernel:
     """Gᵀ[(Bᵀ x B) ⊙ (A ∂y Aᵀ)]G, summed over the cells: the derivative of the formula by w."""
     b, height, width, features = gradient.shape
     cells = gradient.reshape(b, height // 2, 2, width // 2, 2, features)

@@ -17,7 +17,7 @@ from compseg_jax.objective.transfer import at_least_float32, log_filled_share
 
 def absolute_error(
     o: Float[Array, "*b"],
-    label: Shaped[Array, "*b"],
+    label: Shaped[Array, "*b"] | int,
     alpha: Float[Array, ""] | float = ALPHA,
 ) -> Float[Array, "*b"]:
     r"""The loss of each sample, \|o − αℓ\|; the printed loss g is its sum over the samples.
@@ -37,7 +37,7 @@ def absolute_error(
 
 def one_sided_error(
     o: Float[Array, "*b"],
-    label: Shaped[Array, "*b"],
+    label: Shaped[Array, "*b"] | int,
     alpha: Float[Array, ""] | float = ALPHA,
 ) -> Float[Array, "*b"]:
     """α − o for a diseased sample, o for a healthy one: below α the printed loss, above it no turning back.
@@ -58,7 +58,7 @@ def one_sided_error(
 
 
 def share_cross_entropy(
-    log_share: Float[Array, "*b"], log_rest: Float[Array, "*b"], label: Shaped[Array, "*b"]
+    log_share: Float[Array, "*b"], log_rest: Float[Array, "*b"], label: Shaped[Array, "*b"] | int
 ) -> Float[Array, "*b"]:
     """−ℓ log q − (1 − ℓ) log(1 − q), from the two logarithms that a transfer function gives.
 
@@ -73,7 +73,7 @@ def share_cross_entropy(
 
 def cross_entropy(
     z: Float[Array, "*b"],
-    label: Shaped[Array, "*b"],
+    label: Shaped[Array, "*b"] | int,
     alpha: Float[Array, ""] | float = ALPHA,
     beta: Float[Array, ""] | float = BETA,
 ) -> Float[Array, "*b"]:
