@@ -25,8 +25,13 @@ from compseg_jax.ingest.phantom.bands import BANDS
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import ExtractedNetwork, Model, ModelError, importance
-from compseg_jax.model.importance import band_importance, importance_flops
-from compseg_jax.model.windows import BandWidth, covering_windows, strongest_bands
+from compseg_jax.model.importance import (
+    BandWidth,
+    band_importance,
+    covering_windows,
+    importance_flops,
+    strongest_bands,
+)
 from compseg_jax.readers import Cube
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compseg_jax.evaluation.scores import PAPER_THRESHOLD, SampleResult, choose_threshold
-from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
+from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 
 SHAPE = (25, 20)
 

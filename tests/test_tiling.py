@@ -19,9 +19,9 @@ from compseg_jax.networks.build import init_variables
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
-from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for, plan_for
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan, plan_tiles
 from compseg_jax.prediction.tiles.slide import Slide
+from compseg_jax.prediction.tiles.tile_memory import BUFFERS, buffers_for, plan_for
 from compseg_jax.readers.cube import Cube
 from compseg_jax.readers.scan import CubeScan
 from compseg_jax.runtime import data_mesh
@@ -306,7 +306,7 @@ def test_memory_decides_on_size_and_number_of_buffers(monkeypatch):
     """Margins of 94 pixels: where memory is scarce, one larger tile saves more than reading ahead."""
     taken = 260.0  # bytes a pixel of the U-Net of base 16
     for name in ("bytes_per_px", "expected_bytes_per_px"):
-        monkeypatch.setattr(f"compseg_jax.prediction.tiles.memory.{name}", lambda *_: taken)
+        monkeypatch.setattr(f"compseg_jax.prediction.tiles.tile_memory.{name}", lambda *_: taken)
     specimen = Specimen(CubeScan(Cube(np.broadcast_to(np.float32(1), (4096, 4096, 64)))), "zero")
     members = adapted([model_of(UNet(base=2, depth=4), channels=64)], specimen)
     mesh = one_device()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compseg_jax.viewer.layers import ArrayLevel, Pyramid, Window, halved, nearest
+from compseg_jax.viewer.image_layers import ArrayLevel, Pyramid, Window, halved, nearest
 from compseg_jax.viewer.threshold_counts import SpectraByThreshold, count_thresholds, threshold_edges
 
 SHAPE = (7, 5)

@@ -26,11 +26,11 @@ from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store
 from compseg_jax.training.loop import write_config
-from compseg_jax.viewer.layers import Window
+from compseg_jax.viewer.image_layers import Window
 from compseg_jax.viewer.library import Latest, Library
 from compseg_jax.viewer.opening import open_source
-from compseg_jax.viewer.page import Page
 from compseg_jax.viewer.source import ListedSample, ViewError, score_order
+from compseg_jax.viewer.viewer_page import Page
 
 THRESHOLD = 0.40625
 SHAPE = (12, 20)

@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 
 from compseg_jax.evaluation.scores.sample_scores import SampleResult, SampleRow, sample_row
 from compseg_jax.evaluation.scores.summary import pooled_precision, summarise_rows
-from compseg_jax.evaluation.scores.threshold import ThresholdChoice
-from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
+from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import Prediction
 from compseg_jax.store.read import Sample, Store
 

@@ -16,7 +16,7 @@ from compseg_jax.model.specimen import Specimen
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.spectra.preparation import FittedStep, Preparation, PreparationError
 from compseg_jax.spectra.preparation.spectral_steps import Arrays, Axis, Cut
-from compseg_jax.spectra.preparation.step import PureStep
+from compseg_jax.spectra.preparation.step_kinds import PureStep
 from compseg_jax.spectra.resampling import resample, resampling_matrix
 
 PIXEL_SIZE_TOLERANCE = 0.05

@@ -20,9 +20,9 @@ from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
-from compseg_jax.prediction.tiles.memory import plan_for, reach_of
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
+from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
 from compseg_jax.runtime.files import put_new, remove, resumable_place
 

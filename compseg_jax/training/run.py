@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import result_of
-from compseg_jax.evaluation.scores.threshold_rules import threshold_by_rule
+from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.model_files import is_ensemble_run, save_network
 from compseg_jax.networks.build import build_network, count_parameters

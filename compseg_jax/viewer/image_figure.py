@@ -27,7 +27,7 @@ from compseg_jax.viewer.appearance import (
     activation_palette,
     outline_palette,
 )
-from compseg_jax.viewer.layers import Layer, Window
+from compseg_jax.viewer.image_layers import Layer, Window
 
 LINE, SOFT, DARK = style.colour("line"), style.colour("soft"), style.colour("dark")
 OUTLINE_PX = 1024

@@ -14,7 +14,7 @@ from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.model import Model, ModelError, Prediction, load_model
 from compseg_jax.store.read import Store, StoreError
-from compseg_jax.viewer.layers import Pyramid
+from compseg_jax.viewer.image_layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
 
 SPLITS_OF_A_RUN = ("test", "val")

@@ -24,7 +24,7 @@ from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
 from compseg_jax.readers.scan import Scan
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
-from compseg_jax.viewer.layers import Pyramid
+from compseg_jax.viewer.image_layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
 
 

@@ -19,8 +19,8 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from compseg_jax.viewer.library import Library
-from compseg_jax.viewer.page import Page
 from compseg_jax.viewer.source import Source
+from compseg_jax.viewer.viewer_page import Page
 
 ADDRESS = "127.0.0.1"
 ROUNDS_OF_ENDING = 3

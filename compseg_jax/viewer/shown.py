@@ -11,7 +11,7 @@ from bokeh.events import RangesUpdate, Tap
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.viewer import texts
 from compseg_jax.viewer.image_figure import ImageFigure
-from compseg_jax.viewer.layers import Layer, Window
+from compseg_jax.viewer.image_layers import Layer, Window
 from compseg_jax.viewer.library import Latest, Library
 from compseg_jax.viewer.source import SampleView
 from compseg_jax.viewer.spectra_figure import SpectraFigure

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from compseg_jax.viewer.layers import MOST_PX, Layer, Pyramid, Window, nearest
+from compseg_jax.viewer.image_layers import MOST_PX, Layer, Pyramid, Window, nearest
 from compseg_jax.viewer.threshold_counts import (
     Block,
     SpectraByThreshold,

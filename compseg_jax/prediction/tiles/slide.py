@@ -18,8 +18,8 @@ from compseg_jax.model.adaptation import Adapted
 from compseg_jax.model.model import alike, averaged
 from compseg_jax.model.specimen import CHUNK_ROWS, PreparedSpecimen, Specimen
 from compseg_jax.prediction.tiles.forward import Forward
-from compseg_jax.prediction.tiles.memory import BUFFERS, buffers_for
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
+from compseg_jax.prediction.tiles.tile_memory import BUFFERS, buffers_for
 from compseg_jax.spectra.scaling import put_standardised
 
 ALIGNMENT_BYTES = 64

@@ -1,7 +1,6 @@
 """Preparation of spectra: a declarative list of steps, fitted on training samples, stored with the model."""
 
 from compseg_jax.spectra.preparation.kept import KeptChunks, content_key, image_key
-from compseg_jax.spectra.preparation.parsing import help_text, parse_steps
 from compseg_jax.spectra.preparation.pipeline import (
     FittedStep,
     Preparation,
@@ -13,7 +12,8 @@ from compseg_jax.spectra.preparation.pipeline import (
     with_step,
     without_broken,
 )
-from compseg_jax.spectra.preparation.step import Image, PreparationError, Step
+from compseg_jax.spectra.preparation.step_kinds import Image, PreparationError, Step
+from compseg_jax.spectra.preparation.step_words import help_text, parse_steps
 from compseg_jax.spectra.preparation.steps import STEPS
 
 __all__ = [

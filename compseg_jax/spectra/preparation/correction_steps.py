@@ -12,7 +12,15 @@ from jaxtyping import Array, Float
 
 from compseg_jax.spectra.preparation.reference import spectra_of_file, spectrum_of_file
 from compseg_jax.spectra.preparation.spectral_steps import checked
-from compseg_jax.spectra.preparation.step import MEAN, Corrected, Fitted, HostStep, PureStep, Step, Training
+from compseg_jax.spectra.preparation.step_kinds import (
+    MEAN,
+    Corrected,
+    Fitted,
+    HostStep,
+    PureStep,
+    Step,
+    Training,
+)
 from compseg_jax.spectra.raman import asls_baseline
 from compseg_jax.spectra.scatter.emsc import emsc
 from compseg_jax.spectra.scatter.kramers_kronig import dispersion_matrix

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from compseg_jax.spectra.denoising import Projection, mnf_projection, pca_projection
 from compseg_jax.spectra.preparation.spectral_steps import Arrays, Axis, checked
-from compseg_jax.spectra.preparation.step import Fitted, PureStep, Training
+from compseg_jax.spectra.preparation.step_kinds import Fitted, PureStep, Training
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from compseg_jax.spectra.preparation.chunks import in_chunks
-from compseg_jax.spectra.preparation.step import BACKGROUND, Image, ImageStep, PreparationError, Survey
+from compseg_jax.spectra.preparation.step_kinds import BACKGROUND, Image, ImageStep, PreparationError, Survey
 from compseg_jax.spectra.preparation.surveys import LevelSurvey, ScaleSurvey, TissueSurvey
 from compseg_jax.spectra.quality import REASONS, QualityLimits, quality, supported
 from compseg_jax.spectra.tissue import TissueOptions, amide_i_map, otsu, tissue_mask

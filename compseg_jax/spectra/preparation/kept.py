@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from compseg_jax.runtime.files import atomic_file, remove_leftovers
-from compseg_jax.spectra.preparation.step import Fitted, Step
+from compseg_jax.spectra.preparation.step_kinds import Fitted, Step
 
 VERSION = 1
 """Raised whenever a step computes something else than before, so that no old chunk is taken for a new one."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from compseg_jax.spectra.preparation.pipeline import Preparation, apply_step, without_broken
-from compseg_jax.spectra.preparation.step import ApplyToPart, Image, ImageStep, Step, Survey
+from compseg_jax.spectra.preparation.step_kinds import ApplyToPart, Image, ImageStep, Step, Survey
 
 Part = tuple[Image, slice, slice]
 

@@ -20,9 +20,8 @@ from compseg_jax.readers.axis import same_axis
 from compseg_jax.spectra.denoising import SpectralMoments, noise_moments
 from compseg_jax.spectra.preparation import chunks
 from compseg_jax.spectra.preparation.kept import KeptChunks, content_key
-from compseg_jax.spectra.preparation.parsing import step_of, step_to_json
 from compseg_jax.spectra.preparation.reference import spectra_of_file
-from compseg_jax.spectra.preparation.step import (
+from compseg_jax.spectra.preparation.step_kinds import (
     MEAN,
     Corrected,
     Fitted,
@@ -34,6 +33,7 @@ from compseg_jax.spectra.preparation.step import (
     Step,
     Training,
 )
+from compseg_jax.spectra.preparation.step_words import step_of, step_to_json
 
 Progress = Callable[[float], None]
 

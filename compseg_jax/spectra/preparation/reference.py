@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from compseg_jax.readers import read_spectra
 from compseg_jax.readers.cube import CubeError
-from compseg_jax.spectra.preparation.step import PreparationError
+from compseg_jax.spectra.preparation.step_kinds import PreparationError
 from compseg_jax.spectra.resampling import resampling_matrix
 
 

@@ -20,7 +20,7 @@ from compseg_jax.spectra.normalisation import (
     vector_normalise,
 )
 from compseg_jax.spectra.preparation.reference import spectrum_of_file
-from compseg_jax.spectra.preparation.step import Fitted, PreparationError, PureStep, Training
+from compseg_jax.spectra.preparation.step_kinds import Fitted, PreparationError, PureStep, Training
 from compseg_jax.spectra.raman import remove_cosmic_rays
 from compseg_jax.spectra.resampling import PAPER_AXIS_CM1, cut, resample, resampling_matrix
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compseg_jax.spectra.preparation import correction_steps, denoising_steps, image_steps, spectral_steps
-from compseg_jax.spectra.preparation.step import Step
+from compseg_jax.spectra.preparation.step_kinds import Step
 
 _ALL: tuple[type[Step], ...] = (
     image_steps.Tissue,

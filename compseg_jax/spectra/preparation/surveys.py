@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from compseg_jax.spectra.preparation.step import BACKGROUND, ApplyToPart, Image
+from compseg_jax.spectra.preparation.step_kinds import BACKGROUND, ApplyToPart, Image
 from compseg_jax.spectra.scaling import BandMoments, merged_moments
 from compseg_jax.spectra.tissue import (
     SILENT_CM1,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
-from compseg_jax.spectra.preparation.step import PreparationError, Step
+from compseg_jax.spectra.preparation.step_kinds import PreparationError, Step
 from compseg_jax.spectra.preparation.steps import STEPS
 
 PRESETS: Mapping[str, tuple[str, ...]] = {
