@@ -16,7 +16,6 @@ from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot
 from compseg_jax.ingest.to_store import ingest, kept_folder
 from compseg_jax.readers import read
-from compseg_jax.spectra.preparation import STEPS as EVERY_STEP
 from compseg_jax.spectra.preparation import KeptChunks, Preparation, PreparationError, chunks
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.training.run import train
@@ -141,19 +140,15 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypatch):
-    scan, table, _ = made
-    # The chunks of the corrections that take minutes are kept; one that takes moments is kept here alike.
-    monkeypatch.setattr(EVERY_STEP["emsc"], "expensive", True)
-    quick = options(scan, prepare=("tissue", "emsc", "vector"))
-    whole, out = tmp_path / "whole", tmp_path / "store"
-    ingest(table, whole, quick)
+    scan, table, store = made
+    out = tmp_path / "store"
 
     def kill(done: float, total: int) -> None:
         if done > 0.6 * total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(table, out, quick, progress=kill)
+        ingest(table, out, options(scan), progress=kill)
     assert not out.exists()
     number = len(list(kept_folder(out).iterdir()))
     assert number > 0
@@ -161,12 +156,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypat
     monkeypatch.setattr(
         KeptChunks, "get", lambda self, name, get=KeptChunks.get: found.append(get(self, name)) or found[-1]
     )
-    ingest(table, out, quick)
+    ingest(table, out, options(scan))
     assert sum(chunk is not None for chunk in found) >= number
-    again, expected = Store.open(out), Store.open(whole)
-    for sample in expected.samples:
-        np.testing.assert_array_equal(again.read(sample.id), expected.read(sample.id))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "whole"]
+    again = Store.open(out)
+    for sample in store.samples:
+        np.testing.assert_array_equal(again.read(sample.id), store.read(sample.id))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
 
 def test_an_edited_core_table_is_followed(made, tmp_path, monkeypatch, capsys):
