@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import signal
 import webbrowser
@@ -113,8 +114,10 @@ async def _serve(source: Source, port: int, browser: bool, announce: Callable[[s
 async def _let_go() -> None:
     """Ends the tasks of open pages, and those that their end starts in turn: Bokeh tells a session that its page went.
 
-    Left to the end of the event loop, the latter would be destroyed before they ran, with a complaint.
+    Left to the end of the event loop, the latter would be destroyed before they ran, with a complaint. A page whose
+    connection is just being made is cancelled too, which tornado would report with a traceback.
     """
+    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
     for _ in range(ROUNDS_OF_ENDING):
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
