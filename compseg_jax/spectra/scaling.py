@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Real
 
 from compseg_jax.spectra.resampling import AnyArray
 
@@ -78,7 +78,7 @@ def band_moments(absorbance: np.ndarray, tissue: np.ndarray) -> BandMoments:
 
 
 def standardise(
-    absorbance: Float[AnyArray, "*b y x c"],
+    absorbance: Real[AnyArray, "*b y x c"],
     tissue: Bool[AnyArray, "*b y x"],
     mean: Float[AnyArray, " c"],
     sd: Float[AnyArray, " c"],
