@@ -180,6 +180,7 @@ def test_what_is_discarded_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("piece", "message"),
     [

@@ -113,7 +113,7 @@ def test_gradients_of_the_fast_form_against_float64(shape, features):
 def test_the_rule_by_shape(monkeypatch):
     def chosen(*sizes, dtype=jnp.float32):
         *shape, features = sizes
-        return tuple(form_of(tuple(shape), features, dtype).values())
+        return tuple(form_of(tuple(shape), features, jnp.dtype(dtype)).values())
 
     monkeypatch.setattr(convolution, "has_onednn_convolutions", lambda: True)
     assert chosen(7, 64, 64, 450, 16) == ("plain", "plain", "taps")

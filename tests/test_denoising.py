@@ -146,6 +146,7 @@ def test_singular_noise_is_regularised():
     np.testing.assert_allclose(projection.analysis @ projection.synthesis, np.eye(CHANNELS), atol=1e-6)
 
 
+@pytest.mark.wrong_types
 def test_errors_say_what_is_wrong():
     moments = SpectralMoments.of(SPECTRA)
     with pytest.raises(ValueError, match="n_components: found 13; required 1 to 12"):

@@ -102,6 +102,7 @@ def test_biospectools_agrees():
     np.testing.assert_allclose(result.corrected, expected, atol=1e-10)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

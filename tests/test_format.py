@@ -179,7 +179,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         variables=init_variables(module, jax.random.key(0), 2),
         scaling=Scaling(np.array([0.5, 1.0], np.float32), np.array([2.0, 0.25], np.float32)),
         wavenumbers_cm1=np.array(AXIS_CM1),
-        threshold=np.float32(0.25),  # type: ignore[arg-type]
+        threshold=0.25,
         background="zero",
         description={"recipe": "default", "history": [{"loss": np.float32(0.5)}], "versions": {}},
     )
@@ -220,7 +220,7 @@ def test_a_model_is_read_by_the_document(model_folder: Path) -> None:
     mean, sd = (np.array(values["scaling"][name], np.float32) for name in ("mean", "sd"))
     scaled = np.where(tissue, (cube - mean) / sd, np.float32(0.0))
     module = build_network(Network(**values["network"]), values["maps"])
-    logits = np.asarray(module.apply({"params": params}, scaled[None]))[0, ..., 0]
+    logits = np.asarray(module.apply({"params": params}, jax.numpy.asarray(scaled[None])))[0, ..., 0]
     expected = np.where(tissue[..., 0], 1.0 / (1.0 + np.exp(-logits)), 0.0)
     np.testing.assert_allclose(load_model(model_folder)(cube, prepared=True), expected, rtol=1e-5, atol=1e-7)
 

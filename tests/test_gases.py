@@ -122,12 +122,13 @@ def test_only_windows_the_axis_reaches_are_used():
     assert float(result.factor) == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.wrong_types
 def test_errors_say_what_is_wrong():
     spectra = np.zeros((2, AXIS.size), np.float32)
     with pytest.raises(ValueError, match="found a band from 2400 to 2280"):
         flatten_co2(spectra, AXIS, low_cm1=2400, high_cm1=2280)
     with pytest.raises(ValueError, match="all 3 channels"):
-        flatten_co2(np.zeros(3), np.array([2300, 2310, 2320]))
+        flatten_co2(np.zeros(3), np.array([2300.0, 2310.0, 2320.0]))
     with pytest.raises(ValueError, match=r"vapour: found shape \(7,\)"):
         subtract_vapour(spectra, AXIS, VAPOUR[:7])
     with pytest.raises(ValueError, match="1 values not finite"):

@@ -136,6 +136,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("mask", "options", "message"),
     [
@@ -185,6 +186,7 @@ def test_annotations_are_united_and_chosen_by_class():
     assert np.flatnonzero(chosen[0]).tolist() == [1, 2, 5, 6]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("geojson", "message"),
     [

@@ -68,6 +68,7 @@ def test_an_entry_is_that_of_the_sample_file(tmp_path):
     assert alone == {"format": "compseg-prediction", "version": 1, **listed}
 
 
+@pytest.mark.wrong_types
 def test_numpy_numbers_are_numbers(tmp_path):
     write_sample(tmp_path / "s.json", dataclasses.replace(DONE, score=np.float32(0.5), tissue_px=np.int64(7)))
     assert (read_sample(tmp_path / "s.json").score, read_sample(tmp_path / "s.json").tissue_px) == (0.5, 7)
@@ -82,6 +83,7 @@ def test_keys_of_later_releases_are_ignored(tmp_path):
     assert read_predictions(tmp_path) == ALL
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -115,6 +117,7 @@ def test_what_json_cannot_hold_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -20,7 +20,7 @@ from compseg_jax.spectra.preparation import (
     fit_preparation,
     help_text,
     parse_steps,
-    parsing,
+    step_words,
 )
 
 pytestmark = pytest.mark.optimised  # the Mie correction
@@ -121,7 +121,7 @@ def test_steps_do_not_care_about_the_direction_of_the_axis():
 
 
 def test_presets_stand_for_their_steps():
-    for name, words in parsing.PRESETS.items():
+    for name, words in step_words.PRESETS.items():
         assert parse_steps([name]) == parse_steps(words)
 
 
@@ -170,7 +170,7 @@ def test_help_explains_every_step_and_setting():
     text = help_text()
     for name, step in STEPS.items():
         assert f"  {name}" in text
-        documented = parsing.field_docs(step)
+        documented = step_words.field_docs(step)
         assert set(documented) == {each.name for each in fields(step)}, name
 
 

@@ -207,6 +207,7 @@ def test_what_the_axis_lacks_is_named_and_can_be_dropped(axis, limit, message):
     assert quality(spectra(axis, n=2), axis, EVERYTHING_OFF).reason.tolist() == [0, 0]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -151,6 +151,7 @@ def test_without_pybaselines_the_extra_is_named(monkeypatch):
         asls_baseline(spectra(1), AXIS)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "message"),
     [

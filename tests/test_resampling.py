@@ -140,6 +140,7 @@ def test_cut_keeps_direction_and_both_ends(axis):
     assert wide_axis.shape == (90,)
 
 
+@pytest.mark.wrong_types
 def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match="no channel lies between 100 and 200"):
         cut(np.zeros((2, 90)), RISING, 200, 100)

@@ -187,6 +187,7 @@ def test_bands_are_found_on_rising_and_falling_axes():
     assert AXIS[falling].size == 4
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -30,7 +30,7 @@ class OntoAxis(PureStep):
     name: ClassVar[str] = "onto the model's axis"
     wavenumbers_cm1: tuple[float, ...] = ()
 
-    def axis_after(self, wavenumbers_cm1: Axis) -> Axis:
+    def axis_after(self, wavenumbers_cm1: Axis) -> Float[np.ndarray, " k"]:
         """The network's axis."""
         return np.array(self.wavenumbers_cm1)
 
@@ -121,7 +121,7 @@ def _preparation_for(
     return None if found.steps == () else found
 
 
-def _fitting(steps: Preparation | None, axis: Axis, wanted: Axis) -> Preparation | None:
+def _fitting(steps: Preparation | None, axis: Axis, wanted: Float[np.ndarray, " k"]) -> Preparation | None:
     """The steps that lead from one axis to another, resampling first where needed; None where nothing does."""
     fitted = () if steps is None else steps.steps
     if steps is not None:
@@ -145,7 +145,7 @@ def _fitting(steps: Preparation | None, axis: Axis, wanted: Axis) -> Preparation
     return None
 
 
-def _refusal(steps: Preparation | None, axis: Axis, wanted: Axis) -> str:
+def _refusal(steps: Preparation | None, axis: Axis, wanted: Float[np.ndarray, " k"]) -> str:
     trained = wanted if steps is None else steps.steps[0].wavenumbers_cm1
     behind = "" if steps is None else f" (after its preparation {_range(wanted)})"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Mapping
 from importlib import import_module
@@ -166,13 +167,9 @@ def apply_network_training(
 ) -> tuple[Float[Array, "b y x maps"], Variables]:
     """Logits with ``train=True`` where the network declares it, and its updated collections."""
     mutable = [name for name in variables if name != "params"]
-    options = {"train": True} if _takes_train(network) else {}
+    declared = inspect.signature(type(network).__call__).parameters
+    options = {"train": True} if "train" in declared else {}
     return network.apply(variables, cube, rngs={"dropout": key}, mutable=mutable, **options)
-
-
-def _takes_train(network: nn.Module) -> bool:
-    code = getattr(type(network).__call__, "__wrapped__", type(network).__call__).__code__
-    return "train" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def count_parameters(variables: Variables) -> int:

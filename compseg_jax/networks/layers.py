@@ -7,7 +7,7 @@ independent of any padding: nothing outside the image is ever seen, whatever its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -261,7 +261,7 @@ class Head(nn.Module):
     def __call__(self, x: Float[Array, "b y x c"], train: bool = False) -> Float[Array, "b y x maps"]:
         """Logits of each pixel."""
 
-        def start(_key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        def start(_key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
             return jnp.full(shape, self.bias, dtype) * jnp.where(jnp.arange(shape[0]) == 0, 1.0, -1.0)
 
         x = x.astype(jnp.float32)

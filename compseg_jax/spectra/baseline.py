@@ -83,7 +83,7 @@ def polynomial_baseline(
     solve, curve = _polynomial_fit(axis.tobytes(), channels.astype(np.int64).tobytes(), order)
     inputs = spectra if points_cm1 is None else spectra[:, channels]
 
-    def lowered(_: int, values: Float[Array, "n p"]) -> Float[Array, "n p"]:
+    def lowered(_: Int[Array, ""], values: Float[Array, "n p"]) -> Float[Array, "n p"]:
         fitted = apply_operator(apply_operator(values, solve), curve[channels])
         return jnp.minimum(values, fitted)
 

@@ -120,7 +120,7 @@ def subtract_vapour(
 
 
 def _check_vapour(
-    reference: Float[np.ndarray, " c"], axis: Float[np.ndarray, " c"], operator: Float[np.ndarray, "r c"]
+    reference: np.ndarray, axis: Float[np.ndarray, " c"], operator: Float[np.ndarray, "r c"]
 ) -> None:
     if reference.shape != axis.shape or not np.isfinite(reference).all():
         raise ValueError(

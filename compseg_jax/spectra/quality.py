@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int8
 
 from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
+from compseg_jax.spectra.resampling import AnyArray
 from compseg_jax.spectra.tissue import BASELINE_CM1, amide_i_map, band_channels, checked_axis
 
 NOISE_BANDS_CM1 = ((2000.0, 2200.0), (2500.0, 2700.0))  # silent, free of CO₂ and nearly of vapour lines
@@ -78,7 +79,7 @@ class Quality(NamedTuple):
 
 
 def quality(
-    absorbance: Float[Array, "*leading c"],
+    absorbance: Float[AnyArray, "*leading c"],
     wavenumbers_cm1: Float[np.ndarray, " c"],
     limits: QualityLimits | None = None,
 ) -> Quality:
@@ -120,7 +121,7 @@ def supported(
 
 
 def noise_sd(
-    absorbance: Float[Array, "*leading c"], wavenumbers_cm1: Float[np.ndarray, " c"]
+    absorbance: Float[AnyArray, "*leading c"], wavenumbers_cm1: Float[np.ndarray, " c"]
 ) -> Float[Array, "*leading"]:
     """Standard deviation of the noise, in absorbance.
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Real
 
 from compseg_jax.spectra.resampling import AnyArray, as_floats, host_axis
 
@@ -24,7 +24,7 @@ _CARRIED_ON = 0.25
 
 
 def remove_cosmic_rays(
-    counts: Float[AnyArray, "... c"], *, threshold: float = 7.0, max_width: int = 3, neighbours: int = 5
+    counts: Real[AnyArray, "... c"], *, threshold: float = 7.0, max_width: int = 3, neighbours: int = 5
 ) -> Float[Array, "... c"]:
     """Replaces the channels that a cosmic ray hit by the mean of sound channels beside them.
 
@@ -53,7 +53,7 @@ def remove_cosmic_rays(
 
 
 def cosmic_rays(
-    counts: Float[AnyArray, "... c"], *, threshold: float = 7.0, max_width: int = 3
+    counts: Real[AnyArray, "... c"], *, threshold: float = 7.0, max_width: int = 3
 ) -> Bool[Array, "... c"]:
     """Finds cosmic rays: narrow peaks with both flanks steep beyond the spectrum's own noise.
 
@@ -151,7 +151,7 @@ def _pybaselines() -> ModuleType:
 
 
 @partial(jax.jit, static_argnums=2)
-def _hits(spectra: Float[Array, "n c"], threshold: float, max_width: int) -> Bool[Array, "n c"]:
+def _hits(spectra: Float[Array, "n c"], threshold: Float[Array, ""], max_width: int) -> Bool[Array, "n c"]:
     steps = jnp.diff(spectra, axis=1)
     deviation = steps - _median(steps)
     median_deviation = _median(jnp.abs(deviation)) * _FROM_MEDIAN_DEVIATION

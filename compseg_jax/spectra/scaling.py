@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Real
+
+from compseg_jax.spectra.resampling import AnyArray
 
 ROWS_AT_ONCE = 1024  # of pixels in double precision: they stay in a core's cache
 BandMoments = tuple[int, np.ndarray, np.ndarray]
@@ -76,10 +78,10 @@ def band_moments(absorbance: np.ndarray, tissue: np.ndarray) -> BandMoments:
 
 
 def standardise(
-    absorbance: Float[Array, "*b y x c"],
-    tissue: Bool[Array, "*b y x"],
-    mean: Float[Array, " c"],
-    sd: Float[Array, " c"],
+    absorbance: Real[AnyArray, "*b y x c"],
+    tissue: Bool[AnyArray, "*b y x"],
+    mean: Float[AnyArray, " c"],
+    sd: Float[AnyArray, " c"],
 ) -> Float[Array, "*b y x c"]:
     """(absorbance − mean) · (1 / sd) inside the tissue, 0 outside it; float32.
 

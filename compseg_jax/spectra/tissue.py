@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
 from compseg_jax.readers.cube import Background
+from compseg_jax.spectra.resampling import AnyArray
 
 BASELINE_CM1 = (1760.0, 1800.0)  # above the ester C=O band near 1740 cm⁻¹: no tissue absorption
 SILENT_CM1 = (1760.0, 2250.0)  # from there to atmospheric CO₂ near 2350 cm⁻¹ nothing of tissue is sharp
@@ -83,7 +84,7 @@ def band_channels(wavenumbers_cm1: np.ndarray, band_cm1: tuple[float, float], wh
 
 
 def amide_i_map(
-    absorbance: Float[Array, "*leading c"], wavenumbers_cm1: np.ndarray
+    absorbance: Float[AnyArray, "*leading c"], wavenumbers_cm1: np.ndarray
 ) -> Float[Array, "*leading"]:
     """Height of amide I: mean over 1640–1670 cm⁻¹ above the level at 1760–1800 cm⁻¹, in absorbance.
 

@@ -213,7 +213,7 @@ def _best_with_references(results: Sequence[SampleResult]) -> ThresholdChoice:
         )
     best = int(np.argmax(np.mean(curves, axis=0)))
     return ThresholdChoice(
-        float(sigmoid(LOGITS[best])),
+        float(sigmoid(LOGITS)[best]),
         REFERENCE_RULE,
         None,
         supported=True,

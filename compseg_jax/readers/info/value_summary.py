@@ -27,8 +27,8 @@ class Summary:
     """
 
     percentiles: Float[np.ndarray, " 5"]
-    edges: Float[np.ndarray, " bins+1"]
-    counts: Int[np.ndarray, " bins"]
+    edges: Float[np.ndarray, " edges"]
+    counts: Int[np.ndarray, " edges-1"]
     below: int
     above: int
 

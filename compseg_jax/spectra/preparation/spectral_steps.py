@@ -58,7 +58,7 @@ class Cut(PureStep):
     last: float = float(PAPER_AXIS_CM1[-1])
     """The other end, cm⁻¹."""
 
-    def axis_after(self, wavenumbers_cm1: Axis) -> Axis:
+    def axis_after(self, wavenumbers_cm1: Axis) -> Float[np.ndarray, " k"]:
         """The channels that are kept."""
         empty = np.zeros((1, wavenumbers_cm1.size))
         kept = checked(self.name, lambda: cut(empty, wavenumbers_cm1, self.first, self.last)[1])
@@ -87,7 +87,7 @@ class Resample(PureStep):
                 f"points={self.points}, first={self.first}, last={self.last}; give 2 or more points."
             )
 
-    def axis_after(self, wavenumbers_cm1: Axis) -> Axis:
+    def axis_after(self, wavenumbers_cm1: Axis) -> Float[np.ndarray, " k"]:
         """The new axis; it must lie inside the old one."""
         wanted = np.linspace(self.first, self.last, self.points)
         checked(self.name, lambda: resampling_matrix(wavenumbers_cm1, wanted))

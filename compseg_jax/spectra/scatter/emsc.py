@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from compseg_jax.spectra.resampling import AnyArray
+
 
 class EmscCorrection(NamedTuple):
     """Corrected spectra and their fit.
@@ -24,14 +26,14 @@ class EmscCorrection(NamedTuple):
 
 
 def emsc(
-    absorbance: Float[Array, "... c"],
-    wavenumbers_cm1: Float[Array, " c"],
-    reference: Float[Array, " c"],
+    absorbance: Float[AnyArray, "... c"],
+    wavenumbers_cm1: Float[AnyArray, " c"],
+    reference: Float[AnyArray, " c"],
     *,
     polynomial_order: int | None = 2,
-    constituents: Float[Array, "m c"] | None = None,
-    interferents: Float[Array, "n c"] | None = None,
-    weights: Float[Array, " c"] | None = None,
+    constituents: Float[AnyArray, "m c"] | None = None,
+    interferents: Float[AnyArray, "n c"] | None = None,
+    weights: Float[AnyArray, " c"] | None = None,
 ) -> EmscCorrection:
     """Fits each spectrum by reference, polynomial, constituents and interferents and removes what disturbs.
 
@@ -102,7 +104,7 @@ def _polynomial(wavenumbers_cm1: Float[Array, " c"], order: int | None) -> Float
     return jnp.stack(rows)[: 0 if order is None else order + 1]
 
 
-def _rows(name: str, spectra: Array | None, channels: int, dtype: jnp.dtype) -> Float[Array, "k c"]:
+def _rows(name: str, spectra: AnyArray | None, channels: int, dtype: jnp.dtype) -> Float[Array, "k c"]:
     if spectra is None:
         return jnp.zeros((0, channels), dtype)
     rows = jnp.atleast_2d(jnp.asarray(spectra, dtype))

@@ -56,8 +56,8 @@ class MieModel:
 
 
 def mie_model(
-    wavenumbers_cm1: NDArray[np.float64],
-    reference: NDArray[np.float64],
+    wavenumbers_cm1: Float[np.ndarray, " c"],
+    reference: Float[np.ndarray, " c"],
     *,
     n_components: int | None = None,
     spheres: Spheres = SPHERES,
