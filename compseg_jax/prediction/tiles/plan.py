@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from compseg_jax.networks.receptive_field import ReceptiveField
 
@@ -31,12 +31,12 @@ class Turn(NamedTuple):
     left_right: bool
     transposed: bool
 
-    def apply(self, image: Float[np.ndarray, "y x *c"]) -> Float[np.ndarray, "v u *c"]:
+    def apply(self, image: Shaped[np.ndarray, "y x *c"]) -> Shaped[np.ndarray, "v u *c"]:
         """The turned image (a view)."""
         image = image[:: -1 if self.upside_down else 1, :: -1 if self.left_right else 1]
         return image.swapaxes(0, 1) if self.transposed else image
 
-    def undo(self, image: Float[np.ndarray, "v u *c"]) -> Float[np.ndarray, "y x *c"]:
+    def undo(self, image: Shaped[np.ndarray, "v u *c"]) -> Shaped[np.ndarray, "y x *c"]:
         """The image that was turned (a view)."""
         image = image.swapaxes(0, 1) if self.transposed else image
         return image[:: -1 if self.upside_down else 1, :: -1 if self.left_right else 1]
