@@ -238,7 +238,7 @@ class CountingScan:
 
     def __init__(self, scan):
         self._scan, self.sizes = scan, []
-        self.shape, self.wavenumbers_cm1 = scan.shape, scan.wavenumbers_cm1
+        self.shape, self.wavenumbers_cm1, self.labels = scan.shape, scan.wavenumbers_cm1, scan.labels
         self.pixel_size_um, self.provenance = scan.pixel_size_um, scan.provenance
 
     def window(self, rows, columns, channels=slice(None)):

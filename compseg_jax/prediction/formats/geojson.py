@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from compseg_jax.prediction.formats.outlines import Outlines, trace
 from compseg_jax.prediction.formats.picture_files import Picture, strips
 from compseg_jax.runtime.files import atomic_file
+
+Mask = Bool[np.ndarray, "y x"] | UInt8[np.ndarray, "y x"]
+"""True or 1 where segmented."""
 
 _HEAD = '{"type":"FeatureCollection","features":['
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -38,7 +41,7 @@ class Annotation:
 
 
 def segmentation_features(
-    mask: Bool[np.ndarray, "y x"],
+    mask: Mask,
     activation: Picture | None = None,
     *,
     pixel_size_um: float | None = None,
@@ -76,7 +79,7 @@ def segmentation_features(
 
 
 def segmentation_to_geojson(
-    mask: Bool[np.ndarray, "y x"],
+    mask: Mask,
     activation: Picture | None = None,
     *,
     pixel_size_um: float | None = None,
@@ -89,7 +92,7 @@ def segmentation_to_geojson(
 
 def write_geojson(
     path: Path | str,
-    mask: Bool[np.ndarray, "y x"],
+    mask: Mask,
     activation: Picture | None = None,
     *,
     pixel_size_um: float | None = None,
