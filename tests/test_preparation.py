@@ -125,6 +125,7 @@ def test_presets_stand_for_their_steps():
         assert parse_steps([name]) == parse_steps(words)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("text", "message"),
     [
