@@ -280,10 +280,10 @@ def test_a_library_keeps_a_few_samples_open(predictions):
     library.close()
 
 
-def test_of_the_same_work_only_the_last_counts():
+def test_of_the_same_work_only_the_last_counts(predictions):
     steps: list = []
     latest = Latest(steps.append)
-    library = Library(None)
+    library = Library(open_source(predictions))
     shown: list = []
     for number in range(3):
         latest.run(library.prompt, "sample", lambda number=number: number, shown.append, shown.append)
