@@ -147,9 +147,9 @@ def _fitting(steps: Preparation | None, axis: Axis, wanted: Float[np.ndarray, " 
 
 def _refusal(steps: Preparation | None, axis: Axis, wanted: Float[np.ndarray, " k"]) -> str:
     trained = wanted if steps is None else steps.steps[0].wavenumbers_cm1
-    behind = "" if steps is None else f" (after its preparation {_range(wanted)})"
+    after = "" if steps is None else f" (after its preparation {_range(wanted)})"
     return (
-        f"the spectra cover {_range(axis)}, the model was trained on {_range(trained)}{behind}; spectra are resampled "
+        f"the spectra cover {_range(axis)}, the model was trained on {_range(trained)}{after}; spectra are resampled "
         "where they cover the model's range without a gap. Measure that range, or train a model on the range that "
         "both cover."
     )

@@ -195,8 +195,8 @@ class Model:
             shape = specimen.shape_px
             absorbance = np.zeros((*shape, len(networks[0].scaling.mean)), np.float32)
             tissue = np.zeros(shape, np.bool_)
-            behind = PreparedSpecimen.of(specimen, group[0].preparation)
-            behind.read_into(slice(0, shape[0]), slice(0, shape[1]), absorbance, tissue)
+            prepared = PreparedSpecimen.of(specimen, group[0].preparation)
+            prepared.read_into(slice(0, shape[0]), slice(0, shape[1]), absorbance, tissue)
             yield NetworkInput(networks, absorbance, tissue)
 
     def specimen(

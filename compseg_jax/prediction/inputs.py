@@ -181,7 +181,7 @@ def _id(path: Path) -> str:
 
 def _allowed(name: str) -> str:
     kept = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).lstrip(".")
-    while len(kept.encode()) > LONGEST_ID_BYTES - 50:  # room for what tells equal names apart
+    while len(kept.encode()) > LONGEST_ID_BYTES - 50:  # room for what distinguishes equal names
         kept = kept[:-1]
     return kept if names_a_file(kept) else f"sample_{kept}"
 

@@ -125,7 +125,7 @@ class _Writer:
     def linear(
         self, operation: type[Convolution] | type[UpConvolution], x: str, place: Path, norm: Path | None
     ) -> str:
-        """A convolution, and in it the batch normalisation behind it, if any: both are one linear map."""
+        """A convolution, and in it the batch normalisation after it, if any: both are one linear map."""
         kernel, bias = self.taken("params", *place, "kernel"), self.taken("params", *place, "bias")
         if norm is not None and self.has("batch_stats", *norm):
             kernel, bias = _with_statistics(kernel, bias, *self.statistics(norm))
@@ -226,7 +226,7 @@ def _with_statistics(
     mean: np.ndarray,
     variance: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution and the batch normalisation behind it; computed in double precision."""
+    """Kernel and bias of a convolution and the batch normalisation after it; computed in double precision."""
     factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + EPSILON)
     return (kernel * factor).astype(np.float32), ((bias - mean) * factor + shift).astype(np.float32)
 

@@ -87,7 +87,7 @@ class _Cursor:
         return self.at >= len(self.block)
 
     def element(self) -> tuple[int, memoryview]:
-        """Type and content of the element here; moves behind it."""
+        """Type and content of the element here; moves past it."""
         kind, length = struct.unpack_from(self.order + "II", self.block, self.at)
         if kind >> 16:
             kind, length, begin, self.at = kind & 0xFFFF, kind >> 16, self.at + 4, self.at + 8

@@ -161,7 +161,7 @@ def with_step(done: Preparation, step: Step, training: Callable[[], Iterable[Ima
     Args:
       done: the steps before it.
       step: what to add.
-      training: gives the training images behind ``done``; called where the step learns from them.
+      training: gives the training images after ``done``; called where the step learns from them.
 
     Raises:
       PreparationError: when the step does not fit the axis or its files, or no training pixel is left.
