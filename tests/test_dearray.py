@@ -238,8 +238,11 @@ class CountingScan:
 
     def __init__(self, scan):
         self._scan, self.sizes = scan, []
-        self.shape, self.wavenumbers_cm1, self.labels = scan.shape, scan.wavenumbers_cm1, scan.labels
+        self.shape, self.wavenumbers_cm1 = scan.shape, scan.wavenumbers_cm1
         self.pixel_size_um, self.provenance = scan.pixel_size_um, scan.provenance
+
+    def __getattr__(self, name):
+        return getattr(self._scan, name)
 
     def window(self, rows, columns, channels=slice(None)):
         values = self._scan.window(rows, columns, channels)

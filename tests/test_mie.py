@@ -243,6 +243,7 @@ def test_no_spectra_give_no_results(simulated):
     assert result.coefficients.shape == (0, 5)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
