@@ -1,4 +1,4 @@
-"""What every test runs under: strict dtypes and ranks, eight fake CPU devices, fixed hypothesis examples.
+"""What every test runs under: strict dtypes and ranks, checked calls, eight fake CPU devices, fixed examples.
 
 `make test-all` sets COMPSEG_TESTS=thorough: ten times the examples, and programs compiled as users compile them.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import checked_types  # noqa: F401  (before the package is imported)
 import hypothesis
 import jax
+import jaxtyping
 import pytest
 
 import compseg_jax  # noqa: F401  (sets the XLA flags before jax starts)
@@ -29,9 +31,10 @@ hypothesis.settings.load_profile("thorough" if THOROUGH else "fixed")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture of the test: whether its programs are optimised."""
+    """Before any fixture of the test: whether its programs are optimised and its calls checked."""
     optimised = THOROUGH or item.get_closest_marker("optimised") is not None
     jax.config.update("jax_disable_most_optimizations", not optimised)
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("wrong_types") is not None)
 
 
 @pytest.fixture(scope="session")
