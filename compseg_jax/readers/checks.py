@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -123,7 +124,9 @@ def without_alpha(values: np.ndarray, opaque: float, path: Path) -> np.ndarray:
     return values[:, :, :-1]
 
 
-def array_header(stream: IO[bytes], length: int, path: Path, what: str) -> tuple[np.dtype, tuple[int, ...]]:
+def array_header(
+    stream: IO[bytes] | io.BufferedIOBase, length: int, path: Path, what: str
+) -> tuple[np.dtype, tuple[int, ...]]:
     """Reads a .npy header and checks that its array fits the `length` bytes of the stream.
 
     Raises:
