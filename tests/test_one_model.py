@@ -129,6 +129,8 @@ def test_an_array_whose_state_is_not_stated_is_refused_with_the_ways_to_state_it
         model(cube.absorbance, wavenumbers_cm1=cube.wavenumbers_cm1[::-1], prepared=True)
     with pytest.raises(ModelError, match=r"required is \(y, x, 24\)"):
         model(cube.absorbance[..., :5], wavenumbers_cm1=cube.wavenumbers_cm1)
+    with pytest.raises(ModelError, match="a batch of no cube"):
+        model(cube.absorbance[None][:0], prepared=True)
     with pytest.raises(ModelError, match="only the model states wavenumbers"):
         model(cube.absorbance, prepared=False)
 

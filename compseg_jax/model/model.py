@@ -126,8 +126,12 @@ class Model:
         if isinstance(cube, jax.core.Tracer) or isinstance(tissue, jax.core.Tracer):
             return self._traced(cube, tissue, wavenumbers_cm1, prepared)
         if not isinstance(cube, Cube) and np.ndim(cube) == 4:
-            masks = [None] * len(cube) if tissue is None else list(np.asarray(tissue))
             self._check_masks(np.shape(cube), tissue)
+            if not len(cube):
+                raise ModelError(
+                    f"the array has shape {np.shape(cube)}, a batch of no cube. Give one or more."
+                )
+            masks = [None] * len(cube) if tissue is None else list(np.asarray(tissue))
             return np.stack(
                 [
                     self(one, wavenumbers_cm1=wavenumbers_cm1, tissue=mask, prepared=prepared)
