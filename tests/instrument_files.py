@@ -185,6 +185,57 @@ def wdf(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     return path
 
 
+def wdf_map(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    order: str = "rows",
+    measured: int | None = None,
+    steps: tuple[float, float] = (2.5, 2.5),
+    unit: int = 1,
+    kind: int = 0,
+) -> Path:
+    """A map of values (y, x, c), of which the first `measured` spectra in the order of measuring were taken."""
+    height, width, points = values.shape
+    rows, columns = (places.ravel() for places in np.indices((height, width)))
+    if order == "columns":
+        rows, columns = (places.T.ravel() for places in np.indices((height, width)))
+    if order == "snake":
+        columns = np.where(rows % 2, width - 1 - columns, columns)
+    taken = height * width if measured is None else measured
+    start = (-120.3, 3334.2)
+    x, y = start[0] + steps[0] * columns, start[1] + steps[1] * rows
+    # Of a negative step the first line measured is the last of the picture.
+    picture_rows = rows if steps[1] > 0 else height - 1 - rows
+    picture_columns = columns if steps[0] > 0 else width - 1 - columns
+    spectra = values[picture_rows, picture_columns].astype("<f4")
+    spectra[taken:] = 0
+    header = bytearray(512)
+    struct.pack_into("<4sIQ", header, 0, b"WDF1", 1, 512)
+    struct.pack_into("<I2Q4I", header, 60, points, height * width, taken, 1, 1, points, 4)
+    struct.pack_into("<I", header, 132, 3)
+    lists = struct.pack("<I", 4)
+    for number, its_unit, name, numbers in (
+        (0x80000003, 5, b"X", x),
+        (0x80000004, 5, b"Y", y),
+        (11, 24, b"Time", np.arange(height * width)),
+        (17, 0, b"Flags", np.zeros(height * width)),
+    ):
+        lists += struct.pack("<2I16s", number, its_unit, name) + numbers.astype("<f8").tobytes()
+    content = bytes(header)
+    for name, body in (
+        (b"DATA", spectra.tobytes()),
+        (b"YLST", struct.pack("<2If", 4, 16, 1)),
+        (b"XLST", struct.pack("<2I", 1, unit) + axis.astype("<f4").tobytes()),
+        (b"ORGN", lists),
+        (b"WMAP", struct.pack("<2I6f3If", kind, 0, *start, 0, *steps, 1, width, height, 1, 0)),
+    ):
+        content += struct.pack("<4sIQ", name, 0, 16 + len(body)) + body
+    path.write_bytes(content)
+    return path
+
+
 def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     import h5py
 
