@@ -236,6 +236,49 @@ def wdf_map(
     return path
 
 
+def positions(values: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the pixels of an image (y, x, c), line after line."""
+    rows, columns = np.indices(values.shape[:2])
+    return -7 + step * columns.ravel(), 100 + step * rows.ravel()
+
+
+def labspec(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    step: float = 1.5,
+    unit: str = "µm",
+    axis_unit: str = "1/cm",
+    order: np.ndarray | slice = slice(None),
+    encoding: str = "cp1252",
+) -> Path:
+    """A map as LabSpec 6 exports it, its spectra in the order given."""
+    x, y = positions(values, step)
+    lines = ["#Laser=\t532nm", f"#X ({unit})=\t-7", "#AxisType[0]=\tIntens", "#AxisUnit[0]=\tCnt"]
+    lines += ["#AxisType[1]=\tSpectr", f"#AxisUnit[1]=\t{axis_unit}"]
+    lines += ["#AxisType[2]=\tX", f"#AxisUnit[2]=\t{unit}", "#AxisType[3]=\tY", f"#AxisUnit[3]=\t{unit}"]
+    lines.append("\t\t" + "\t".join(f"{value:.4f}" for value in axis))
+    for at in np.arange(x.size)[order]:
+        spectrum = "\t".join(repr(float(value)) for value in values.reshape(x.size, -1)[at])
+        lines.append(f"{x[at]:g}\t{y[at]:g}\t{spectrum}")
+    path.write_bytes(("\r\n".join(lines) + "\r\n").encode(encoding))
+    return path
+
+
+def wire_text(path: Path, values: np.ndarray, axis: np.ndarray, *, step: float = 1.5) -> Path:
+    """A map as WiRE exports it to text."""
+    x, y = positions(values, step)
+    lines = ["#X\t\t#Y\t\t#Wave\t\t#Intensity"]
+    for at, spectrum in enumerate(values.reshape(x.size, -1)):
+        lines += [
+            f"{x[at]:.6f}\t{y[at]:.6f}\t{wave:.6f}\t{float(value)!r}"
+            for wave, value in zip(axis, spectrum, strict=True)
+        ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     import h5py
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from compseg_jax.readers import pixel_size
 from compseg_jax.readers.cube import CubeError
 
 ORIENTATION = "x rises to the right, y rises downwards, as the positions state"
@@ -20,8 +21,6 @@ ORIENTATION = "x rises to the right, y rises downwards, as the positions state"
 _BESIDE = 0.25
 # Share of the pixels of a grid that must have been measured; below it the points are scattered over the sample.
 _FILLED = 0.5
-# Steps that differ by less than this make a square pixel.
-_SQUARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,17 @@ class Grid:
         image[self.rows, self.columns] = spectra
         return image
 
-    def pixel_size(self, um_per_unit: float | None) -> tuple[float | None, str]:
+    def pixel_size(self, um_per_unit: float | None, stated: str) -> tuple[float | None, str]:
         """Edge length of a pixel in µm, None where it is not one number, and how it is stated.
 
         Args:
-          um_per_unit: µm of one unit of the positions, None where the file states no unit.
+          um_per_unit: µm of one unit of the positions, None where nothing states the unit.
+          stated: how the file states the steps, in words.
         """
         along_y, along_x = self.steps
         if um_per_unit is None:
-            return None, f"steps of {along_x:g} along x and {along_y:g} along y, in a unit that is not stated"
-        along_y, along_x = along_y * um_per_unit, along_x * um_per_unit
-        if abs(along_x - along_y) > _SQUARE * max(along_x, along_y):
-            return None, f"not square: {along_x:g} µm along x and {along_y:g} µm along y"
-        return (along_x + along_y) / 2, "steps of the positions"
+            return None, f"{stated}, whose unit is not known; give pixel_size_um= where you know it"
+        return pixel_size.judged((along_x * um_per_unit, along_y * um_per_unit), stated)
 
     def left_out(self) -> dict[str, str]:
         """The entry of a provenance that counts the pixels that were not measured, empty where there are none."""
@@ -162,6 +159,6 @@ def _refuse_shared(places: Int[np.ndarray, " n"], positions: np.ndarray, path: P
     if again.size:
         x, y = positions[order[again[0]]]
         raise CubeError(
-            f"{path}: {again.size + 1} or more spectra share a position, the first at x = {x:g}, y = {y:g}; "
+            f"{path}: {again.size} spectra lie where another does, the first at x = {x:g}, y = {y:g}; "
             "a map has one for each pixel. Export the layers of a series or stack one by one."
         )

@@ -75,7 +75,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
             found, stated = _axis(file, path, ", or give wavenumbers_cm1=")
         else:
             found, stated = axis.settle(None, wavenumbers_cm1, path, "")
-        pixel_size_um, pixel_size = placed.pixel_size(file.um_per_unit)
+        pixel_size_um, pixel_size = placed.pixel_size(file.um_per_unit, "steps of the positions (ORGN)")
         values = checks.as_float(placed.image(file.spectra), path)
     provenance = {
         **_provenance(path, found, stated),
