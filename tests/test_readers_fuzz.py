@@ -109,6 +109,7 @@ def _written(kind: str, folder: Path) -> Sample:
         "opus": (files.opus, "1", read_spectra, values[0, 0]),
         "sp": (files.sp, "sp", read_spectra, values[0, 0]),
         "wdf": (files.wdf, "wdf", read_spectra, values[0]),
+        "grams map": (files.grams, "spc", read, values),
         "omnic map": (files.omnic_map, "map", read, values),
         "wdf map": (files.wdf_map, "wdf", read, values),
     }[kind]
@@ -145,6 +146,7 @@ WRITTEN = (
         "labspec",
         "wire text",
         "omnic map",
+        "grams map",
     ),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
