@@ -163,6 +163,8 @@ def test_a_store_remembers_what_was_said(tmp_path):
 def test_options_are_what_read_takes(tmp_path):
     np.savetxt(tmp_path / "axis.txt", AXIS)
     options = ReadingOptions(axis=tmp_path / "axis.txt", variable="v", axes="yxc", level=1, pixel_size=2.0)
+    assert options.words == f" --axis {tmp_path}/axis.txt --variable v --axes yxc --level 1 --pixel-size 2.0"
+    assert ReadingOptions(variable="my data").words == " --variable 'my data'"
     keywords = options.instructions.keywords()
     np.testing.assert_array_equal(keywords.pop("wavenumbers_cm1"), AXIS)
     assert keywords == {"variable": "v", "axes": "yxc", "level": 1, "pixel_size_um": 2.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -77,6 +78,15 @@ class ReadingOptions:
         """The options as ``readers.read`` takes them; raises CubeError where the file of the axis is none."""
         axis = None if self.axis is None else read_axis(self.axis)
         return Instructions(axis, self.variable, self.axes, self.level, self.pixel_size)
+
+    @property
+    def words(self) -> str:
+        """Those that are given, as they are typed; each word begins with a space."""
+        given = {option: getattr(self, name) for name, option in zip(READING, OPTIONS.values(), strict=True)}
+        words = [
+            word for option, value in given.items() if value is not None for word in (option, str(value))
+        ]
+        return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 READING = tuple(each.name for each in fields(ReadingOptions))

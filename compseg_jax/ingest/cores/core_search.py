@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,8 @@ def dearray(options: DearrayScan) -> str:
         size = f"{grid.core_diameter_px * scan.pixel_size_um / 1000:.2f} mm ({size})"
     found = f"{grid.rows} rows and {grid.columns} columns, {grid.cores[0].name} to {grid.cores[-1].name}"
     states = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
-    following = f"compseg ingest LABELS.csv --scans {options.scan} --cores {table} --prepare …"
+    places = f"--scans {shlex.quote(str(options.scan))} --cores {shlex.quote(str(table))}"
+    following = f"compseg ingest LABELS.csv {places}{options.words} --prepare …"
     return "\n".join(
         [
             f"{options.scan}: {found}, turned by {grid.angle_deg:.1f}°",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def inspect(options: InfoOptions) -> str:
     if not options.no_picture:
         quicklook.write_png(out, quicklook.quicklook_png(options.file.name, opened, sample))
         lines.append(_row("picture", str(out)))
-    lines.append(_row("next", _next_step(options.file, opened, is_image=is_image)))
+    lines.append(_row("next", _next_step(options, opened, is_image=is_image)))
     return "\n".join(lines)
 
 
@@ -206,16 +206,18 @@ def _files(path: Path, opened: Scan | Spectra) -> str:
     return ", ".join(f"{file.name} ({_bytes(file.stat().st_size)})" for file in dict.fromkeys(named))
 
 
-def _next_step(path: Path, opened: Scan | Spectra, *, is_image: bool) -> str:
-    name = f'"{path}"' if re.search(r"[^\w./-]", str(path)) else str(path)
+def _next_step(options: InfoOptions, opened: Scan | Spectra, *, is_image: bool) -> str:
+    name = shlex.quote(str(options.file))
     if isinstance(opened, Spectra):
         return "spectra serve as reference or constituents of EMSC: readers.read_spectra reads them"
     height, width, channels = opened.shape
     if opened.wavenumbers_cm1 is None and not is_image and channels > LARGEST_COLOUR_CHANNELS:
-        return f"compseg info {name} --axis FILE"
+        return f"compseg info {name} --axis FILE{options.words}"
     if not is_image and height * width >= LARGE_SCAN_PIXELS:
-        return f"compseg dearray {name}"
-    return "list the samples in a table (id, label, path): compseg ingest TABLE.csv --out STORE"
+        return f"compseg dearray {name}{options.words}"
+    return (
+        f"list the samples in a table (id, label, path): compseg ingest TABLE.csv{options.words} --out STORE"
+    )
 
 
 def _bytes(number: int) -> str:
