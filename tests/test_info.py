@@ -50,7 +50,7 @@ spot.npz: NumPy archive
 files          spot.npz (BYTES)
 shape          3 × 4 pixels × 7 channels (y × x × c)
 axis           1800 … 1500 cm⁻¹, 7 points, step 50 cm⁻¹, falling
-axis stated    wavenumbers_cm1 of the file
+axis stated    wavenumbers_cm1, cm-1 in the file
 pixel size     25 µm; field of view 0.075 × 0.1 mm (y × x)
 type           read as float32, 336 bytes as an array
 all-zero       3 of 12 (25.0 %) pixels

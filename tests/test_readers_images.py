@@ -121,7 +121,7 @@ def test_npz_by_its_names(tmp_path):
     np.savez(tmp_path / "b.npz", only=values, flat=values[0])
     assert read(tmp_path / "b.npz").provenance["variable"] == "only"
     np.savez(tmp_path / "c.npz", one=values, two=values)
-    with pytest.raises(CubeError, match="Name one with variable="):
+    with pytest.raises(CubeError, match="Name it with variable="):
         read(tmp_path / "c.npz")
     np.testing.assert_array_equal(read(tmp_path / "c.npz", variable="two").absorbance, values)
 
