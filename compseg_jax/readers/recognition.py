@@ -28,6 +28,7 @@ class Format:
       magic: first bytes of the file, one of which must be there; empty where the format has none.
       companions: suffixes, one of which a file of the same stem beside it must have; empty for none.
       takes: which of the keywords `variable`, `axes` and `level` of :func:`read` its module takes.
+      told_by_content: whether the module's `holds(path) -> bool` has the last word, as among formats of text.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Format:
     magic: tuple[bytes, ...] = ()
     companions: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    told_by_content: bool = False
 
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -65,6 +67,7 @@ FORMATS: tuple[Format, ...] = (
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
+    Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
 _NOT_TAKEN = {
@@ -96,7 +99,8 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     suffix = path.suffix.lower()
     named = [each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes)]
     for each in named:
-        if (not each.magic or first.startswith(each.magic)) and _accompanied(path, each):
+        begins = not each.magic or first.startswith(each.magic)
+        if begins and _accompanied(path, each) and (not each.told_by_content or _module(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
