@@ -19,6 +19,7 @@ import hypothesis
 import instrument_files as files
 import numpy as np
 import pytest
+import science_files
 import tifffile
 from PIL import Image
 
@@ -100,6 +101,9 @@ def _written(kind: str, folder: Path) -> Sample:
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind == "imzml":
+        path = science_files.imzml(folder, values, 100.0 + np.arange(12))
+        return Sample(path, (path, path.with_suffix(".ibd")))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -127,7 +131,7 @@ WRITTEN = (
         "mat73",
         "ptir",
     ),
-    *("mat5", "mat5z", "csv", "fsm", "opus", "opus map", "sp", "wdf"),
+    *("mat5", "mat5z", "csv", "fsm", "opus", "opus map", "sp", "wdf", "imzml"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

@@ -63,6 +63,8 @@ FORMATS: tuple[Format, ...] = (
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
+    Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
+    Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
 _ZARR = Format("zarr", "zarr", (".zarr",), has_variables=True)
