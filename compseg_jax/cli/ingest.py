@@ -10,6 +10,7 @@ from compseg_jax.cli.check import check
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
 from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
 from compseg_jax.ingest.to_store import ingest, kept_folder
+from compseg_jax.readers.reading_options import READING
 
 PAGE = HelpPage(
     "ingest",
@@ -21,6 +22,7 @@ PAGE = HelpPage(
             "positive", "negative", "exclude", "group", "val_fraction", "test_fraction", "seed",
         ),
         "array": ("scans", "cores", "margin"),
+        "reading": READING,
         "image": ("resize", "background", "prepare", "least_tissue"),
     },
     positional=("table", "TABLE.csv"),

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.readers.reading_options import ReadingOptions
+
 
 class IngestError(ValueError):
     """A table or one of its files cannot become a store; the message names rows, files and what to do."""
 
 
 @dataclass(frozen=True)
-class IngestOptions:
+class IngestOptions(ReadingOptions):
     """How a table is read; the fields of `compseg ingest` beside table and store."""
 
     images: Path | None = None

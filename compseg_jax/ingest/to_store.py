@@ -165,6 +165,7 @@ def _writer(
         background=_background(first, options),
         created_by=f"compseg ingest {table.name}",
         preparation=None if preparation is None else preparation.to_json(),
+        reading=options.instructions.to_json(),
     )
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.cores.dearray import DearrayOptions, find_cores, tissue_picture, write_cores_csv
 from compseg_jax.ingest.cores.grid import STATUSES
+from compseg_jax.readers.reading_options import ReadingOptions
 from compseg_jax.readers.scan import open_scan
 from compseg_jax.runtime.files import atomic_file
 
 
 @dataclass(frozen=True)
-class DearrayScan(DearrayOptions):
+class DearrayScan(DearrayOptions, ReadingOptions):
     """Find the cores of a tissue-array scan; writes a CSV to edit and a picture to check it by."""
 
     scan: Path = field(kw_only=True)
@@ -41,7 +42,7 @@ def dearray(options: DearrayScan) -> str:
         raise FileNotFoundError(
             f"{table.parent}: there is no such folder for the CSV. Make it, or choose another --out."
         )
-    scan = open_scan(options.scan)
+    scan = open_scan(options.scan, **options.instructions.keywords())
     picture = tissue_picture(scan)
     grid = find_cores(picture, pixel_size_um=scan.pixel_size_um, options=options)
     drawing = table.with_suffix(".png")
