@@ -19,6 +19,7 @@ import hypothesis
 import instrument_files as files
 import numpy as np
 import pytest
+import science_files
 import tifffile
 from PIL import Image
 
@@ -103,6 +104,9 @@ def _written(kind: str, folder: Path) -> Sample:
     if kind in ("labspec", "wire text"):
         path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
         return Sample(path, (path,), rows_may_be_missing=True)
+    if kind == "imzml":
+        path = science_files.imzml(folder, values, 100.0 + np.arange(12))
+        return Sample(path, (path, path.with_suffix(".ibd")))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -132,6 +136,7 @@ WRITTEN = (
         "ptir",
     ),
     *("mat5", "mat5z", "csv", "fsm", "opus", "opus map", "sp", "wdf", "wdf map", "labspec", "wire text"),
+    "imzml",
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

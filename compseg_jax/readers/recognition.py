@@ -68,6 +68,8 @@ FORMATS: tuple[Format, ...] = (
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
+    Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
+    Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
 _NOT_TAKEN = {
