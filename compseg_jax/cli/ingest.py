@@ -17,7 +17,7 @@ PAGE = HelpPage(
     text="Make a store from a table of labels and the images, arrays or scans it names.",
     example="compseg ingest spots.csv --out store --positive T,M --negative N",
     groups={
-        "options": ("table", "out", "images", "references", "tissues"),
+        "options": ("table", "sheet", "out", "images", "references", "tissues"),
         "label and split": (
             "positive", "negative", "exclude", "group", "val_fraction", "test_fraction", "seed",
         ),
@@ -25,7 +25,7 @@ PAGE = HelpPage(
         "reading": READING,
         "image": ("resize", "background", "prepare", "least_tissue"),
     },
-    positional=("table", "TABLE.csv"),
+    positional=("table", "TABLE"),
 )  # fmt: skip
 
 
@@ -34,8 +34,8 @@ class IngestCommand(IngestOptions):
     """How a table is read, which one, and where to."""
 
     table: Path = field(kw_only=True)
-    """CSV table with the columns id, label, path (relative to the table; not needed with --images or --scans) and,
-    where known, split, group, reference and tissue (paths of masks)."""
+    """Table, as text (commas, semicolons or tabs) or .xlsx, with the columns id, label, path (relative to the table;
+    not needed with --images or --scans) and, where known, split, group, reference and tissue (paths of masks)."""
     out: Path = Path("data")
     """Store to write; it must not exist."""
 
@@ -47,12 +47,14 @@ def run(arguments: list[str]) -> None:
     options = parse(IngestCommand, split_commas(arguments), PAGE)
     try:
         with progress_bar("samples") as progress:
-            ingest(options.table, options.out, options, progress=progress)
+            notes = ingest(options.table, options.out, options, progress=progress)
     except BaseException:
         kept = kept_folder(options.out)
         if kept.is_dir():
             print(f"\ncorrected spectra are kept in {kept}; the same command goes on there.", file=sys.stderr)
         raise
+    for note in notes:
+        print(f"{options.table.name}: {note}")
     if (options.out / "summary.html").is_file():
         print(f"summary: {options.out / 'summary.html'}")
     check(options.out)

@@ -17,6 +17,8 @@ class IngestError(ValueError):
 class IngestOptions(ReadingOptions):
     """How a table is read; the fields of `compseg ingest` beside table and store."""
 
+    sheet: str = ""
+    """Sheet of an Excel workbook that lists the samples, where several hold something."""
     images: Path | None = None
     """Folder of the images, each named after its id, for tables without a 'path' column."""
     references: Path | None = None
@@ -24,7 +26,8 @@ class IngestOptions(ReadingOptions):
     tissues: Path | None = None
     """Folder of tissue masks (non-zero = tissue), each named after its id."""
     group: str = "group"
-    """Column that says what belongs together, such as a patient; a group is never split."""
+    """Column that says what belongs together, such as a patient; a group is never split. Cells NA, '-' or empty: the
+    sample belongs to no other."""
     positive: tuple[str, ...] = ("1",)
     """Label names that mean diseased, separated by commas."""
     negative: tuple[str, ...] = ("0",)

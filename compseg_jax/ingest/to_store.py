@@ -18,6 +18,7 @@ from compseg_jax.ingest.raw_samples import (
     read_sample,
 )
 from compseg_jax.ingest.records import SampleRecord, measured, records_csv
+from compseg_jax.ingest.same_images import SameValues, join_same_images
 from compseg_jax.ingest.summary_page import SummaryContent, summary_page
 from compseg_jax.ingest.table import Row, read_table, with_splits
 from compseg_jax.ingest.tissue_arrays import TissueArray, join_cores, open_arrays
@@ -41,11 +42,14 @@ Progress = Callable[[float, int], None]
 
 def ingest(
     table: Path, out: Path, options: IngestOptions, *, progress: Progress = lambda done, total: None
-) -> None:
+) -> list[str]:
     """Makes the store ``out`` from a table; see :class:`IngestOptions`.
 
     Chunks of expensive preparation steps are kept in a folder beside ``out`` (``kept_folder``) until the store
     is complete: the same call, after a run that was stopped, goes on where that one was.
+
+    Returns:
+      what was assumed on the way, in words, a line each.
 
     Raises:
       IngestError: at the first file that cannot be used; no store is left behind.
@@ -54,13 +58,17 @@ def ingest(
     """
     refuse_existing(out)
     steps = parse_steps(options.prepare)
-    rows = read_table(table, options)
+    listed = read_table(table, options)
+    rows = listed.rows
     arrays = open_arrays(options)
     unread: list[SampleRecord] = []
     if arrays:
         rows, unread = join_cores(table, rows, arrays)
+    rows, joined = join_same_images(table, rows)
     rows = with_splits(table, rows, options)
+    notes = [*listed.notes, *joined]
     source = _Source(options, arrays)
+    same = SameValues(table)
     first = source.read(rows[0])
     kept = KeptChunks(kept_folder(out))
     training = [row for row in rows if row.split == "train"]
@@ -77,6 +85,7 @@ def ingest(
         for done, row in enumerate(rows, total - len(rows)):
             progress(done, total)
             sample = first if row is rows[0] else source.read(row)
+            same.add(row, sample.cube.absorbance)
             if preparation is None:
                 check_same_axis(first.cube, sample.cube, rows[0].place(), row.place())
                 records.append(_add(writer, row, sample, options))
@@ -97,6 +106,7 @@ def ingest(
         if preparation is not None or arrays:
             _add_summary(writer, [*records, *unread], steps, list(arrays.values()))
     kept.remove()
+    return notes
 
 
 def _add_summary(
