@@ -102,7 +102,7 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     named = [each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes)]
     for each in named:
         begins = not each.magic or first.startswith(each.magic)
-        if begins and _accompanied(path, each) and (not each.told_by_content or _module(each).holds(path)):
+        if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
