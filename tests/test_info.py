@@ -190,7 +190,7 @@ def test_errors_name_the_options_of_the_command(tmp_path, capsys):
     assert "Give one with --axis FILE, one value in cm⁻¹" in refusal(path)
     path = tmp_path / "two.npz"
     np.savez(path, a=small_spot(), b=2 * small_spot())
-    assert "Name one with --variable NAME" in refusal(path)
+    assert "--variable NAME" in refusal(path)
     assert row(text_of(path, variable="b"), "values").endswith("max 10.8")
     (tmp_path / "cube.wdf").write_bytes(b"WDF1 and no more")
     assert "cube.wdf: found 16 bytes" in refusal(tmp_path / "cube.wdf")
