@@ -53,7 +53,8 @@ def _written(kind: str, folder: Path) -> Sample:
         path = folder / f"a.{kind}"
         image = np.round(values[:, :, :3] * 100).astype(np.uint8)
         if kind == "stack.tif":
-            tifffile.imwrite(path, np.moveaxis(values, 2, 0), photometric="minisblack")
+            stack = np.moveaxis(values, 2, 0)
+            tifffile.imwrite(path, stack, photometric="minisblack", metadata={"axes": "CYX"})
         else:
             Image.fromarray(image).save(path)
         return Sample(path, (path,), flips=kind != "jpg")

@@ -131,19 +131,19 @@ def as_float(values: np.ndarray, path: Path) -> np.ndarray:
     return np.asarray(values).astype(np.float64 if width > 4 or (kind in "iu" and width == 4) else np.float32)
 
 
-def without_alpha(values: np.ndarray, opaque: float, path: Path) -> np.ndarray:
-    """Drops the last channel of an image, its alpha.
+def without_alpha(values: np.ndarray, opaque: float, path: Path, *, channel: int = -1) -> np.ndarray:
+    """Drops one channel of an image, its alpha.
 
     Raises:
       CubeError: if a pixel is not opaque.
     """
-    transparent = int(np.count_nonzero(values[:, :, -1] != opaque))
+    transparent = int(np.count_nonzero(values[:, :, channel] != opaque))
     if transparent:
         raise CubeError(
             f"{path}: {transparent} pixels are not opaque; what lies below them is unknown. "
             "Flatten the image onto a background, or remove the alpha channel."
         )
-    return values[:, :, :-1]
+    return np.delete(values, channel, axis=2)
 
 
 def array_header(
