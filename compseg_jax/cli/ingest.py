@@ -47,14 +47,11 @@ def run(arguments: list[str]) -> None:
     options = parse(IngestCommand, split_commas(arguments), PAGE)
     try:
         with progress_bar("samples") as progress:
-            notes = ingest(options.table, options.out, options, progress=progress)
+            ingest(options.table, options.out, options, progress=progress, say=print)
     except BaseException:
         kept = kept_folder(options.out)
         if kept.is_dir():
             print(f"\ncorrected spectra are kept in {kept}; the same command goes on there.", file=sys.stderr)
         raise
-    for note in notes:
-        print(f"{options.table.name}: {note}")
-    if (options.out / "summary.html").is_file():
-        print(f"summary: {options.out / 'summary.html'}")
+    print(f"summary: {options.out / 'summary.html'}")
     check(options.out)

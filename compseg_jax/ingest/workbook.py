@@ -107,7 +107,7 @@ def sheet_cells(table: Path, sheet: str) -> tuple[Cells, list[str]]:
 
 def _loaded(table: Path, *, computed: bool) -> Any:
     try:
-        openpyxl = checks.imported("openpyxl", table)
+        openpyxl = checks.imported("openpyxl", table, extra="tables")
     except CubeError as error:
         raise IngestError(str(error)) from error
     try:
