@@ -184,7 +184,7 @@ def test_errors_name_the_options_of_the_command(tmp_path):
         text_of(path)
     path = tmp_path / "two.npz"
     np.savez(path, a=small_spot(), b=2 * small_spot())
-    with pytest.raises(CubeError, match="Name one with --variable NAME"):
+    with pytest.raises(CubeError, match="Name it with --variable NAME"):
         text_of(path)
     assert row(text_of(path, variable="b"), "values").endswith("max 10.8")
     (tmp_path / "cube.wdf").write_bytes(b"WDF1 and no more")
