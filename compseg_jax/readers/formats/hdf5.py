@@ -40,7 +40,7 @@ def read(
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         found = contents(file, path)
         chosen = named_arrays.find(
-            found, path, variable=_resolved(file, variable, path), axes=axes, given=wavenumbers_cm1
+            found, path, variable=_resolved(file, found, variable, path), axes=axes, given=wavenumbers_cm1
         )
         dataset = file[chosen.name]
         size = dataset.attrs.get("pixel_size_um", file.attrs.get("pixel_size_um"))
@@ -61,18 +61,19 @@ def read(
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
-def _resolved(file: Any, variable: str | None, path: Path) -> str | None:
+def _resolved(file: Any, found: named_arrays.Contents, variable: str | None, path: Path) -> str | None:
     """The full name of what `variable` names, through links within the file."""
     if variable is None:
         return None
-    if variable in file:
-        return str(file[variable].name)
     link = file.get(variable, getlink=True)
     if link is not None and hasattr(link, "filename"):
         raise CubeError(
             f"{path}: {variable!r} is a link into the file {link.filename!r}; give that file, or copy the values."
         )
-    return variable
+    if variable not in file:
+        return variable
+    same = (name for name in (*found.arrays, *found.unread) if file[name] == file[variable])
+    return next(same, variable)
 
 
 def contents(file: Any, path: Path, *, reverse: bool = False) -> named_arrays.Contents:
