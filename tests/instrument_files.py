@@ -279,6 +279,56 @@ def wire_text(path: Path, values: np.ndarray, axis: np.ndarray, *, step: float =
     return path
 
 
+def omnic(path: Path, sections: list[tuple[int, bytes]], *, is_extended: bool) -> Path:
+    """An OMNIC file of sections of a type and content."""
+    entry, stride = ("<hqi", 22) if is_extended else ("<hii", 16)
+    content = b"Spectral Exte File" if is_extended else b"Spectral Data File"
+    content = content.ljust(294, b"\0") + struct.pack("<H", len(sections)) + bytes(8)
+    at = 304 + stride * (len(sections) + 2)
+    directory = b""
+    for kind, body in sections:
+        directory += struct.pack(entry, kind, at, len(body)).ljust(stride, b"\0")
+        at += len(body)
+    content += directory + bytes(2 * stride) + b"".join(body for _, body in sections)
+    path.write_bytes(content)
+    return path
+
+
+def omnic_header(axis: np.ndarray, unit: int = 1, quantity: int = 17) -> bytes:
+    """Section 2 of an OMNIC file."""
+    return struct.pack("<4I2f", 2, axis.size, unit, quantity, axis[0], axis[-1]).ljust(140, b"\0")
+
+
+def omnic_map(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    step: float = 12.5,
+    order: np.ndarray | slice = slice(None),
+    positions_in_titles: bool = False,
+    unit: int = 1,
+) -> Path:
+    """A map of OMNIC in the order given; its y rises from the last row of values to the first."""
+    x, y = positions(values[::-1], step)
+    spectra = values[::-1].reshape(x.size, -1)
+    x, y, spectra = x[order], y[order], spectra[order]
+    records = bytes(196)
+    for at, spectrum in enumerate(spectra):
+        title = f"Spectrum {at + 1} of {x.size}"
+        if positions_in_titles:
+            title = f"Spectrum position {at + 1} of {x.size} X = {x[at]:.2f} , Y = {y[at]:.2f}"
+        records += (
+            struct.pack("<I12x", 2) + title.encode().ljust(84, b"\0") + spectrum.astype("<f4").tobytes()
+        )
+    sections = [(2, omnic_header(axis, unit)), (106, bytes(56)), (301, records)]
+    if not positions_in_titles:
+        listed = np.stack((x, y), 1).astype("<f4").tobytes()
+        sections.insert(2, (6, struct.pack("<HI", x.size, 2) + listed + bytes(2)))
+        sections.insert(3, (6, struct.pack("<HI4f", 1, 4, -10, 0, 10, 20) + bytes(2)))
+    return omnic(path, sections, is_extended=True)
+
+
 def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     import h5py
 

@@ -114,6 +114,7 @@ def _written(kind: str, folder: Path) -> Sample:
         "opus": (files.opus, "1", read_spectra, values[0, 0]),
         "sp": (files.sp, "sp", read_spectra, values[0, 0]),
         "wdf": (files.wdf, "wdf", read_spectra, values[0]),
+        "omnic map": (files.omnic_map, "map", read, values),
         "wdf map": (files.wdf_map, "wdf", read, values),
     }[kind]
     path = writer(folder / f"a.{suffix}", part, axis)
@@ -136,7 +137,20 @@ WRITTEN = (
         "mat73",
         "ptir",
     ),
-    *("mat5", "mat5z", "csv", "fsm", "opus", "opus map", "sp", "wdf", "wdf map", "labspec", "wire text"),
+    *(
+        "mat5",
+        "mat5z",
+        "csv",
+        "fsm",
+        "opus",
+        "opus map",
+        "sp",
+        "wdf",
+        "wdf map",
+        "labspec",
+        "wire text",
+        "omnic map",
+    ),
     "imzml",
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"

@@ -22,7 +22,7 @@ def test_wdf_map_of_any_order(tmp_path, order, steps):
     assert "raman shift" in cube.provenance["axis"]
     assert cube.provenance["direction"] == "descending"
     assert cube.provenance["stored_type"] == "float32"
-    assert "y rises downwards" in cube.provenance["orientation"]
+    assert "y downwards" in cube.provenance["orientation"]
     assert "left_out" not in cube.provenance
 
 
@@ -227,3 +227,64 @@ def test_other_tables_are_no_maps(tmp_path, text):
     path = tmp_path / "a.txt"
     path.write_text(text)
     assert recognise(path).module == "text"
+
+
+@pytest.mark.parametrize("positions_in_titles", [False, True])
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_omnic_map_of_any_order(tmp_path, order, positions_in_titles):
+    values, axis = files.sample(3, 5, 9)
+    at = np.arange(15) if order == "rows" else np.arange(15).reshape(3, 5).T.ravel()
+    path = files.omnic_map(
+        tmp_path / "a.map", values, axis, order=at, positions_in_titles=positions_in_titles
+    )
+    cube = read(path)
+    agrees(cube, values, axis, 12.5)
+    assert cube.absorbance.dtype == np.float32
+    assert cube.provenance["quantity"] == "absorbance"
+    assert "y upwards" in cube.provenance["orientation"]
+    spectra = read_spectra(path)
+    assert spectra.names[0].startswith("Spectrum")
+    np.testing.assert_allclose(spectra.positions_um, np.stack(files.positions(values, 12.5), 1)[at])
+
+
+def test_omnic_map_that_is_incomplete_or_a_line(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.omnic_map(tmp_path / "a.map", values, axis, order=slice(0, 12)))
+    expected = values.copy()
+    expected[0, 2:] = 0
+    agrees(cube, expected, axis, 12.5)
+    assert cube.provenance["left_out"].startswith("3 of 15 pixels")
+    path = files.omnic_map(tmp_path / "b.map", values[:1], axis)
+    with pytest.raises(CubeError, match=r"a line or scattered points, 5 spectra.*read_spectra"):
+        read(path)
+    np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
+
+
+def test_omnic_spectrum_group_and_interferogram(tmp_path):
+    values, axis = files.sample(1, 2, 9)
+    one = [(2, files.omnic_header(axis)), (3, values[0, 0].tobytes())]
+    two = [(2, files.omnic_header(axis)), (3, values[0, 1].tobytes()), (107, b"tissue".ljust(264, b"\0"))]
+    spectra = read_spectra(files.omnic(tmp_path / "a.spa", one, is_extended=False))
+    np.testing.assert_array_equal(spectra.absorbance, values[0, :1])
+    np.testing.assert_allclose(spectra.wavenumbers_cm1, axis)
+    group = [*one, (107, b"blank".ljust(264, b"\0")), *two]
+    spectra = read_spectra(files.omnic(tmp_path / "a.spg", group, is_extended=False))
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    assert spectra.names == ("blank", "tissue")
+    with pytest.raises(CubeError, match=r"not a map.*read_spectra"):
+        read(tmp_path / "a.spg")
+    other = [*one, (2, files.omnic_header(axis - 1)), (3, values[0, 1].tobytes())]
+    with pytest.raises(CubeError, match="on 2 axes"):
+        read_spectra(files.omnic(tmp_path / "b.spg", other, is_extended=False))
+    points = [(2, files.omnic_header(axis, unit=2)), (3, values[0, 0].tobytes())]
+    with pytest.raises(CubeError, match="interferograms"):
+        read_spectra(files.omnic(tmp_path / "b.spa", points, is_extended=False))
+
+
+@pytest.mark.parametrize("unit", [3, 4, 32])
+def test_units_of_omnic(tmp_path, unit):
+    values, _ = files.sample(3, 5, 9)
+    stored = {3: np.linspace(800, 1000, 9), 4: np.linspace(5, 7, 9), 32: np.linspace(400, 3200, 9)}[unit]
+    cube = read(files.omnic_map(tmp_path / "a.map", values, stored, unit=unit))
+    expected = {3: 1e7 / stored, 4: 1e4 / stored, 32: stored}[unit]
+    np.testing.assert_allclose(cube.wavenumbers_cm1, expected, rtol=1e-6)

@@ -1,8 +1,8 @@
 """From the positions at which spectra were measured to the pixels of an image.
 
 The order of the spectra in a file says nothing here: instruments measure lines to and fro, by columns, or not to
-their end. Column 0 is the smallest x and row 0 the smallest y, as microscopes show a sample: x to the right, y
-downwards.
+their end. Column 0 is the smallest x. Row 0, the upper one of the picture, is the smallest y, or the largest where
+the instrument's program draws y upwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from compseg_jax.readers import pixel_size
 from compseg_jax.readers.cube import CubeError
 
-ORIENTATION = "x rises to the right, y rises downwards, as the positions state"
 # Share of a step by which a position may lie beside its pixel: stages are read back with an error.
 _BESIDE = 0.25
 # Share of the pixels of a grid that must have been measured; below it the points are scattered over the sample.
@@ -32,12 +31,19 @@ class Grid:
       columns: column of each spectrum, shape (n,), whole numbers.
       shape: (y, x) of the image.
       steps: distance of two pixels along y and along x, in the unit of the positions.
+      is_y_upwards: whether y rises from the last row to the first.
     """
 
     rows: Int[np.ndarray, " n"]
     columns: Int[np.ndarray, " n"]
     shape: tuple[int, int]
     steps: tuple[float, float]
+    is_y_upwards: bool = False
+
+    @property
+    def orientation(self) -> str:
+        """Words for the provenance."""
+        return f"x rises to the right, y {'up' if self.is_y_upwards else 'down'}wards, as the positions state"
 
     @property
     def unmeasured(self) -> int:
@@ -74,7 +80,9 @@ class Grid:
         return {"left_out": f"{self.unmeasured} of {total} pixels were not measured; they are zero"}
 
 
-def of_positions(positions: Float[np.ndarray, "n 2"], path: Path) -> Grid | None:
+def of_positions(
+    positions: Float[np.ndarray, "n 2"], path: Path, *, is_y_upwards: bool = False
+) -> Grid | None:
     """The grid that positions (x, y) lie on, None for a line and for points that are scattered.
 
     Raises:
@@ -97,7 +105,8 @@ def of_positions(positions: Float[np.ndarray, "n 2"], path: Path) -> Grid | None
     if width < 2 or height < 2 or len(positions) < _FILLED * width * height:
         return None
     _refuse_shared(places[1] * width + places[0], positions, path)
-    return Grid(places[1], places[0], (height, width), (steps[1], steps[0]))
+    rows = height - 1 - places[1] if is_y_upwards else places[1]
+    return Grid(rows, places[0], (height, width), (steps[1], steps[0]), is_y_upwards)
 
 
 def of_stated(

@@ -121,7 +121,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         values = placed.image(table.spectra)
     provenance = {
         **_provenance(path, table.layout, found, stated),
-        "orientation": grid.ORIENTATION,
+        "orientation": placed.orientation,
         "pixel_size": pixel_size,
         **placed.left_out(),
     }
