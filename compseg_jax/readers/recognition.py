@@ -47,7 +47,13 @@ FORMATS: tuple[Format, ...] = (
     Format("PNG image", "image", (".png",), (b"\x89PNG\r\n\x1a\n",)),
     Format("JPEG image", "image", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
     Format("BMP image", "image", (".bmp",), (b"BM",)),
-    Format("TIFF or OME-TIFF image", "image", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    Format(
+        "TIFF or OME-TIFF image",
+        "image",
+        (".tif", ".tiff"),
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        takes=("level",),
+    ),
     Format("NumPy array", "array", (".npy",), (b"\x93NUMPY",)),
     Format("NumPy archive", "array", (".npz",), (_ZIP,), takes=("variable",)),
     Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
@@ -67,6 +73,10 @@ FORMATS: tuple[Format, ...] = (
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
     Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
+    Format("Aperio slide", "slide", (".svs",), takes=("level",)),
+    Format("Hamamatsu slide", "slide", (".ndpi",), takes=("level",)),
+    Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
+    Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
 _NOT_TAKEN = {

@@ -10,13 +10,15 @@ import numpy as np
 
 from compseg_jax.readers import axis, checks
 from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.formats import array, tiff
+from compseg_jax.readers.formats import array, slide, tiff
 
 # Pillow modes whose values are read as they are; the palette mode P becomes colours.
 _MODES = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I", "F", "RGB", "RGBA")
 
 
-def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = None) -> Cube:
+def read(
+    path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = None, level: int | None = None
+) -> Cube:
     """Reads an image as channels, values unscaled.
 
     Grey gives one channel and RGB three; a palette becomes its colours; an alpha channel is dropped where
@@ -31,6 +33,8 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         more than one stack axis, or images of different sizes.
     """
     path = Path(path)
+    if slide.is_pyramid(path, level):
+        return slide.read(path, wavenumbers_cm1=wavenumbers_cm1, level=level)
     with checks.Reading(path, "an image"):
         values, known = tiff.read_values(path) if tiff.is_tiff(path) else _pillow(path)
     found, stated = known.pop("wavenumbers_cm1", None), "none; the channels are not wavenumbers"
@@ -39,6 +43,15 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
     pixel_size_um = known.pop("pixel_size_um", None)
     provenance = {"source": str(path), **known, "axis": stated, "direction": axis.direction(found)}
     return Cube(checks.as_float(values, path), found, pixel_size_um, provenance)
+
+
+def open_scan(
+    path: Path, *, wavenumbers_cm1: np.ndarray | None = None, level: int | None = None
+) -> slide.SlideScan | None:
+    """A level of a pyramid of TIFF pages, read by windows; None for an image of one resolution."""
+    if slide.is_pyramid(path, level):
+        return slide.open_scan(path, wavenumbers_cm1=wavenumbers_cm1, level=level)
+    return None
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:

@@ -19,6 +19,7 @@ _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _VERSIONS = {42: (4, "I", "H", 12), 43: (8, "Q", "Q", 20)}
 _BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _BYTES_OF_TYPE |= {16: 8, 17: 8, 18: 8}
+_NO_COMPRESSION = 1
 _WAVENUMBER_NAME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:cm-1|cm\^-1|cm⁻¹|1/cm)\s*", re.IGNORECASE)
 
 
@@ -40,7 +41,7 @@ def read_values(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     Raises:
       CubeError: if the file is damaged or holds several images or stack axes.
     """
-    _check_directories(path)
+    check_directories(path)
     tifffile = checks.imported("tifffile", path)
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
@@ -52,7 +53,7 @@ def read_values(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             raise CubeError(
                 f"{path}: its description covers {covered} of {len(file.pages)} pages. Save it as one stack."
             )
-        _check_sizes(series, path)
+        check_sizes(series, path)
         first = series.keyframe
         if first.photometric.name == "PALETTE":
             if series.ndim != 2:
@@ -74,11 +75,11 @@ def read_values(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             values = checks.without_alpha(values, opaque, path)
         known: dict[str, Any] = {"format": "OME-TIFF" if file.is_ome else "TIFF", "axes": series.axes}
         if file.is_ome:
-            known.update(_ome(tifffile.xml2dict(file.ome_metadata), values.shape[2], path))
+            known.update(ome(tifffile.xml2dict(file.ome_metadata), values.shape[2], path))
         return values, known
 
 
-def _check_directories(path: Path) -> None:
+def check_directories(path: Path) -> None:
     """Refuses chains of directories that leave the file or return: tifffile follows those for ever."""
     content = np.memmap(path, np.uint8, "r")
     order = _BYTE_ORDERS[bytes(content[:2])]
@@ -102,7 +103,8 @@ def _check_directories(path: Path) -> None:
         (begin,) = struct.unpack_from(order + offset_code, content, end)
 
 
-def _check_sizes(series: Any, path: Path) -> None:
+def check_sizes(series: Any, path: Path) -> None:
+    """Refuses pages whose data reach beyond the file, or whose extents cannot be what is stored."""
     length = os.path.getsize(path)
     announced = checks.count(series.shape, path, "the image") * series.dtype.itemsize
     stored = 0
@@ -113,7 +115,7 @@ def _check_sizes(series: Any, path: Path) -> None:
         if any(begin + extent > length for begin, extent in zip(offsets, counts, strict=True)):
             raise CubeError(f"{path}: its image data reach beyond its {length} bytes; the file is cut.")
         stored += sum(counts)
-    if series.keyframe.compression.name == "NONE" and not series.keyframe.is_tiled:
+    if series.keyframe.compression == _NO_COMPRESSION and not series.keyframe.is_tiled:
         fits = stored == -(-announced * series.keyframe.bitspersample // (8 * series.dtype.itemsize))
     else:
         fits = announced <= stored * checks.MAX_PIXELS_PER_BYTE
@@ -140,7 +142,7 @@ def _channels_last(values: np.ndarray, axes: str, path: Path) -> np.ndarray:
     )
 
 
-def _ome(document: dict[str, Any], channels: int, path: Path) -> dict[str, Any]:
+def ome(document: dict[str, Any], channels: int, path: Path) -> dict[str, Any]:
     """Pixel size and, where every channel is named by its wavenumber, the axis of an OME-XML block."""
     image = document.get("OME", {}).get("Image", {})
     pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
