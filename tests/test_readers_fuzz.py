@@ -108,6 +108,10 @@ def _written(kind: str, folder: Path) -> Sample:
     if kind == "imzml":
         path = science_files.imzml(folder, values, 100.0 + np.arange(12))
         return Sample(path, (path, path.with_suffix(".ibd")))
+    if kind in ("svs", "pages", "subifds"):
+        image = np.arange(32 * 48 * 3, dtype=np.uint8).reshape(32, 48, 3)
+        path = science_files.pyramid(folder, [image, image[::2, ::2]], kind=kind, um=0.5)
+        return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -152,6 +156,7 @@ WRITTEN = (
         "omnic map",
     ),
     "imzml",
+    *("svs", "pages", "subifds"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.
