@@ -19,6 +19,7 @@ import hypothesis
 import instrument_files as files
 import numpy as np
 import pytest
+import science_files
 import tifffile
 from PIL import Image
 
@@ -52,7 +53,8 @@ def _written(kind: str, folder: Path) -> Sample:
         path = folder / f"a.{kind}"
         image = np.round(values[:, :, :3] * 100).astype(np.uint8)
         if kind == "stack.tif":
-            tifffile.imwrite(path, np.moveaxis(values, 2, 0), photometric="minisblack")
+            stack = np.moveaxis(values, 2, 0)
+            tifffile.imwrite(path, stack, photometric="minisblack", metadata={"axes": "CYX"})
         else:
             Image.fromarray(image).save(path)
         return Sample(path, (path,), flips=kind != "jpg")
@@ -103,6 +105,13 @@ def _written(kind: str, folder: Path) -> Sample:
     if kind in ("labspec", "wire text"):
         path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
         return Sample(path, (path,), rows_may_be_missing=True)
+    if kind == "imzml":
+        path = science_files.imzml(folder, values, 100.0 + np.arange(12))
+        return Sample(path, (path, path.with_suffix(".ibd")))
+    if kind in ("svs", "pages", "subifds"):
+        image = np.arange(32 * 48 * 3, dtype=np.uint8).reshape(32, 48, 3)
+        path = science_files.pyramid(folder, [image, image[::2, ::2]], kind=kind, um=0.5)
+        return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -148,6 +157,8 @@ WRITTEN = (
         "omnic map",
         "grams map",
     ),
+    "imzml",
+    *("svs", "pages", "subifds"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

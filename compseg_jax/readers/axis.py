@@ -9,17 +9,28 @@ import numpy as np
 
 from compseg_jax.readers.cube import CubeError
 
+
+class AxisMissingError(CubeError):
+    """A spectral image states no axis."""
+
+
 TOLERANCE_CM1 = 0.01
 """Within which two axes are one: instruments' files round to three digits."""
 # 1 cm = 1e7 nm = 1e4 µm, so ν̃ / cm⁻¹ = 1e7 / (λ / nm) = 1e4 / (λ / µm).
 _PER_LENGTH = {"nm": 1e7, "um": 1e4}
 _MAX_CM1 = 1e5
 _UNITS = {
-    "cm1": "cm1 cm-1 cm^-1 cm⁻¹ 1/cm wavenumber wavenumbers rel.1/cm ramanshift",
+    "cm1": "cm1 cm-1 cm^-1 cm**-1 cm⁻¹ 1/cm 1/centimeter 1/centimetre percm invcm inversecm inversecentimeters "
+    "reciprocalcentimeters wavenumber wavenumbers rel.1/cm rel.cm-1 deltacm-1 ramanshift",
     "nm": "nm nanometer nanometers nanometre nanometres",
     "um": "um µm μm micron microns micrometer micrometers micrometre micrometres",
 }
 _UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in names.split()}
+# A quantity and its unit: `Wavenumbers (cm-1)`, `Raman shift / cm-1`, `Wavelength, nm`.
+_OF_QUANTITY = (
+    re.compile(r".*[(\[{](?P<unit>[^()\[\]{}]+)[)\]}]\s*", re.DOTALL),
+    re.compile(r".*?(?:(?<=[^\d\s])\s?/\s*|,\s*|\sin\s+|\s)(?P<unit>\S+)\s*", re.DOTALL),
+)
 # Channels from which one wrong value can be told from a deliberate gap; steps of one instrument's axis
 # differ from their neighbours by less than the tolerance (rounding to three digits included).
 _SMOOTH_FROM = 8
@@ -27,8 +38,23 @@ _SMOOTH_TOLERANCE = 0.02
 
 
 def unit_named(name: str) -> str | None:
-    """'cm1', 'nm' or 'um' for the name of a unit as instruments write it, None for any other name."""
-    return _UNIT_OF.get(re.sub(r"[\s_()\[\]]", "", name).lower())
+    """'cm1', 'nm' or 'um' for the name of a unit as instruments write it, None for any other name.
+
+    The name of the quantity may stand before its unit, as in the titles of axes.
+
+    >>> unit_named('Raman shift / cm⁻¹'), unit_named('Wavelength (nm)'), unit_named('Index')
+    ('cm1', 'nm', None)
+    """
+    known = _UNIT_OF.get(_plain(name))
+    for quantity in _OF_QUANTITY if known is None else ():
+        matched = quantity.fullmatch(name)
+        known = known or (_UNIT_OF.get(_plain(matched["unit"])) if matched else None)
+    return known
+
+
+def _plain(name: str) -> str:
+    """A unit's name without blanks, brackets and what typesetting adds; one kind of minus."""
+    return re.sub(r"[\s_()\[\]{}$]", "", re.sub("[−–]", "-", name)).lower().removeprefix("δ")
 
 
 def to_wavenumbers_cm1(
@@ -98,7 +124,7 @@ def settle(
     if given is not None:
         return np.asarray(given, np.float64).ravel(), "given by the caller"
     if found is None:
-        raise CubeError(
+        raise AxisMissingError(
             f"{path}: no spectral axis found ({stated}). Give one with wavenumbers_cm1=, "
             "one value in cm⁻¹ for each channel in the order of the channels."
         )

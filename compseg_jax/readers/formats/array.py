@@ -1,18 +1,21 @@
-"""NumPy arrays: .npy as (y, x, c) or (y, x), .npz with the cube under `absorbance`. No pickles."""
+"""NumPy arrays: .npy as (y, x, c) or (y, x), and .npz with a cube and its axis among its arrays. No pickles."""
 
 from __future__ import annotations
 
 import os
 import zipfile
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks
+from compseg_jax.readers import checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
 
 # Longest end of a zip archive: 22 bytes and a comment of 65535 (PKWARE APPNOTE 4.3.16).
 _MAX_END_BYTES = 22 + 0xFFFF
+_MAX_TEXT_BYTES = 1 << 16
 
 
 def read(
@@ -20,52 +23,42 @@ def read(
     *,
     wavenumbers_cm1: np.ndarray | None = None,
     variable: str | None = None,
+    axes: str | None = None,
 ) -> Cube:
     """Reads a cube from a .npy (memory-mapped) or .npz file.
 
-    A .npz holds the cube under `variable`, else `absorbance`, else its only three-dimensional array; and
-    may hold `wavenumbers_cm1` of shape (c,) and a scalar `pixel_size_um`.
+    In a .npz, cube and axis are found by the rules of `named_arrays`; a number `pixel_size_um` states the pixel size.
 
     Returns:
       the cube, absorbance of shape (y, x, c); a two-dimensional array becomes one channel. The axis is
       None where neither the file nor the caller gives one: the channels of a plain array have no unit.
 
     Raises:
-      CubeError: if the file is damaged, holds no such array, or the axis does not fit.
+      CubeError: if the file is damaged, holds no such array, or the axis does not fit; if a .npz holds a vector
+        that may be the axis by its length, but not by its name.
     """
     path = Path(path)
     with checks.Reading(path, "a NumPy file"):
         is_zip = zipfile.is_zipfile(path)
-        found_axis: np.ndarray | None = None
-        pixel_size_um: float | None = None
+        if not is_zip and variable is not None:
+            raise CubeError(f"{path}: a .npy file has no variables; found variable={variable!r}.")
         if is_zip:
-            arrays = _members(path)
-            name = _choose(arrays, variable, path)
-            values = arrays[name]
-            found_axis = arrays.get("wavenumbers_cm1")
-            if "pixel_size_um" in arrays:
-                pixel_size_um = float(arrays["pixel_size_um"].item())
+            with zipfile.ZipFile(path) as archive:
+                contents = _members(archive, path)
+                chosen = named_arrays.find(
+                    contents, path, variable=variable, axes=axes, given=wavenumbers_cm1, refuse_features=False
+                )
+                pixel_size_um, stated = named_arrays.pixel_size_um(contents)
         else:
-            if variable is not None:
-                raise CubeError(f"{path}: a .npy file has no variables; found variable={variable!r}.")
-            name = "the array"
             values = load(path)
-    if values.ndim == 2:
-        values = values[:, :, np.newaxis]
-    stated = "none stated; the channels have no unit"
-    if found_axis is not None:
-        found_axis = axis.to_wavenumbers_cm1(found_axis, "cm-1", path)
-        stated = "wavenumbers_cm1 of the file"
-    if wavenumbers_cm1 is not None:
-        found_axis, stated = axis.settle(None, wavenumbers_cm1, path, stated)
-    provenance = {
-        "source": str(path),
-        "format": "npz" if is_zip else "npy",
-        "variable": name,
-        "axis": stated,
-        "direction": axis.direction(found_axis),
-    }
-    return Cube(checks.as_float(values, path), found_axis, pixel_size_um, provenance)
+            whole = named_arrays.NamedArray(values.shape, lambda: values, None, str(values.dtype))
+            contents = named_arrays.Contents({"the array": whole})
+            chosen = named_arrays.find(
+                contents, path, variable="the array", axes=axes, given=wavenumbers_cm1, refuse_features=False
+            )
+            pixel_size_um, stated = None, {}
+    provenance = {"source": str(path), "format": "npz" if is_zip else "npy", **chosen.provenance, **stated}
+    return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
 def load(path: Path) -> np.ndarray:
@@ -82,22 +75,44 @@ def load(path: Path) -> np.ndarray:
         return values
 
 
-def _members(path: Path) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(path) as archive:
-        _check_directory(archive, path)
-        for member in archive.infolist():
-            if not member.filename.endswith(".npy"):
-                raise CubeError(f"{path}: its member {member.filename!r} is no .npy array; save it again.")
-            if member.file_size > checks.DEFLATE_MAX_RATIO * max(member.compress_size, 1):
-                raise CubeError(f"{path}: {member.filename} announces {member.file_size} bytes; damaged.")
+def _members(archive: zipfile.ZipFile, path: Path) -> named_arrays.Contents:
+    """What an archive holds, every size checked, nothing but texts read."""
+    arrays: dict[str, named_arrays.NamedArray] = {}
+    texts: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    _check_directory(archive, path)
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename:
+            unread[name] = "no .npy array"
+            continue
+        if member.file_size > checks.DEFLATE_MAX_RATIO * max(member.compress_size, 1):
+            raise CubeError(f"{path}: {member.filename} announces {member.file_size} bytes; damaged.")
+        with archive.open(member) as stream:
+            dtype = _dtype(stream)
+        if dtype.kind in "US" and member.file_size < _MAX_TEXT_BYTES:
+            texts[name] = " ".join(str(part) for part in np.ravel(_load_member(archive, member)))
+        elif dtype.kind not in "fiub":
+            unread[name] = f"of type {dtype}; only plain real numbers are read (never pickles)"
+        else:
             with archive.open(member) as stream:
-                checks.array_header(stream, member.file_size, path, member.filename)
-            with archive.open(member) as stream:
-                arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(
-                    stream, allow_pickle=False
-                )
-    return arrays
+                _, shape = checks.array_header(stream, member.file_size, path, member.filename)
+            load = partial(_load_member, archive, member)
+            arrays[name] = named_arrays.NamedArray(shape, load, None, str(dtype))
+    return named_arrays.Contents(arrays, texts, unread)
+
+
+def _dtype(stream: IO[bytes]) -> np.dtype:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)[2]
+    return np.lib.format.read_array_header_2_0(stream)[2]
+
+
+def _load_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as stream:
+        values: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+        return values
 
 
 def _check_directory(archive: zipfile.ZipFile, path: Path) -> None:
@@ -109,19 +124,3 @@ def _check_directory(archive: zipfile.ZipFile, path: Path) -> None:
     stated = int.from_bytes(end[at + 10 : at + 12], "little")
     if stated not in (len(archive.infolist()), 0xFFFF):
         raise CubeError(f"{path}: found {len(archive.infolist())} of {stated} arrays; the file is damaged.")
-
-
-def _choose(arrays: dict[str, np.ndarray], variable: str | None, path: Path) -> str:
-    shapes = ", ".join(f"{name} {values.shape}" for name, values in arrays.items()) or "nothing"
-    if variable is not None or "absorbance" in arrays:
-        wanted = variable or "absorbance"
-        if wanted not in arrays:
-            raise CubeError(f"{path}: found no array {wanted!r}, only {shapes}. Name one with variable=.")
-        return wanted
-    cubes = [name for name, values in arrays.items() if values.ndim == 3]
-    if len(cubes) != 1:
-        raise CubeError(
-            f"{path}: found {shapes}; required is an array `absorbance` or exactly one of three dimensions. "
-            "Name one with variable=."
-        )
-    return cubes[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import math
 import os
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks, named_arrays
+from compseg_jax.readers import checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
+
+_MAX_TEXTS = 1 << 12
 
 
 def read(
@@ -18,11 +22,12 @@ def read(
     *,
     wavenumbers_cm1: np.ndarray | None = None,
     variable: str | None = None,
+    axes: str | None = None,
 ) -> Cube:
     """Reads a cube from an HDF5 file, found by the rules of `named_arrays` or named by `variable`.
 
     An attribute `units` (or `unit`) of the axis states its unit; an attribute `pixel_size_um` of the cube
-    or of the file states the pixel size.
+    or of the file, or a number of that name in it, states the pixel size.
 
     Returns:
       the cube, absorbance of shape (y, x, c).
@@ -33,66 +38,172 @@ def read(
     path = Path(path)
     h5py = checks.imported("h5py", path)
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        arrays = datasets(file, path)
-        values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
-        size = file[name].attrs.get("pixel_size_um", file.attrs.get("pixel_size_um"))
-        pixel_size_um = None if size is None else float(np.asarray(size).item())
-    provenance = {
-        "source": str(path),
-        "format": "HDF5",
-        "variable": name,
-        "axis": stated,
-        "direction": axis.direction(found),
-    }
-    return Cube(checks.as_float(values, path), found, pixel_size_um, provenance)
+        found = contents(file, path)
+        chosen = named_arrays.find(
+            found, path, variable=_resolved(file, found, variable, path), axes=axes, given=wavenumbers_cm1
+        )
+        dataset = file[chosen.name]
+        size = dataset.attrs.get("pixel_size_um", file.attrs.get("pixel_size_um"))
+        if size is None:
+            pixel_size_um, stated = named_arrays.pixel_size_um(found)
+        else:
+            sizes = np.ravel(np.asarray(size, np.float64))
+            words = f"attribute pixel_size_um {', '.join(f'{one:g}' for one in sizes)}"
+            pixel_size_um, said = pixel_size.judged(list(sizes), words)
+            stated = {"pixel_size": said}
+        provenance = {
+            "source": str(path),
+            "format": "HDF5",
+            **chosen.provenance,
+            **stated,
+            **left_out(dataset),
+        }
+    return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
-def datasets(file: Any, path: Path, *, reverse: bool = False) -> dict[str, named_arrays.NamedArray]:
-    """Every numeric dataset of an open file; `reverse` turns the axes round, as MATLAB stores them."""
-    found: dict[str, named_arrays.NamedArray] = {}
+def _resolved(file: Any, found: named_arrays.Contents, variable: str | None, path: Path) -> str | None:
+    """The full name of what `variable` names, through links within the file."""
+    if variable is None:
+        return None
+    link = file.get(variable, getlink=True)
+    if link is not None and hasattr(link, "filename"):
+        raise CubeError(
+            f"{path}: {variable!r} is a link into the file {link.filename!r}; give that file, or copy the values."
+        )
+    if variable not in file:
+        return variable
+    same = (name for name in (*found.arrays, *found.unread) if file[name] == file[variable])
+    return next(same, variable)
+
+
+def contents(file: Any, path: Path, *, reverse: bool = False) -> named_arrays.Contents:
+    """What an open file holds; `reverse` turns the axes round, as MATLAB stores them.
+
+    Left out are groups, types with a name of their own, and empty datasets.
+    """
+    h5py = checks.imported("h5py", path)
+    arrays: dict[str, named_arrays.NamedArray] = {}
+    texts: dict[str, str] = {}
+    unread: dict[str, str] = {}
 
     def note(name: str, item: Any) -> None:
-        if not hasattr(item, "dtype") or item.dtype.kind not in "fiub" or item.shape in (None, ()):
+        if not isinstance(item, h5py.Dataset) or item.shape is None or 0 in item.shape:
             return
         shape = tuple(int(extent) for extent in item.shape)
-        found[name] = named_arrays.NamedArray(
-            shape[::-1] if reverse else shape,
-            lambda: load(item, path).T if reverse else load(item, path),
-            text(item.attrs.get("units", item.attrs.get("unit"))),
-        )
+        kind = _class_of(item)
+        if "MATLAB_empty" in item.attrs:
+            return
+        if "MATLAB_object_decode" in item.attrs:
+            unread[name] = "a table or another object; save its arrays, each by itself"
+        elif kind == "char":
+            texts[name] = _characters(item)
+        elif item.dtype.kind in "fiub":
+            arrays[name] = named_arrays.NamedArray(
+                shape[::-1] if reverse else shape,
+                lambda: load(item, path).T if reverse else load(item, path),
+                text(item.attrs.get("units", item.attrs.get("unit"))),
+                str(item.dtype),
+            )
+        elif h5py.check_string_dtype(item.dtype) is not None and math.prod(shape) <= _MAX_TEXTS:
+            texts[name] = text(item[()]) or ""
+        elif item.dtype.names == ("real", "imag") or item.dtype.kind == "c":
+            unread[name] = "complex numbers; save their real part or magnitude"
+        elif len(shape) > 1 and not name.startswith("#"):
+            unread[name] = f"of type {kind or item.dtype}, which holds no plain numbers"
 
     file.visititems(note)
-    return found
+    return named_arrays.Contents(arrays, texts, unread)
+
+
+def _class_of(dataset: Any) -> str | None:
+    """MATLAB's name of a dataset's class, None in files of other programs."""
+    return text(dataset.attrs.get("MATLAB_class"))
+
+
+def _characters(dataset: Any) -> str:
+    """Text that MATLAB stores as 16-bit numbers."""
+    if math.prod(dataset.shape) > _MAX_TEXTS or dataset.dtype.kind != "u":
+        return ""
+    return "".join(chr(int(unit)) for unit in np.ravel(dataset[()])).strip("\0")
 
 
 def load(dataset: Any, path: Path) -> np.ndarray:
     """Reads a dataset after its announced size has been compared with what is stored.
 
+    A part that was never written holds the fill value, which counts where the writer chose one; else its absence
+    cannot be told from a measurement that was broken off.
+
     Raises:
-      CubeError: if values are stored elsewhere, chunks are missing, or the sizes do not agree.
+      CubeError: if values are stored elsewhere, parts are missing, the sizes do not agree, or a compression is
+        not known.
     """
     name = dataset.name
     if dataset.is_virtual or dataset.external:
         raise CubeError(f"{path}: {name} points to other files; copy its values into this one.")
     h5py = checks.imported("h5py", path)
+    _refuse_unknown_filters(dataset, path)
     # A damaged description of the numbers is still one HDF5 can follow, to other numbers.
     plain = h5py.h5t.py_create(dataset.dtype)
     if dataset.dtype.kind in "fiu" and not dataset.id.get_type().equal(plain):
         raise CubeError(f"{path}: {name} holds numbers of no usual format; damaged. Write it again.")
     announced = checks.count(dataset.shape, path, str(name)) * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
+    missing = _missing_chunks(dataset)
     if dataset.chunks is None:
         fits = stored == announced
     else:
-        chunks = math.prod(-(-size // part) for size, part in zip(dataset.shape, dataset.chunks, strict=True))
-        fits = dataset.id.get_num_chunks() == chunks and announced <= checks.DEFLATE_MAX_RATIO * stored
+        fits = missing >= 0 and announced <= checks.DEFLATE_MAX_RATIO * stored
     if not fits or stored > os.path.getsize(path):
         raise CubeError(
             f"{path}: {name} announces {announced} bytes (shape {dataset.shape}), but {stored} are stored. "
             "The file is damaged or was not closed; write it again."
         )
+    if missing and dataset.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED:
+        raise CubeError(
+            f"{path}: {missing} of the {_chunks(dataset)} parts of {name} were never written, and no fill value was "
+            "chosen for them. The measurement was broken off, or the file was not closed; write all of it."
+        )
     values: np.ndarray = dataset[()]
     return values
+
+
+def left_out(dataset: Any) -> dict[str, str]:
+    """The entry of a provenance that counts the parts of a dataset that were never written."""
+    missing = _missing_chunks(dataset)
+    if not missing:
+        return {}
+    return {
+        "left_out": f"{missing} of {_chunks(dataset)} parts of {dataset.name} were never written; "
+        f"they hold the fill value {dataset.fillvalue}"
+    }
+
+
+def _chunks(dataset: Any) -> int:
+    return math.prod(-(-size // part) for size, part in zip(dataset.shape, dataset.chunks, strict=True))
+
+
+def _missing_chunks(dataset: Any) -> int:
+    return 0 if dataset.chunks is None else _chunks(dataset) - int(dataset.id.get_num_chunks())
+
+
+def _refuse_unknown_filters(dataset: Any, path: Path) -> None:
+    h5py = checks.imported("h5py", path)
+    created = dataset.id.get_create_plist()
+    codes = {
+        int(created.get_filter(at)[0]): created.get_filter(at)[3] for at in range(created.get_nfilters())
+    }
+    unknown = {code: name for code, name in codes.items() if not h5py.h5z.filter_avail(code)}
+    if not unknown:
+        return
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")  # it registers its filters
+    unknown = {code: name for code, name in unknown.items() if not h5py.h5z.filter_avail(code)}
+    if unknown:
+        named = ", ".join(f"{text(name) or 'unnamed'} ({code})" for code, name in unknown.items())
+        raise CubeError(
+            f"{path}: {dataset.name} is compressed with the HDF5 filter {named}, which is not installed. Install it "
+            "with: pip install hdf5plugin, or write the file with gzip."
+        )
 
 
 def text(value: Any) -> str | None:

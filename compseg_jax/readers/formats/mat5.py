@@ -26,7 +26,9 @@ _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 _TEXT = {16: "utf-8", 17: "utf-16", 18: "utf-32"}
 # Array classes (table 1-3): numbers, and the ones made of other arrays.
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-_CELL, _STRUCT, _OBJECT, _CHAR = 1, 2, 3, 4
+_CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE = 1, 2, 3, 4, 5
+# Tables, strings and other classes of MATLAB's newer objects: flags and names, then an undocumented content.
+_OPAQUE = 17
 _COMPLEX_FLAG = 0x08
 _MAX_DEPTH = 16
 
@@ -39,13 +41,25 @@ class Cells:
     elements: tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A variable whose class is not read: what it is, in words, and what to save instead."""
+
+    what: str
+
+
 def variables(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB 5 file that can be read, as of `contents`."""
+    return {name: value for name, value in contents(path).items() if not isinstance(value, Unread)}
+
+
+def contents(path: Path) -> dict[str, Any]:
     """Reads the variables of a MATLAB 5 file.
 
     Returns:
-      by name: numbers as arrays (memory-mapped where not compressed), text as str, cell arrays as `Cells`,
-      a structure or object as a dict of its fields, an array of them as `Cells` of dicts. Classes that
-      hold no such data (sparse, function handles, complex) are left out.
+      by name: numbers as arrays (memory-mapped where not compressed), text as str with a line for each row, cell
+      arrays as `Cells`, a structure or object as a dict of its fields, an array of them as `Cells` of dicts, and
+      what cannot be read (tables and other objects, sparse and complex matrices) as `Unread`.
 
     Raises:
       CubeError: if the file is damaged.
@@ -70,9 +84,10 @@ def variables(path: Path) -> dict[str, Any]:
                 raise ValueError(f"element of type {kind} where an array is required")
             cursor = _Cursor(body, order)
             name, value = _array(cursor, 0)
-            if value is not None:
-                if not cursor.at_end():
-                    raise ValueError(f"{name!r} is followed by {len(body) - cursor.at} bytes not its own")
+            if not isinstance(value, Unread) and not cursor.at_end():
+                raise ValueError(f"{name!r} is followed by {len(body) - cursor.at} bytes not its own")
+            # The tables of MATLAB's objects have no name of their own.
+            if name or not isinstance(value, Unread):
                 found[name] = value
         return found
 
@@ -118,7 +133,7 @@ class _Cursor:
             self.at += 8
             begin = self.at
             value = np.zeros((0, 0)) if length == 0 else _array(self, depth + 1)[1]
-            if value is None:
+            if isinstance(value, Unread):
                 self.at = begin + length + -length % 8
             values.append(value)
         return tuple(values)
@@ -137,13 +152,17 @@ def _inflate(body: memoryview, order: str) -> bytes:
 
 
 def _array(cursor: _Cursor, depth: int) -> tuple[str, Any]:
-    """Name and value of the array here; the value is None for a class that is not read."""
+    """Name and value of the array here; the value is `Unread` for a class that is not read."""
     if depth > _MAX_DEPTH:
         raise ValueError(f"arrays nested more than {_MAX_DEPTH} deep")
     (flags,) = struct.unpack_from(cursor.order + "I", cursor.typed(6), 0)
     kind = flags & 0xFF
-    if kind not in (_CELL, _STRUCT, _OBJECT, _CHAR, *_CLASSES):
-        return "", None
+    if kind == _OPAQUE:
+        return bytes(cursor.typed(1)).decode("ascii"), Unread(
+            "a table or another object; save its arrays, each by itself"
+        )
+    if kind not in (_CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE, *_CLASSES):
+        return "", Unread("of a class that holds no numbers")
     shape = tuple(int(extent) for extent in np.frombuffer(cursor.typed(5), cursor.order + "i4"))
     if len(shape) < 2 or any(extent < 0 for extent in shape):
         raise ValueError(f"an array of shape {shape}")
@@ -153,11 +172,13 @@ def _array(cursor: _Cursor, depth: int) -> tuple[str, Any]:
         return name, Cells(shape, cursor.arrays(number, depth))
     if kind in (_STRUCT, _OBJECT):
         return name, _structure(cursor, shape, depth, is_object=kind == _OBJECT)
+    if kind == _SPARSE:
+        return name, Unread("a sparse matrix; save it with full(…)")
     if flags >> 8 & _COMPLEX_FLAG:
-        return name, None
+        return name, Unread("complex numbers; save their real part or magnitude")
     stored, body = cursor.element()
     if kind == _CHAR:
-        return name, _text(stored, body, cursor.order)
+        return name, _text(stored, body, cursor.order, shape[0])
     values: np.ndarray = np.frombuffer(body, cursor.order + _STORED[stored]) if len(body) else np.zeros(0)
     if values.size != number:
         raise ValueError(f"{values.size} numbers where {number} are announced")
@@ -180,9 +201,12 @@ def _structure(cursor: _Cursor, shape: tuple[int, ...], depth: int, *, is_object
     return records[0] if len(records) == 1 else Cells(shape, records)
 
 
-def _text(kind: int, body: memoryview, order: str) -> str:
+def _text(kind: int, body: memoryview, order: str, rows: int) -> str:
+    """Text as one line for each row of the character array, which is stored by columns."""
     if kind in _TEXT:
         encoding = _TEXT[kind] + ("" if kind == 16 else "-le" if order == "<" else "-be")
-        return bytes(body).decode(encoding, errors="replace")
-    # WITec stores the units of text as elements of type 4.
-    return "".join(chr(int(unit)) for unit in np.frombuffer(body, order + _STORED[kind]))
+        text = bytes(body).decode(encoding, errors="replace")
+    else:
+        # WITec stores the units of text as elements of type 4.
+        text = "".join(chr(int(unit)) for unit in np.frombuffer(body, order + _STORED[kind]))
+    return text if rows < 2 else "\n".join(text[row::rows].rstrip() for row in range(rows))

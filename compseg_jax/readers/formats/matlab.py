@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 
 from compseg_jax.readers import axis, checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.formats import hdf5, mat5, witec
+from compseg_jax.readers.formats import cytospec, hdf5, mat5, witec
 from compseg_jax.readers.point_spectra import Spectra
 
 _HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+# Longer cell arrays hold lists of texts or spectra, no named parts.
+_MAX_ELEMENTS = 64
 
 
 def read(
@@ -21,10 +24,12 @@ def read(
     *,
     wavenumbers_cm1: np.ndarray | None = None,
     variable: str | None = None,
+    axes: str | None = None,
 ) -> Cube:
     """Reads a cube from a MATLAB file, found by the rules of `named_arrays` or named by `variable`.
 
-    A file whose only variable is a dataset object with an image, as WITec Project exports, is read as such.
+    Fields of a structure are named `structure/field`. Files of WITec Project, CytoSpec and OCTAVVS are told by what
+    they hold, and read as these programs mean them.
 
     Returns:
       the cube, absorbance of shape (y, x, c), with y and x as MATLAB's first two dimensions.
@@ -35,31 +40,85 @@ def read(
     path = Path(path)
     with checks.Reading(path, "a MATLAB file"):
         if _is_hdf5(path):
-            version = "MATLAB 7.3"
             h5py = checks.imported("h5py", path)
             with h5py.File(path, "r") as file:
-                arrays = hdf5.datasets(file, path, reverse=True)
-                values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
-                sizes = [array.load().item() for key, array in arrays.items() if key == "pixel_size_um"]
-        else:
-            version = "MATLAB 5"
-            variables = mat5.variables(path)
-            if variable is None and len(variables) == 1 and witec.is_export(next(iter(variables.values()))):
-                return witec.read(path, wavenumbers_cm1=wavenumbers_cm1)
-            arrays = {
-                name: _named(value) for name, value in variables.items() if isinstance(value, np.ndarray)
-            }
-            values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
-            sizes = [variables[key].item() for key in variables if key == "pixel_size_um"]
-    provenance = {
-        "source": str(path),
-        "format": version,
-        "variable": name,
-        "axis": stated,
-        "direction": axis.direction(found),
-    }
-    pixel_size_um = float(sizes[0]) if sizes else None
-    return Cube(checks.as_float(values, path), found, pixel_size_um, provenance)
+                return _found(
+                    hdf5.contents(file, path, reverse=True),
+                    path,
+                    "MATLAB 7.3",
+                    wavenumbers_cm1,
+                    variable,
+                    axes,
+                )
+        _refuse_version_4(path)
+        variables = mat5.contents(path)
+        (first, *others) = variables.values() if variables else (None,)
+        if variable is None and not others and witec.is_export(first):
+            return witec.read(path, wavenumbers_cm1=wavenumbers_cm1)
+        if cytospec.is_image(variables) and axes is None:
+            return cytospec.cube(variables, path, wavenumbers_cm1, variable)
+        return _found(_contents(variables), path, "MATLAB 5", wavenumbers_cm1, variable, axes)
+
+
+def _found(
+    contents: named_arrays.Contents,
+    path: Path,
+    version: str,
+    wavenumbers_cm1: np.ndarray | None,
+    variable: str | None,
+    axes: str | None,
+) -> Cube:
+    chosen = named_arrays.find(contents, path, variable=variable, axes=axes, given=wavenumbers_cm1)
+    pixel_size_um, stated = named_arrays.pixel_size_um(contents)
+    provenance = {"source": str(path), "format": version, **chosen.provenance, **stated}
+    return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
+
+
+def _contents(variables: dict[str, Any]) -> named_arrays.Contents:
+    """Numbers, texts and the rest, fields of structures and elements of cell arrays by their full names."""
+    arrays: dict[str, named_arrays.NamedArray] = {}
+    texts: dict[str, str] = {}
+    unread: dict[str, str] = {}
+
+    def note(name: str, value: Any) -> None:
+        if isinstance(value, np.ndarray) and value.size:
+            arrays[name] = named_arrays.NamedArray(value.shape, lambda: value, None, str(value.dtype))
+        elif isinstance(value, str):
+            texts[name] = value
+        elif isinstance(value, mat5.Unread):
+            unread[name] = value.what
+        elif isinstance(value, dict):
+            for field, part in value.items():
+                note(f"{name}/{field}", part)
+        elif isinstance(value, mat5.Cells) and len(value.elements) <= _MAX_ELEMENTS:
+            for at, part in enumerate(value.elements):
+                note(f"{name}/{at + 1}", part)
+
+    for name, value in variables.items():
+        note(name, value)
+    return named_arrays.Contents(arrays, texts, unread)
+
+
+def _refuse_version_4(path: Path) -> None:
+    """Names files of MATLAB 4: five 32-bit words, the first of them a number MOPT of four digits."""
+    with path.open("rb") as stream:
+        begin = stream.read(20)
+    if len(begin) < 20 or begin.startswith(b"MATLAB"):
+        return
+    for order in "<>":
+        kind, rows, columns, is_complex, length = struct.unpack(order + "5i", begin)
+        digits = divmod(kind, 1000)[0] in range(5) and kind % 10 in range(3) and kind // 10 % 10 in range(6)
+        if (
+            digits
+            and kind // 100 % 10 == 0
+            and rows >= 0
+            and columns >= 0
+            and is_complex in (0, 1)
+            and 0 < length < 64
+        ):
+            raise CubeError(
+                f"{path}: this is a file of MATLAB 4, which holds matrices only, no cubes. Save it with -v7."
+            )
 
 
 def read_spectra(path: str | os.PathLike[str]) -> Spectra:
@@ -73,7 +132,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
         if _is_hdf5(path):
             h5py = checks.imported("h5py", path)
             with h5py.File(path, "r") as file:
-                found = hdf5.datasets(file, path, reverse=True).get("AB")
+                found = hdf5.contents(file, path, reverse=True).arrays.get("AB")
                 table: Any = None if found is None else found.load()
         else:
             table = mat5.variables(path).get("AB")
@@ -99,7 +158,3 @@ def _is_hdf5(path: Path) -> bool:
     with path.open("rb") as stream:
         begin = stream.read(520)
     return begin.startswith(_HDF5_MARK) or begin[512:].startswith(_HDF5_MARK)
-
-
-def _named(value: np.ndarray) -> named_arrays.NamedArray:
-    return named_arrays.NamedArray(value.shape, lambda: value)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks, named_arrays
+from compseg_jax.readers import checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 
 # Blosc, zstd and gzip: no codec in use makes real spectra smaller than this.
@@ -22,6 +22,7 @@ def read(
     *,
     wavenumbers_cm1: np.ndarray | None = None,
     variable: str | None = None,
+    axes: str | None = None,
 ) -> Cube:
     """Reads a cube from a zarr directory, found by the rules of `named_arrays` or named by `variable`.
 
@@ -41,7 +42,9 @@ def read(
         attributes = dict(root.attrs)
         found_arrays = {"absorbance": root} if hasattr(root, "shape") else dict(_arrays(root, ""))
         arrays = {
-            name: named_arrays.NamedArray(tuple(array.shape), partial(_load, array, path), _unit(array))
+            name: named_arrays.NamedArray(
+                tuple(array.shape), partial(_load, array, path), _unit(array), str(np.dtype(array.dtype))
+            )
             for name, array in found_arrays.items()
             if np.dtype(array.dtype).kind in "fiub" and array.ndim
         }
@@ -50,17 +53,18 @@ def read(
         if wavenumbers_cm1 is None and "wavenumbers_cm1" in attributes:
             listed = np.array(attributes["wavenumbers_cm1"], np.float64)
             arrays["wavenumbers_cm1"] = named_arrays.NamedArray(listed.shape, lambda: listed)
-        values, found, stated, name = named_arrays.find(arrays, variable, wavenumbers_cm1, path)
+        contents = named_arrays.Contents(arrays)
+        chosen = named_arrays.find(contents, path, variable=variable, axes=axes, given=wavenumbers_cm1)
         size = attributes.get("pixel_size_um")
-        pixel_size_um = None if size is None else float(size)
-    provenance = {
-        "source": str(path),
-        "format": "zarr",
-        "variable": name,
-        "axis": stated,
-        "direction": axis.direction(found),
-    }
-    return Cube(checks.as_float(values, path), found, pixel_size_um, provenance)
+        if size is None:
+            pixel_size_um, stated = named_arrays.pixel_size_um(contents)
+        else:
+            sizes = np.ravel(np.asarray(size, np.float64))
+            words = f"attribute pixel_size_um {', '.join(f'{one:g}' for one in sizes)}"
+            pixel_size_um, said = pixel_size.judged(list(sizes), words)
+            stated = {"pixel_size": said}
+    provenance = {"source": str(path), "format": "zarr", **chosen.provenance, **stated}
+    return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
 def _arrays(group: Any, prefix: str) -> list[tuple[str, Any]]:
