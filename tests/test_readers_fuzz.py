@@ -111,7 +111,7 @@ def _written(kind: str, folder: Path) -> Sample:
             f"##LASTX={axis[-1]:g}",
             "##NPOINTS=12",
         ]
-        table = f"{axis[0]:g}A0J2%TK5j1\n{axis[5]:g}D6%j3TK0LK\n{axis[11]:g}D5\n"
+        table = f"{axis[0]:g}A0J2%TK5j1\n{axis[5]:g}C6%j3TK0LK\n{axis[11]:g}C5\n"
         (folder / "a.dx").write_text("\n".join([*lines, "##XYDATA=(X++(Y..Y))", table + "##END="]))
         return Sample(folder / "a.dx", (folder / "a.dx",), read_spectra, flips=False)
     if kind == "ptir5":

@@ -461,7 +461,7 @@ def test_repetitions_of_differences_go_on(tmp_path):
         CubeError, match=r"line at x = 1016 begins with \[58.0\], the one before it ends with 98"
     ):
         read_spectra(tmp_path / "a.dx")
-    (tmp_path / "a.dx").write_text(jcamp_text("1000A0K2V\n1016I8%V\n1028I8\n"))
+    (tmp_path / "a.dx").write_text(jcamp_text("1000A0K2V\n1016I8%U\n1028I8\n"))
     spectra = read_spectra(tmp_path / "a.dx")
     np.testing.assert_array_equal(spectra.absorbance[0], 0.5 * np.array([10, 32, 54, 76, 98, 98, 98, 98]))
 
