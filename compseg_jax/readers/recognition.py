@@ -185,6 +185,8 @@ def keywords_for(found: Format, given: Instructions, path: Path) -> dict[str, An
     for name, value in keywords.items():
         if name not in found.takes:
             raise CubeError(f"{path}: {found.name} {_NOT_TAKEN[name]}; found {name}={value!r}. Leave it out.")
+    if "axes" in keywords:
+        keywords["axes"] = keywords["axes"].lower()
     return {"wavenumbers_cm1": None if axis is None else np.asarray(axis, np.float64), **keywords}
 
 
