@@ -185,6 +185,150 @@ def wdf(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     return path
 
 
+def wdf_map(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    order: str = "rows",
+    measured: int | None = None,
+    steps: tuple[float, float] = (2.5, 2.5),
+    unit: int = 1,
+    kind: int = 0,
+) -> Path:
+    """A map of values (y, x, c), of which the first `measured` spectra in the order of measuring were taken."""
+    height, width, points = values.shape
+    rows, columns = (places.ravel() for places in np.indices((height, width)))
+    if order == "columns":
+        rows, columns = (places.T.ravel() for places in np.indices((height, width)))
+    if order == "snake":
+        columns = np.where(rows % 2, width - 1 - columns, columns)
+    taken = height * width if measured is None else measured
+    start = (-120.3, 3334.2)
+    x, y = start[0] + steps[0] * columns, start[1] + steps[1] * rows
+    # Of a negative step the first line measured is the last of the picture.
+    picture_rows = rows if steps[1] > 0 else height - 1 - rows
+    picture_columns = columns if steps[0] > 0 else width - 1 - columns
+    spectra = values[picture_rows, picture_columns].astype("<f4")
+    spectra[taken:] = 0
+    header = bytearray(512)
+    struct.pack_into("<4sIQ", header, 0, b"WDF1", 1, 512)
+    struct.pack_into("<I2Q4I", header, 60, points, height * width, taken, 1, 1, points, 4)
+    struct.pack_into("<I", header, 132, 3)
+    lists = struct.pack("<I", 4)
+    for number, its_unit, name, numbers in (
+        (0x80000003, 5, b"X", x),
+        (0x80000004, 5, b"Y", y),
+        (11, 24, b"Time", np.arange(height * width)),
+        (17, 0, b"Flags", np.zeros(height * width)),
+    ):
+        lists += struct.pack("<2I16s", number, its_unit, name) + numbers.astype("<f8").tobytes()
+    content = bytes(header)
+    for name, body in (
+        (b"DATA", spectra.tobytes()),
+        (b"YLST", struct.pack("<2If", 4, 16, 1)),
+        (b"XLST", struct.pack("<2I", 1, unit) + axis.astype("<f4").tobytes()),
+        (b"ORGN", lists),
+        (b"WMAP", struct.pack("<2I6f3If", kind, 0, *start, 0, *steps, 1, width, height, 1, 0)),
+    ):
+        content += struct.pack("<4sIQ", name, 0, 16 + len(body)) + body
+    path.write_bytes(content)
+    return path
+
+
+def positions(values: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the pixels of an image (y, x, c), line after line."""
+    rows, columns = np.indices(values.shape[:2])
+    return -7 + step * columns.ravel(), 100 + step * rows.ravel()
+
+
+def labspec(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    step: float = 1.5,
+    unit: str = "µm",
+    axis_unit: str = "1/cm",
+    order: np.ndarray | slice = slice(None),
+    encoding: str = "cp1252",
+) -> Path:
+    """A map as LabSpec 6 exports it, its spectra in the order given."""
+    x, y = positions(values, step)
+    lines = ["#Laser=\t532nm", f"#X ({unit})=\t-7", "#AxisType[0]=\tIntens", "#AxisUnit[0]=\tCnt"]
+    lines += ["#AxisType[1]=\tSpectr", f"#AxisUnit[1]=\t{axis_unit}"]
+    lines += ["#AxisType[2]=\tX", f"#AxisUnit[2]=\t{unit}", "#AxisType[3]=\tY", f"#AxisUnit[3]=\t{unit}"]
+    lines.append("\t\t" + "\t".join(f"{value:.4f}" for value in axis))
+    for at in np.arange(x.size)[order]:
+        spectrum = "\t".join(repr(float(value)) for value in values.reshape(x.size, -1)[at])
+        lines.append(f"{x[at]:g}\t{y[at]:g}\t{spectrum}")
+    path.write_bytes(("\r\n".join(lines) + "\r\n").encode(encoding))
+    return path
+
+
+def wire_text(path: Path, values: np.ndarray, axis: np.ndarray, *, step: float = 1.5) -> Path:
+    """A map as WiRE exports it to text."""
+    x, y = positions(values, step)
+    lines = ["#X\t\t#Y\t\t#Wave\t\t#Intensity"]
+    for at, spectrum in enumerate(values.reshape(x.size, -1)):
+        lines += [
+            f"{x[at]:.6f}\t{y[at]:.6f}\t{wave:.6f}\t{float(value)!r}"
+            for wave, value in zip(axis, spectrum, strict=True)
+        ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def omnic(path: Path, sections: list[tuple[int, bytes]], *, is_extended: bool) -> Path:
+    """An OMNIC file of sections of a type and content."""
+    entry, stride = ("<hqi", 22) if is_extended else ("<hii", 16)
+    content = b"Spectral Exte File" if is_extended else b"Spectral Data File"
+    content = content.ljust(294, b"\0") + struct.pack("<H", len(sections)) + bytes(8)
+    at = 304 + stride * (len(sections) + 2)
+    directory = b""
+    for kind, body in sections:
+        directory += struct.pack(entry, kind, at, len(body)).ljust(stride, b"\0")
+        at += len(body)
+    content += directory + bytes(2 * stride) + b"".join(body for _, body in sections)
+    path.write_bytes(content)
+    return path
+
+
+def omnic_header(axis: np.ndarray, unit: int = 1, quantity: int = 17) -> bytes:
+    """Section 2 of an OMNIC file."""
+    return struct.pack("<4I2f", 2, axis.size, unit, quantity, axis[0], axis[-1]).ljust(140, b"\0")
+
+
+def omnic_map(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    step: float = 12.5,
+    order: np.ndarray | slice = slice(None),
+    positions_in_titles: bool = False,
+    unit: int = 1,
+) -> Path:
+    """A map of OMNIC in the order given; its y rises from the last row of values to the first."""
+    x, y = positions(values[::-1], step)
+    spectra = values[::-1].reshape(x.size, -1)
+    x, y, spectra = x[order], y[order], spectra[order]
+    records = bytes(196)
+    for at, spectrum in enumerate(spectra):
+        title = f"Spectrum {at + 1} of {x.size}"
+        if positions_in_titles:
+            title = f"Spectrum position {at + 1} of {x.size} X = {x[at]:.2f} , Y = {y[at]:.2f}"
+        records += (
+            struct.pack("<I12x", 2) + title.encode().ljust(84, b"\0") + spectrum.astype("<f4").tobytes()
+        )
+    sections = [(2, omnic_header(axis, unit)), (106, bytes(56)), (301, records)]
+    if not positions_in_titles:
+        listed = np.stack((x, y), 1).astype("<f4").tobytes()
+        sections.insert(2, (6, struct.pack("<HI", x.size, 2) + listed + bytes(2)))
+        sections.insert(3, (6, struct.pack("<HI4f", 1, 4, -10, 0, 10, 20) + bytes(2)))
+    return omnic(path, sections, is_extended=True)
+
+
 def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     import h5py
 

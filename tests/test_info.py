@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import instrument_files as files
 import matplotlib
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compseg_jax.cli.main import main
 from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.info import overview, quicklook
@@ -135,7 +137,7 @@ def test_spectra_of_a_table(tmp_path):
     assert row(text, "values") == "min 0.1, 1 % 0.1, median 0.6, 99 % 3.354, max 3.6"
     assert pixels(tmp_path / "table.png").std() > 5
     np.save(tmp_path / "axis.npy", AXIS)
-    with pytest.raises(CubeError, match=r"with their own axis.*--axis"):
+    with pytest.raises(CubeError, match=r"with their own axis.*wavenumbers_cm1="):
         text_of(tmp_path / "table.csv", axis=tmp_path / "axis.npy")
 
 
@@ -177,25 +179,25 @@ def test_an_axis_can_be_given(tmp_path):
         text_of(tmp_path / "cube.npy", axis=tmp_path / "axis.txt")
 
 
-def test_errors_name_the_options_of_the_command(tmp_path):
+def test_errors_name_the_options_of_the_command(tmp_path, capsys):
     pytest.importorskip("h5py")
+
+    def refusal(path: Path, *words: str) -> str:
+        assert main(["info", str(path), "--no-picture", *words]) == 1
+        return capsys.readouterr().err
+
     path = files.mat73(tmp_path / "cube.mat", {"absorbance": small_spot()})
-    with pytest.raises(CubeError, match="Give one with --axis FILE, one value in cm⁻¹"):
-        text_of(path)
+    assert "Give one with --axis FILE, one value in cm⁻¹" in refusal(path)
     path = tmp_path / "two.npz"
     np.savez(path, a=small_spot(), b=2 * small_spot())
-    with pytest.raises(CubeError, match="Name it with --variable NAME"):
-        text_of(path)
+    assert "--variable NAME" in refusal(path)
     assert row(text_of(path, variable="b"), "values").endswith("max 10.8")
     (tmp_path / "cube.wdf").write_bytes(b"WDF1 and no more")
-    with pytest.raises(CubeError, match=r"cube\.wdf: found 16 bytes"):
-        text_of(tmp_path / "cube.wdf")
-    with pytest.raises(FileNotFoundError, match=r"nothing\.hdr"):
-        text_of(tmp_path / "nothing.hdr")
+    assert "cube.wdf: found 16 bytes" in refusal(tmp_path / "cube.wdf")
+    assert "nothing.hdr" in refusal(tmp_path / "nothing.hdr")
     mosaic = files.agilent_mosaic(tmp_path, files.sample(4, 4, 6)[0], 4)
     np.save(tmp_path / "axis.npy", AXIS[:6])
-    with pytest.raises(CubeError, match="leave --axis out"):
-        text_of(mosaic, axis=tmp_path / "axis.npy")
+    assert "leave --axis FILE out" in refusal(mosaic, "--axis", str(tmp_path / "axis.npy"))
 
 
 def pixels(path) -> np.ndarray:

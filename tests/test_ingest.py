@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -263,13 +264,13 @@ def test_an_existing_store_is_never_touched(folder: Path) -> None:
     [
         ("name,path\na,a.npy\n", ["found the columns name, path; id, label missing", "Rename or add"]),
         ("id,label\na,1\n", ["path missing", "--images"]),
-        ("id;path;label\na;a.npy;1\n", ["separated by commas"]),
+        ("id:path:label\na:a.npy:1\n", ["separated by commas, semicolons, tabs or bars", "CSV UTF-8"]),
         ("id,path,label,label\na,a.npy,1,0\n", ["column label occurs more than once"]),
         ("id,path,label\na,a.npy,1,extra\n", ["row 2 (a): more values than columns"]),
         ("", ["found the columns none"]),
         ("id,path,label\n", ["no samples are left"]),
-        ("id,path,label\nä,a.npy,1\n".encode("latin-1"), ["cannot be read", "CSV UTF-8"]),
-        ("id,path,label\na,a.npy,1\n".encode("utf-16"), ["cannot be read", "CSV UTF-8"]),
+        (b"id,path,label\n\x8d,a.npy,1\n", ["cannot be read", "CSV UTF-8"]),
+        ("id,path,label\na,a.npy,1\n".encode("utf-16")[:-1], ["cannot be read", "CSV UTF-8"]),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(folder: Path, text: str | bytes, parts: list[str]) -> None:
@@ -425,13 +426,15 @@ def test_every_kind_of_file_gives_the_same_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.reference("a"), values[..., 0] > 99)
 
 
-def unsplit_rows(folder: Path, n_patients: int) -> list[dict[str, object]]:
-    np.save(folder / "x.npy", np.ones((2, 3, 1)))
-    return [
-        {"id": f"i{p}-{k}", "path": "x.npy", "label": p % 2, "patient": f"p{p}"}
+def unsplit_rows(folder: Path, n_patients: int) -> list[dict[str, Any]]:
+    rows = [
+        {"id": f"i{p}-{k}", "path": f"i{p}-{k}.npy", "label": p % 2, "patient": f"p{p}"}
         for p in range(n_patients)
         for k in range(1 + p % 3)
     ]
+    for number, row in enumerate(rows):
+        np.save(folder / row["path"], np.full((2, 3, 1), number))
+    return rows
 
 
 def test_missing_splits_are_made_by_group_and_label_with_a_seed(tmp_path: Path) -> None:

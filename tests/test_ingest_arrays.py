@@ -260,8 +260,8 @@ def test_samples_without_tissue_are_dropped_and_listed(made, tmp_path):
 
 
 def test_images_without_wavenumbers_cannot_be_prepared(tmp_path):
-    for name in "ab":
-        np.save(tmp_path / f"{name}.npy", np.ones((4, 5, 3), np.float32))
+    for number, name in enumerate("ab", 1):
+        np.save(tmp_path / f"{name}.npy", np.full((4, 5, 3), number, np.float32))
     table = tmp_path / "table.csv"
     table.write_text("id,path,label,split\na,a.npy,1,train\nb,b.npy,0,train\n")
     with pytest.raises(PreparationError, match="no wavenumbers, which rubberband needs"):

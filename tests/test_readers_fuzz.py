@@ -19,6 +19,7 @@ import hypothesis
 import instrument_files as files
 import numpy as np
 import pytest
+import science_files
 import tifffile
 from PIL import Image
 
@@ -52,7 +53,8 @@ def _written(kind: str, folder: Path) -> Sample:
         path = folder / f"a.{kind}"
         image = np.round(values[:, :, :3] * 100).astype(np.uint8)
         if kind == "stack.tif":
-            tifffile.imwrite(path, np.moveaxis(values, 2, 0), photometric="minisblack")
+            stack = np.moveaxis(values, 2, 0)
+            tifffile.imwrite(path, stack, photometric="minisblack", metadata={"axes": "CYX"})
         else:
             Image.fromarray(image).save(path)
         return Sample(path, (path,), flips=kind != "jpg")
@@ -100,12 +102,20 @@ def _written(kind: str, folder: Path) -> Sample:
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind in ("labspec", "wire text"):
+        path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
+        return Sample(path, (path,), rows_may_be_missing=True)
+    if kind == "imzml":
+        path = science_files.imzml(folder, values, 100.0 + np.arange(12))
+        return Sample(path, (path, path.with_suffix(".ibd")))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
         "opus": (files.opus, "1", read_spectra, values[0, 0]),
         "sp": (files.sp, "sp", read_spectra, values[0, 0]),
         "wdf": (files.wdf, "wdf", read_spectra, values[0]),
+        "omnic map": (files.omnic_map, "map", read, values),
+        "wdf map": (files.wdf_map, "wdf", read, values),
     }[kind]
     path = writer(folder / f"a.{suffix}", part, axis)
     return Sample(path, (path,), reader)
@@ -127,7 +137,21 @@ WRITTEN = (
         "mat73",
         "ptir",
     ),
-    *("mat5", "mat5z", "csv", "fsm", "opus", "opus map", "sp", "wdf"),
+    *(
+        "mat5",
+        "mat5z",
+        "csv",
+        "fsm",
+        "opus",
+        "opus map",
+        "sp",
+        "wdf",
+        "wdf map",
+        "labspec",
+        "wire text",
+        "omnic map",
+    ),
+    "imzml",
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

@@ -13,6 +13,7 @@ from PIL import Image
 
 from compseg_jax.readers import read, read_mask
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.formats import image
 
 RGB = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 STACK = np.random.default_rng(2).integers(0, 60000, (4, 5, 7), dtype=np.uint16)
@@ -62,7 +63,7 @@ def test_tiff_stacks_become_channels(tmp_path, dtype, compression):
     tifffile.imwrite(
         tmp_path / "a.tif", values, photometric="minisblack", byteorder=order, compression=compression
     )
-    cube = read(tmp_path / "a.tif")
+    cube = image.read(tmp_path / "a.tif", axes="cyx")
     np.testing.assert_array_equal(cube.absorbance, np.moveaxis(values, 0, 2))
     assert cube.absorbance.dtype == (np.float64 if dtype in ("f8", "i4") else np.float32)
     assert cube.absorbance.dtype.isnative

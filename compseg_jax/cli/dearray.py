@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.ingest.cores.core_search import DearrayScan, dearray
+from compseg_jax.readers.reading_options import READING
 
 PAGE = HelpPage(
     "dearray",
@@ -12,6 +13,7 @@ PAGE = HelpPage(
     groups={
         "options": ("scan", "out", "replace"),
         "array": ("rows", "columns", "core_diameter_um", "letters", "origin"),
+        "reading": READING,
         "core": ("broken_below", "missing_below"),
     },
     positional=("scan", "SCAN"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.readers.info.inspection import InfoOptions, inspect
+from compseg_jax.readers.reading_options import READING
 
 PAGE = HelpPage(
     "info",
     text="Say what a file holds: shape, axis, values, a text histogram and a picture.",
     example="compseg info spot.mat --variable cube",
-    groups={"options": ("file", "variable", "axis"), "picture": ("out", "no_picture")},
+    groups={"options": ("file",), "reading": READING, "picture": ("out", "no_picture")},
     positional=("file", "FILE"),
 )
 

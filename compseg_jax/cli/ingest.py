@@ -10,20 +10,22 @@ from compseg_jax.cli.check import check
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
 from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
 from compseg_jax.ingest.to_store import ingest, kept_folder
+from compseg_jax.readers.reading_options import READING
 
 PAGE = HelpPage(
     "ingest",
     text="Make a store from a table of labels and the images, arrays or scans it names.",
     example="compseg ingest spots.csv --out store --positive T,M --negative N",
     groups={
-        "options": ("table", "out", "images", "references", "tissues"),
+        "options": ("table", "sheet", "out", "images", "references", "tissues"),
         "label and split": (
             "positive", "negative", "exclude", "group", "val_fraction", "test_fraction", "seed",
         ),
         "array": ("scans", "cores", "margin"),
+        "reading": READING,
         "image": ("resize", "background", "prepare", "least_tissue"),
     },
-    positional=("table", "TABLE.csv"),
+    positional=("table", "TABLE"),
 )  # fmt: skip
 
 
@@ -32,8 +34,8 @@ class IngestCommand(IngestOptions):
     """How a table is read, which one, and where to."""
 
     table: Path = field(kw_only=True)
-    """CSV table with the columns id, label, path (relative to the table; not needed with --images or --scans) and,
-    where known, split, group, reference and tissue (paths of masks)."""
+    """Table, as text (commas, semicolons or tabs) or .xlsx, with the columns id, label, path (relative to the table;
+    not needed with --images or --scans) and, where known, split, group, reference and tissue (paths of masks)."""
     out: Path = Path("data")
     """Store to write; it must not exist."""
 
@@ -45,12 +47,11 @@ def run(arguments: list[str]) -> None:
     options = parse(IngestCommand, split_commas(arguments), PAGE)
     try:
         with progress_bar("samples") as progress:
-            ingest(options.table, options.out, options, progress=progress)
+            ingest(options.table, options.out, options, progress=progress, say=print)
     except BaseException:
         kept = kept_folder(options.out)
         if kept.is_dir():
             print(f"\ncorrected spectra are kept in {kept}; the same command goes on there.", file=sys.stderr)
         raise
-    if (options.out / "summary.html").is_file():
-        print(f"summary: {options.out / 'summary.html'}")
+    print(f"summary: {options.out / 'summary.html'}")
     check(options.out)

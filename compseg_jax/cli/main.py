@@ -75,7 +75,9 @@ def run_command(
     except (ValueError, OSError, RuntimeError) as error:
         if type(error).__module__.startswith("jax"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from compseg_jax.readers.reading_options import in_command_words
+
+        print(f"error: {in_command_words(str(error))}", file=sys.stderr)
         return 1
     return code or 0
 

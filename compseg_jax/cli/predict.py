@@ -12,6 +12,7 @@ from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.predict import Listener, Report, predict
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.readers.reading_options import READING
 from compseg_jax.runtime import cache_compilations
 
 NAMES_SHOWN = 5
@@ -24,7 +25,7 @@ PAGE = HelpPage(
     groups={
         "options": ("inputs", "model", "out", "outputs"),
         "map": ("threshold", "average_over"),
-        "reading": ("split", "axis", "variable"),
+        "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
     },
     positional=("inputs", "INPUT …"),

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.readers.reading_options import ReadingOptions
+
 
 class IngestError(ValueError):
     """A table or one of its files cannot become a store; the message names rows, files and what to do."""
 
 
 @dataclass(frozen=True)
-class IngestOptions:
+class IngestOptions(ReadingOptions):
     """How a table is read; the fields of `compseg ingest` beside table and store."""
 
+    sheet: str = ""
+    """Sheet of an Excel workbook that lists the samples, where several hold something."""
     images: Path | None = None
     """Folder of the images, each named after its id, for tables without a 'path' column."""
     references: Path | None = None
@@ -22,7 +26,8 @@ class IngestOptions:
     tissues: Path | None = None
     """Folder of tissue masks (non-zero = tissue), each named after its id."""
     group: str = "group"
-    """Column that says what belongs together, such as a patient; a group is never split."""
+    """Column that says what belongs together, such as a patient; a group is never split. Cells NA, '-' or empty: the
+    sample belongs to no other."""
     positive: tuple[str, ...] = ("1",)
     """Label names that mean diseased, separated by commas."""
     negative: tuple[str, ...] = ("0",)

@@ -52,7 +52,7 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
     own = None
     try:
         if array is None:
-            cube = read(row.path)
+            cube = read(row.path, **options.instructions.keywords())
         else:
             cube, own = array.cut(row.core, options.margin)
     except CubeError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
+from compseg_jax.ingest.how_read import FACTS
 from compseg_jax.spectra.preparation import Image
 
 
@@ -26,6 +27,8 @@ class SampleRecord:
       split: its split.
       dropped: pixels dropped by reason.
       tissue: pixels kept.
+      marked: pixels of the reference mask that are marked; None where the sample has none.
+      reading: how its file was read, by the names of ``how_read.FACTS``; empty where it never was.
       reason: why a pixel was dropped, (y, x): index into ``reasons``, −1 where it was kept; None where the
         image was never read.
       reasons: the reasons in words.
@@ -40,6 +43,8 @@ class SampleRecord:
     why: str = ""
     split: str = ""
     tissue: int = 0
+    marked: int | None = None
+    reading: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     reason: Int[np.ndarray, "y x"] | None = None
     reasons: tuple[str, ...] = ()
@@ -66,23 +71,25 @@ def measured(before: Image, after: Image) -> dict[str, object]:
 
 
 def records_csv(records: Sequence[SampleRecord]) -> str:
-    """The records as CSV: one row per sample, one column for each reason that dropped pixels."""
+    """The records as CSV: one row per sample, a column for each reason that dropped pixels and each fact of reading."""
     reasons = list(dict.fromkeys(name for record in records for name in record.dropped))
+    facts = [name for name in FACTS if any(name in record.reading for record in records)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "label", "split", "status", "why", "tissue_pixels", *reasons, "source"])
+    head = ["id", "label", "split", "status", "why", "tissue_pixels", "reference_pixels"]
+    writer.writerow([*head, *reasons, "source", *facts])
     for record in records:
-        status = "kept" if record.kept else "dropped"
-        counts = [record.dropped.get(name, 0) for name in reasons]
         row = [
             record.id,
             record.label,
             record.split,
-            status,
+            "kept" if record.kept else "dropped",
             record.why,
             record.tissue,
-            *counts,
+            "" if record.marked is None else record.marked,
+            *(record.dropped.get(name, 0) for name in reasons),
             record.source,
+            *(record.reading.get(name, "") for name in facts),
         ]
         writer.writerow(row)
     return text.getvalue()

@@ -14,8 +14,10 @@ import numpy as np
 from compseg_jax.drawing import document
 from compseg_jax.drawing.pictures import palette_png
 from compseg_jax.drawing.plots import DISEASED, HEALTHY, Axes, label_channels, new_figure, plot_mean, svg_text
+from compseg_jax.ingest.how_read import FACTS, NOTHING_READ, Readings, Usual
 from compseg_jax.ingest.records import SampleRecord
 
+EXCEPTIONS_SHOWN = 200
 KEPT, BACKGROUND = (38, 110, 150), (226, 231, 235)
 # Okabe and Ito's colours for every kind of colour vision, without the blue that means kept.
 DROPPED = ((213, 94, 0), (230, 159, 0), (204, 121, 167), (0, 158, 115), (240, 228, 66), (0, 0, 0))
@@ -29,11 +31,15 @@ class SummaryContent:
       title: heading of the page.
       steps: the preparation steps in words, each with its settings.
       arrays: name and PNG of each array with its cores drawn in.
+      notes: what was assumed of the table, in words.
+      readings: how the files were read.
     """
 
     title: str
     steps: Sequence[tuple[str, str]]
     arrays: Sequence[tuple[str, bytes]]
+    notes: Sequence[str] = ()
+    readings: Readings = NOTHING_READ
 
 
 def summary_page(records: Sequence[SampleRecord], content: SummaryContent) -> str:
@@ -50,11 +56,21 @@ def summary_page(records: Sequence[SampleRecord], content: SummaryContent) -> st
         dropped_px=sum(sum(record.dropped.values()) for record in records),
         steps=steps,
         arrays=content.arrays,
+        notes=content.notes,
+        readings=content.readings,
+        exceptions=content.readings.exceptions[:EXCEPTIONS_SHOWN],
+        usual=[(each.fact, _of_all(each, content.readings.count)) for each in content.readings.usual],
+        any_marked=any(record.marked is not None for record in records),
+        varying={name: FACTS[name] for name in content.readings.varying},
         spectra=spectra_figure(records),
         maps=[(each, reason_map(each, colours)) for each in records if each.reason is not None],
         legend={"kept": KEPT, "background": BACKGROUND, **colours},
         reasons=list(dict.fromkeys(name for each in records for name, n in each.dropped.items() if n)),
     )
+
+
+def _of_all(usual: Usual, count: int) -> str:
+    return usual.value if usual.samples == count else f"{usual.value} ({usual.samples} of {count} samples)"
 
 
 def reason_colours(records: Sequence[SampleRecord]) -> dict[str, tuple[int, int, int]]:

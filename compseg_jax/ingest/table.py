@@ -1,22 +1,30 @@
-"""The table that lists samples: its columns, labels, files and splits, checked before any image is opened."""
+"""The rows of the table that lists samples: labels, files, groups and splits, checked before any image is opened."""
 
 from __future__ import annotations
 
-import csv
+import difflib
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from compseg_jax.ingest.columns import SPLIT_NAMES, Columns, expected_names, find_columns
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
+from compseg_jax.ingest.sample_files import (
+    OTHER_IMAGE_SUFFIXES,
+    OTHER_MASK_SUFFIXES,
+    Listing,
+    SampleFiles,
+    of_sample,
+)
+from compseg_jax.ingest.spreadsheet import Line, Spreadsheet, read_spreadsheet
 from compseg_jax.store.read import LONGEST_ID_BYTES, SPLITS, names_a_file
 from compseg_jax.store.splits import SplitError, leaking_groups, make_splits
 
-Listing = Mapping[str, Sequence[Path]]
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
-SPLIT_NAMES = {name: name for name in SPLITS} | {"training": "train", "validation": "val", "valid": "val"}
 MAX_PROBLEMS_SHOWN = 10
+NOTHING = frozenset(("", "na", "n/a", "n.a.", "<na>", "nan", "none", "null", "-", "--", "–", "—", ".", "?"))
+"""What cells hold, in small letters, where something is not known."""
 
 
 @dataclass(frozen=True)
@@ -44,63 +52,53 @@ class Row:
         return f"{self.path.name} {self.core}".strip()
 
 
-def read_table(table: Path, options: IngestOptions) -> list[Row]:
+@dataclass(frozen=True)
+class Table:
+    """The checked rows of a table, and what was assumed while reading it, a line each."""
+
+    rows: list[Row]
+    notes: list[str]
+
+
+def read_table(table: Path, options: IngestOptions) -> Table:
     """Reads and checks a table, all rows at once; rows without a split have '' until ``with_splits``.
 
     Raises:
       IngestError: naming every row at fault (the first ten), before any image is opened.
     """
     _check_options(options)
-    columns, lines = _read_lines(table)
-    needed = ["id", "label"] + ([] if options.images or options.scans else ["path"])
-    needed += ["array"] if len(options.scans) > 1 else []
-    if options.group != "group":
-        needed.append(options.group)
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        hint = "Rename or add the columns."
-        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
-            hint = "Columns must be separated by commas: save the table as 'CSV UTF-8'."
-        elif missing == ["path"]:
-            hint = "Name the folder of the images with --images to do without 'path'."
-        raise IngestError(
-            f"{table}: found the columns {', '.join(columns) or 'none'}; {', '.join(missing)} missing. {hint}"
-        )
-    folders = {
-        name: _listing(table, folder, option)
-        for name, folder, option in (
-            ("path", options.images, "--images"),
-            ("reference", options.references, "--references"),
-            ("tissue", options.tissues, "--tissues"),
-        )
-        if folder is not None
-    }
+    sheet = read_spreadsheet(table, options.sheet, expected_names(options))
+    columns = find_columns(table, sheet, options)
+    rows = _Rows(table, columns, options, sheet)
     problems: list[str] = []
-    rows: list[Row] = []
+    checked: list[Row] = []
     seen: dict[str, int] = {}
-    for line, row in lines:
+    for line in sheet.lines:
+        sample_id = line.cells.get(columns.names["id"], "")
         try:
-            checked = _check_row(table, line, row, options, folders)
-            if checked is None:
+            row = rows.check(line)
+            if row is None:
                 continue
-            rows.append(checked)
+            checked.append(row)
         except IngestError as problem:
-            problems.append(str(problem))
-        sample_id = (row["id"] or "").strip()
+            where = f"row {line.number}" + (f" ({sample_id})" if names_a_file(sample_id) else "")
+            problems.append(f"{where}: {problem}")
         if sample_id and sample_id in seen:
             problems.append(
-                f"row {line}: id {sample_id!r} was used in row {seen[sample_id]} already; make it unique."
+                f"row {line.number}: id {sample_id!r} was used in row {seen[sample_id]} already; make it unique."
             )
-        seen.setdefault(sample_id, line)
+        seen.setdefault(sample_id, line.number)
     if problems:
-        raise IngestError(_several(table, problems))
-    if not rows:
+        raise IngestError(several(table, problems))
+    if not checked:
         raise IngestError(f"{table}: no samples are left. Check the table and --exclude.")
-    return rows
+    checked, notes = _one_spelling(checked)
+    return Table(checked, [*sheet.notes, *columns.notes, *rows.notes(), *notes])
 
 
 def _check_options(options: IngestOptions) -> None:
-    names = Counter([*set(options.positive), *set(options.negative), *set(options.exclude)])
+    lists = (options.positive, options.negative, options.exclude)
+    names = Counter(name for listed in lists for name in {as_label(name) for name in listed})
     twice = [name for name, times in names.items() if times > 1]
     if twice:
         raise IngestError(
@@ -122,124 +120,167 @@ def _check_options(options: IngestOptions) -> None:
         raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
 
 
-def _read_lines(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Names of the columns, and the rows with their line numbers; what surrounds a name is stripped."""
-    if not table.is_file():
-        raise IngestError(f"{table}: no such file. Give a CSV table with the columns id, path, label.")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            lines = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise IngestError(f"{table}: cannot be read ({error}). Save the table as 'CSV UTF-8'.") from error
-    repeated = [name for name, times in Counter(columns).items() if times > 1]
-    if repeated:
-        raise IngestError(f"{table}: column {', '.join(repeated)} occurs more than once; keep one of each.")
-    return columns, lines
+class _Rows:
+    """Checks the rows of one table and counts what it assumes."""
 
-
-def _listing(table: Path, folder: Path, option: str) -> Listing:
-    """Images of a folder by their name without suffix; the folder as given, or else beside the table."""
-    places = [place for place in (folder, table.parent / folder) if place.is_dir()]
-    if not places:
-        raise IngestError(f"{option} {folder}: no such folder, here or beside {table}. Correct the path.")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(places[0].iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
-    return found
-
-
-def _check_row(
-    table: Path, line: int, row: dict[str, str], options: IngestOptions, folders: Mapping[str, Listing]
-) -> Row | None:
-    sample_id = (row["id"] or "").strip()
-    if not names_a_file(sample_id):
-        raise IngestError(
-            f"row {line}: id {sample_id!r} cannot name a file; use letters, digits, '_', '-', '.', not first a "
-            f"'.', at most {LONGEST_ID_BYTES} bytes."
-        )
-    if None in row:
-        raise IngestError(
-            f"row {line} ({sample_id}): more values than columns; put a value with a comma into double quotes."
-        )
-    label = (row["label"] or "").strip()
-    if label in options.exclude:
-        return None
-    if label not in options.positive + options.negative:
-        raise IngestError(
-            f"row {line} ({sample_id}): label {label!r} is listed neither as positive "
-            f"({','.join(options.positive)}) nor negative ({','.join(options.negative)}); name it in "
-            "--positive, --negative or --exclude."
-        )
-    split = (row.get("split") or "").strip().lower()
-    if "split" in row and split not in SPLIT_NAMES:
-        raise IngestError(
-            f"row {line} ({sample_id}): split {split!r}; required is one of {', '.join(SPLITS)}. "
-            "Remove the column to have splits made."
-        )
-    return Row(
-        line=line,
-        id=sample_id,
-        path=_scan_of(line, sample_id, row, options)
-        if options.scans
-        else _find(table, line, sample_id, row.get("path"), folders.get("path"), "image"),
-        label=int(label in options.positive),
-        split=SPLIT_NAMES.get(split, ""),
-        group=(row.get(options.group) or "").strip() or sample_id,
-        reference=_find_mask(table, line, sample_id, row, folders, "reference"),
-        tissue=_find_mask(table, line, sample_id, row, folders, "tissue"),
-        core=((row.get("core") or "").strip() or sample_id) if options.scans else "",
-    )
-
-
-def _scan_of(line: int, sample_id: str, row: dict[str, str], options: IngestOptions) -> Path:
-    """The scan that a row's core lies on, by the column 'array'."""
-    by_name = {path.stem: path for path in options.scans}
-    name = (row.get("array") or "").strip() or (options.scans[0].stem if len(by_name) == 1 else "")
-    if name not in by_name:
-        raise IngestError(
-            f"row {line} ({sample_id}): array {name!r} is none of the scans {', '.join(by_name)}; name one of them."
-        )
-    return by_name[name]
-
-
-def _find(
-    table: Path, line: int, sample_id: str, value: str | None, folder: Listing | None, what: str
-) -> Path:
-    """A file named in the table, relative to it, or found in a folder by the sample's id."""
-    if folder is not None:
-        found = folder.get(sample_id, ())
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise IngestError(
-                f"row {line} ({sample_id}): several files could be its {what}, "
-                f"{' and '.join(map(str, found))}; keep one, or name it in the table."
+    def __init__(self, table: Path, columns: Columns, options: IngestOptions, sheet: Spreadsheet) -> None:
+        self.columns, self.options = columns, options
+        self.files = SampleFiles(table)
+        self.folders: dict[str, Listing] = {
+            name: self.files.in_folder(folder, option, others)
+            for name, folder, option, others in (
+                ("path", options.images, "--images", OTHER_IMAGE_SUFFIXES),
+                ("reference", options.references, "--references", OTHER_MASK_SUFFIXES),
+                ("tissue", options.tissues, "--tissues", OTHER_MASK_SUFFIXES),
             )
-        raise IngestError(
-            f"row {line} ({sample_id}): no {what} {sample_id}.* in the folder given; its suffix must be one of "
-            f"{', '.join(IMAGE_SUFFIXES)}. Add the file or remove the row."
+            if folder is not None
+        }
+        self.positive, self.negative, self.exclude = (
+            {as_label(name) for name in names}
+            for names in (options.positive, options.negative, options.exclude)
         )
-    if not (value or "").strip():
-        raise IngestError(f"row {line} ({sample_id}): it names no {what}. Add the path or remove the row.")
-    path = table.parent / (value or "").strip()
-    if not path.exists():
-        raise IngestError(
-            f"row {line} ({sample_id}): {what} {path} does not exist (paths are relative to the table). "
-            "Correct the path or remove the row."
+        self.has_splits = any(
+            split in line.faults or line.cells.get(split, "").lower() not in NOTHING
+            for split in filter(None, [columns.get("split")])
+            for line in sheet.lines
         )
-    return path
+        self.without_group: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()
+
+    def check(self, line: Line) -> Row | None:
+        """The row of a line, None where its label is excluded; raises IngestError without naming the row."""
+        sample_id = line.value(self.columns.names["id"])
+        if not names_a_file(sample_id):
+            raise IngestError(
+                f"id {sample_id!r} cannot name a file; use letters, digits, '_', '-', '.', not first a '.', at most "
+                f"{LONGEST_ID_BYTES} bytes."
+            )
+        if line.surplus:
+            raise IngestError("more values than columns; put a value with a comma into double quotes.")
+        label = as_label(line.value(self.columns.names["label"]))
+        if label in self.exclude:
+            self.excluded[label] += 1
+            return None
+        return Row(
+            line=line.number,
+            id=sample_id,
+            label=self._label(label),
+            split=self._split(line),
+            path=self._scan(line) if self.options.scans else self._file(line, sample_id, "path", "image"),
+            reference=self._mask(line, sample_id, "reference"),
+            tissue=self._mask(line, sample_id, "tissue"),
+            core=(self._value(line, "core") or sample_id) if self.options.scans else "",
+            group=self._group(line, sample_id),
+        )
+
+    def notes(self) -> list[str]:
+        """What was assumed of the rows, a line each."""
+        notes = []
+        if "split" in self.columns.names and not self.has_splits:
+            notes.append(f"column {self.columns.names['split']} is empty: splits are made")
+        if self.excluded:
+            counts = ", ".join(f"{name} {number}" for name, number in self.excluded.items())
+            notes.append(f"rows excluded by label: {counts}")
+        if self.without_group:
+            held = ", ".join(f"{cell or 'empty'} {number}" for cell, number in self.without_group.items())
+            notes.append(
+                f"{self.without_group.total()} samples have no {self.columns.names['group']} ({held}): each counts as "
+                "a group of its own"
+            )
+        if self.files.otherwise:
+            notes.append(
+                f"{len(self.files.otherwise)} path(s) were found by another case of letters, the first "
+                f"{self.files.otherwise[0]}"
+            )
+        return notes
+
+    def _value(self, line: Line, name: str) -> str:
+        return line.value(self.columns.get(name))
+
+    def _label(self, label: str) -> int:
+        if label in self.positive | self.negative:
+            return int(label in self.positive)
+        raise IngestError(
+            f"label {label!r} is listed neither as positive ({','.join(self.options.positive)}) nor negative "
+            f"({','.join(self.options.negative)}).{self._near_label(label)} Name it in --positive, --negative or "
+            "--exclude."
+        )
+
+    def _near_label(self, label: str) -> str:
+        if not label:
+            return " Give it, or remove the row."
+        known = [*self.options.positive, *self.options.negative, *self.options.exclude]
+        alike = [name for name in known if name.casefold() == label.casefold()]
+        near = alike or difflib.get_close_matches(label, known, n=1, cutoff=0.8)
+        return f" Did you mean {near[0]!r}?" if near else ""
+
+    def _split(self, line: Line) -> str:
+        if not self.has_splits:
+            return ""
+        split = self._value(line, "split").lower()
+        if split in NOTHING:
+            raise IngestError(
+                f"split {split!r}, while other rows have one; give it one of {', '.join(SPLITS)}. Remove the column to "
+                "have splits made."
+            )
+        if split not in SPLIT_NAMES:
+            raise IngestError(
+                f"split {split!r}; required is one of {', '.join(SPLITS)}. Remove the column to have splits made."
+            )
+        return SPLIT_NAMES[split]
+
+    def _group(self, line: Line, sample_id: str) -> str:
+        if "group" not in self.columns.names:
+            return sample_id
+        group = as_label(self._value(line, "group"))
+        if group.lower() in NOTHING:
+            self.without_group[group] += 1
+            return sample_id
+        return group
+
+    def _scan(self, line: Line) -> Path:
+        """The scan that a row's core lies on, by the column 'array'."""
+        by_name = {path.stem: path for path in self.options.scans}
+        name = self._value(line, "array") or (self.options.scans[0].stem if len(by_name) == 1 else "")
+        if name not in by_name:
+            raise IngestError(f"array {name!r} is none of the scans {', '.join(by_name)}; name one of them.")
+        return by_name[name]
+
+    def _file(self, line: Line, sample_id: str, name: str, what: str) -> Path:
+        """A file named in the table, or found in a folder by the sample's id."""
+        if name in self.folders:
+            others = OTHER_IMAGE_SUFFIXES if name == "path" else OTHER_MASK_SUFFIXES
+            return of_sample(self.folders[name], sample_id, what, others)
+        return self.files.named(self._value(line, name), what)
+
+    def _mask(self, line: Line, sample_id: str, name: str) -> Path | None:
+        if name not in self.folders and self._value(line, name).lower() in NOTHING:
+            return None
+        return self._file(line, sample_id, name, f"{name} mask")
 
 
-def _find_mask(
-    table: Path, line: int, sample_id: str, row: dict[str, str], folders: Mapping[str, Listing], name: str
-) -> Path | None:
-    if name not in folders and not (row.get(name) or "").strip():
-        return None
-    return _find(table, line, sample_id, row.get(name), folders.get(name), f"{name} mask")
+def as_label(text: str) -> str:
+    """A name as it stands in a cell; a whole number without the '.0' that spreadsheets and pandas give it."""
+    number = re.fullmatch(r"([+-]?\d+)[.,]0*", text.strip())
+    return number[1] if number else text.strip()
+
+
+def _one_spelling(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows with groups that differ in case and spaces alone as one, and a note of them."""
+    first: dict[str, str] = {}
+    joined: dict[str, str] = {}
+    spelled = []
+    for row in rows:
+        group = row.group
+        if group != row.id:
+            group = first.setdefault("".join(group.casefold().split()), group)
+        if group != row.group:
+            joined[row.group] = group
+        spelled.append(replace(row, group=group))
+    if not joined:
+        return spelled, []
+    shown = ", ".join(f"{other} = {group}" for other, group in list(joined.items())[:3])
+    return spelled, [f"groups that differ in case or spaces alone are one: {shown}"]
 
 
 def with_splits(table: Path, rows: list[Row], options: IngestOptions) -> list[Row]:
@@ -264,7 +305,7 @@ def with_splits(table: Path, rows: list[Row], options: IngestOptions) -> list[Ro
     leaks = leaking_groups(groups, [row.split for row in rows])
     if leaks:
         raise IngestError(
-            _several(
+            several(
                 table,
                 [
                     f"group {group!r} is in {' and '.join(sorted(splits))} (rows "
@@ -277,7 +318,8 @@ def with_splits(table: Path, rows: list[Row], options: IngestOptions) -> list[Ro
     return rows
 
 
-def _several(table: Path, problems: Sequence[str]) -> str:
+def several(table: Path, problems: Sequence[str]) -> str:
+    """One message of many problems, the first ten shown."""
     shown = "\n  ".join(problems[:MAX_PROBLEMS_SHOWN])
     more = len(problems) - MAX_PROBLEMS_SHOWN
     return f"{table}: {len(problems)} problem(s), nothing was written.\n  {shown}" + (

@@ -59,9 +59,9 @@ def open_arrays(options: IngestOptions) -> dict[Path, TissueArray]:
     Raises:
       CubeError, ValueError: when a scan cannot be read or its cores are not found.
     """
-    arrays = {}
+    arrays, given = {}, options.instructions
     for number, path in enumerate(options.scans):
-        scan = open_scan(path)
+        scan = open_scan(path, **given.keywords())
         picture = tissue_picture(scan)
         if options.cores:
             grid = read_cores_csv(options.cores[number])

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from compseg_jax.ingest.cores.core_map import core_map_png
+from compseg_jax.ingest.how_read import Readings, compare, how_read
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.raw_samples import (
     RawSample,
@@ -18,6 +20,7 @@ from compseg_jax.ingest.raw_samples import (
     read_sample,
 )
 from compseg_jax.ingest.records import SampleRecord, measured, records_csv
+from compseg_jax.ingest.same_images import SameValues, join_same_images
 from compseg_jax.ingest.summary_page import SummaryContent, summary_page
 from compseg_jax.ingest.table import Row, read_table, with_splits
 from compseg_jax.ingest.tissue_arrays import TissueArray, join_cores, open_arrays
@@ -40,12 +43,24 @@ Progress = Callable[[float, int], None]
 
 
 def ingest(
-    table: Path, out: Path, options: IngestOptions, *, progress: Progress = lambda done, total: None
+    table: Path,
+    out: Path,
+    options: IngestOptions,
+    *,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Makes the store ``out`` from a table; see :class:`IngestOptions`.
 
     Chunks of expensive preparation steps are kept in a folder beside ``out`` (``kept_folder``) until the store
     is complete: the same call, after a run that was stopped, goes on where that one was.
+
+    Args:
+      table: lists the samples.
+      out: the store; it must not exist.
+      options: how the table and its files are read.
+      progress: told how much is done, and of how much.
+      say: told what is assumed, in words, a line each, as soon as it is known.
 
     Raises:
       IngestError: at the first file that cannot be used; no store is left behind.
@@ -54,13 +69,19 @@ def ingest(
     """
     refuse_existing(out)
     steps = parse_steps(options.prepare)
-    rows = read_table(table, options)
+    listed = read_table(table, options)
+    rows = listed.rows
     arrays = open_arrays(options)
     unread: list[SampleRecord] = []
     if arrays:
         rows, unread = join_cores(table, rows, arrays)
+    rows, joined = join_same_images(table, rows)
     rows = with_splits(table, rows, options)
+    notes = [*listed.notes, *joined]
+    for note in notes:
+        say(f"{table.name}: {note}")
     source = _Source(options, arrays)
+    same = SameValues(table)
     first = source.read(rows[0])
     kept = KeptChunks(kept_folder(out))
     training = [row for row in rows if row.split == "train"]
@@ -77,6 +98,7 @@ def ingest(
         for done, row in enumerate(rows, total - len(rows)):
             progress(done, total)
             sample = first if row is rows[0] else source.read(row)
+            same.add(row, sample.cube.absorbance)
             if preparation is None:
                 check_same_axis(first.cube, sample.cube, rows[0].place(), row.place())
                 records.append(_add(writer, row, sample, options))
@@ -94,17 +116,23 @@ def ingest(
                 f"{table}: no sample is left after the preparation, the first dropped because {records[0].why}. "
                 "Loosen `tissue` and `quality`, or look at a file with `compseg info`."
             )
-        if preparation is not None or arrays:
-            _add_summary(writer, [*records, *unread], steps, list(arrays.values()))
+        readings = compare({record.id: record.reading for record in records})
+        _add_summary(writer, [*records, *unread], steps, list(arrays.values()), notes, readings)
     kept.remove()
+    say(readings.in_one_line())
 
 
 def _add_summary(
-    writer: StoreWriter, records: list[SampleRecord], steps: tuple[Step, ...], arrays: list[TissueArray]
+    writer: StoreWriter,
+    records: list[SampleRecord],
+    steps: tuple[Step, ...],
+    arrays: list[TissueArray],
+    notes: list[str],
+    readings: Readings,
 ) -> None:
     pictures = [(array.path.name, core_map_png(array.picture, array.grid)) for array in arrays]
     words = [(step.name, step.in_words()) for step in steps]
-    content = SummaryContent(f"Ingest of {writer.path.name}", words, pictures)
+    content = SummaryContent(f"Ingest of {writer.path.name}", words, pictures, notes, readings)
     writer.add_file("summary.html", summary_page(records, content))
     writer.add_file("summary.csv", records_csv(records))
 
@@ -165,6 +193,7 @@ def _writer(
         background=_background(first, options),
         created_by=f"compseg ingest {table.name}",
         preparation=None if preparation is None else preparation.to_json(),
+        reading=options.instructions.to_json(),
     )
 
 
@@ -182,10 +211,11 @@ def _add_prepared(
 ) -> SampleRecord:
     before, after = prepared
     share, why = float(after.mask.mean()), ""
+    reference = _reference(row, sample, options)
     if share < max(options.least_tissue, 1 / after.mask.size):
         why = f"{share:.1%} of the image is tissue, required {options.least_tissue:.1%}"
     else:
-        _write(writer, row, sample, after.absorbance, after.mask, options)
+        _write(writer, row, after.absorbance, after.mask, reference)
     return SampleRecord(
         id=row.id,
         label=row.label,
@@ -193,6 +223,8 @@ def _add_prepared(
         kept=not why,
         why=why,
         split=row.split,
+        marked=None if reference is None else int(reference.sum()),
+        reading=_how_read(row, sample, options),
         **measured(before, after),  # type: ignore[arg-type]
     )
 
@@ -212,21 +244,46 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
             f"{row.place()}: the sample is all background, no pixel holds tissue. Remove the row, or give a "
             "tissue mask."
         )
-    _write(writer, row, sample, absorbance, tissue, options)
-    return SampleRecord(row.id, row.label, row.source(), split=row.split, tissue=int(tissue.sum()))
+    reference = _reference(row, sample, options)
+    _write(writer, row, absorbance, tissue, reference)
+    return SampleRecord(
+        id=row.id,
+        label=row.label,
+        source=row.source(),
+        split=row.split,
+        tissue=int(tissue.sum()),
+        marked=None if reference is None else int(reference.sum()),
+        reading=_how_read(row, sample, options),
+    )
+
+
+def _reference(row: Row, sample: RawSample, options: IngestOptions) -> Bool[np.ndarray, "y x"] | None:
+    return None if row.reference is None else read_mask_of(row, row.reference, sample.cube, options)
+
+
+def _how_read(row: Row, sample: RawSample, options: IngestOptions) -> dict[str, str]:
+    is_spectral = sample.cube.wavenumbers_cm1 is not None
+    if row.tissue is not None:
+        tissue = "mask of the table"
+    elif _background(sample.cube, options) == "zero" and (is_spectral or not options.prepare):
+        tissue = "pixels that are not 0 in every channel"
+    else:
+        tissue = "every pixel"
+    return how_read(
+        sample.cube,
+        resized=options.resize,
+        reference="" if row.reference is None else "pixels that are not 0",
+        tissue=tissue,
+    )
 
 
 def _write(
     writer: StoreWriter,
     row: Row,
-    sample: RawSample,
     absorbance: np.ndarray,
     tissue: np.ndarray,
-    options: IngestOptions,
+    reference: np.ndarray | None,
 ) -> None:
-    reference = None
-    if row.reference is not None:
-        reference = read_mask_of(row, row.reference, sample.cube, options)
     height, width = tissue.shape
     has_reference = reference is not None
     entry = Sample(row.id, row.label, row.split, row.group, height, width, has_reference, row.source())

@@ -104,7 +104,7 @@ def _preparation_for(
         which = "the model" if own is None else "the image"
         raise ModelError(
             f"{source}: only {which} states wavenumbers; the network needs images like those it was trained on. "
-            "Give the axis of the image (--axis FILE; wavenumbers_cm1= in Python), or another model."
+            "Give the axis of the image (wavenumbers_cm1=; with a store, when it is ingested), or another model."
         )
     if own is None or wanted is None:
         needed = len(network.scaling.mean) if steps is None else steps.steps[0].wavenumbers_cm1.size

@@ -10,12 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compseg_jax.model.specimen import Specimen, StoreScan
 from compseg_jax.readers import recognise
 from compseg_jax.readers.cube import Background, CubeError
-from compseg_jax.readers.scan import open_scan
+from compseg_jax.readers.reading_again import open_as_trained
+from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.store.read import LONGEST_ID_BYTES, Sample, Store, names_a_file
 
 # Found in folders beside the file that stands for an image, or too often no image at all.
@@ -25,6 +24,21 @@ NAMED_ONLY = ("text table of spectra",)
 
 class InputError(ValueError):
     """An input is not there, or holds nothing to predict on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An image that is predicted on.
+
+    Attributes:
+      specimen: the image.
+      instructions: by which its file is read.
+      notes: what of that was repeated from training, in words.
+    """
+
+    specimen: Specimen
+    instructions: Instructions = NOTHING_SAID
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +74,13 @@ class Task:
             return {"source": self.place, "store_id": self.sample.id, "stamp": _stamp(place)}
         return {"source": self.place, "store_id": None, "stamp": _stamp(self.source)}
 
-    def opened(self, background: Background, axis: np.ndarray | None, variable: str | None) -> Specimen:
+    def opened(self, background: Background, given: Instructions, trained: Instructions) -> Opened:
         """The image, not read yet where its format can be read by windows.
 
         Args:
           background: how tissue is recognised in images without a mask.
-          axis: wavenumbers used instead of the file's own, or None.
-          variable: array to read, of files that hold several.
+          given: what is said of the files.
+          trained: what was said of the files that the model was trained on.
 
         Raises:
           CubeError, StoreError, OSError: when it cannot be read.
@@ -75,8 +89,9 @@ class Task:
             shape = self.sample.height, self.sample.width, self.store.channels
             scan = StoreScan(self.store, self.sample.id, shape)
             applied = tuple(self.store.preparation or ())
-            return Specimen(scan, self.store.background, self.store.tissue(self.sample.id), applied)
-        return Specimen(open_scan(self.source, wavenumbers_cm1=axis, variable=variable), background)
+            return Opened(Specimen(scan, self.store.background, self.store.tissue(self.sample.id), applied))
+        opened = open_as_trained(self.source, given, trained)
+        return Opened(Specimen(opened.scan, background), opened.instructions, opened.notes)
 
 
 @dataclass(frozen=True)

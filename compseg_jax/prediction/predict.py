@@ -13,7 +13,6 @@ from compseg_jax.prediction.inputs import InputError, Task, find_tasks
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
-from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import file_system_time, remove, resumable_place
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
@@ -68,14 +67,17 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     """
     listener = listener or Listener()
     model = load_model(options.model).with_threshold(options.threshold)
-    axis = None if options.axis is None else read_axis(options.axis)
+    given = options.instructions
     found = find_tasks(options.inputs, options.split)
-    if axis is not None and any(task.store is not None for task in found.tasks):
-        raise InputError("--axis: a store states the axis of its samples. Leave it out, or name files alone.")
-    folder = PredictionFolder(options, model, None if axis is None else axis.tolist())
+    if given.keywords() and any(task.store is not None for task in found.tasks):
+        names = ", ".join(f"{name}=" for name in given.keywords())
+        raise InputError(
+            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
+        )
+    folder = PredictionFolder(options, model)
     folder.begin()
     _refuse_others(folder, found.tasks)
-    predictor = Predictor(model, options, axis, data_mesh())
+    predictor = Predictor(model, options, given, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(found.tasks))
     since = file_system_time(folder.samples)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.readers.reading_options import ReadingOptions
+
 Output = Literal["zarr", "png", "geojson", "tiff"]
 
 
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(ReadingOptions):
     """What to predict, with what, and where to."""
 
     inputs: tuple[Path, ...] = ()
@@ -27,10 +29,6 @@ class PredictOptions:
     """Mean of the maps of the image and its flips (4 times the work), or flips and quarter turns (8 times)."""
     split: str = ""
     """Of stores, only the samples of this split: train, val or test; all of them when not given."""
-    axis: Path | None = None
-    """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' axes."""
-    variable: str | None = None
-    """Array to predict on, in files that hold several (.npz, MATLAB, HDF5, zarr)."""
     memory_gib: float = 2.0
     """Memory in GiB that tiles and networks may take at once; the program itself takes about half a GiB more."""
     tile_px: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from compseg_jax.config import to_json
@@ -18,6 +17,7 @@ from compseg_jax.prediction.formats import (
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.sample import ENTRY, SAMPLES
+from compseg_jax.readers.reading_options import READING, in_command_words
 from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, remove_leftovers
 from compseg_jax.runtime.versions import versions
 
@@ -47,7 +47,7 @@ class PredictionFolder:
       samples: where samples lie.
     """
 
-    def __init__(self, options: PredictOptions, model: Model, axis_cm1: Sequence[float] | None) -> None:
+    def __init__(self, options: PredictOptions, model: Model) -> None:
         self.path = options.out
         self.samples = options.out / SAMPLES
         self._model, self._options = model, options
@@ -57,9 +57,9 @@ class PredictionFolder:
             **{
                 name: value
                 for name, value in to_json(options).items()
-                if name not in (*MAY_CHANGE, "threshold")
+                if name not in (*MAY_CHANGE, *READING, "threshold")
             },
-            "axis": None if axis_cm1 is None else list(axis_cm1),
+            "reading": options.instructions.to_json(),
         }
 
     def begin(self) -> None:
@@ -159,7 +159,7 @@ def failed_sample(task: Task, error: BaseException) -> SamplePrediction:
         source=task.place,
         store_id=task.store_id,
         status="failed",
-        error=str(error) if expected else repr(error),
+        error=in_command_words(str(error) if expected else repr(error)),
         label=None if task.sample is None else task.sample.label,
     )
 

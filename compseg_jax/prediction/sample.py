@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.model import Model
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.prediction.formats import SamplePrediction, write_sample
-from compseg_jax.prediction.inputs import Task
+from compseg_jax.prediction.inputs import Opened, Task
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
@@ -24,6 +23,7 @@ from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
+from compseg_jax.readers.reading_options import Instructions
 from compseg_jax.runtime.files import put_new, remove, resumable_place
 
 SAMPLES = "samples"
@@ -58,13 +58,13 @@ class Predictor:
     Attributes:
       model: what predicts, with the threshold in use.
       options: as given.
-      axis_cm1: wavenumbers used instead of those of files, or None.
+      given: what is said of the files.
       mesh: devices.
     """
 
     model: Model
     options: PredictOptions
-    axis_cm1: np.ndarray | None
+    given: Instructions
     mesh: Mesh
 
     def predict(self, task: Task, watch: Watch) -> SamplePrediction:
@@ -76,7 +76,8 @@ class Predictor:
         """
         started = time.perf_counter()
         options, model = self.options, self.model
-        specimen = task.opened(model.networks[0].background, self.axis_cm1, options.variable)
+        opened = task.opened(model.networks[0].background, self.given, self.trained)
+        specimen = opened.specimen
         members = adapted(model.networks, specimen)
         partial = resumable_place(options.out / SAMPLES / task.id)
         purpose = self._purpose(task)
@@ -93,7 +94,13 @@ class Predictor:
                 slide = Slide.of(members, specimen, maps.plan, self.mesh, memory_bytes=self._memory_bytes)
                 if not slide.predict(maps, done=done, progress=watch.advanced, stop=watch.stop):
                     raise Stopped
-            return self._finished(task, specimen, maps, started, watch, members[0].notes)
+            notes = (*opened.notes, *members[0].notes)
+            return self._finished(task, opened, maps, started, watch, notes)
+
+    @property
+    def trained(self) -> Instructions:
+        """What was said of the files that the model was trained on."""
+        return Instructions.from_json(self.model.networks[0].description.get("reading", {}))
 
     @property
     def _memory_bytes(self) -> float:
@@ -103,8 +110,7 @@ class Predictor:
         return {
             "model": self.model.digest(),
             "average_over": self.options.average_over,
-            "axis_cm1": None if self.axis_cm1 is None else self.axis_cm1.tolist(),
-            "variable": self.options.variable,
+            "reading": self.given.to_json(),
             **task.identity(),
         }
 
@@ -128,7 +134,7 @@ class Predictor:
     def _finished(
         self,
         task: Task,
-        specimen: Specimen,
+        opened: Opened,
         maps: WorkingMaps,
         started: float,
         watch: Watch,
@@ -138,7 +144,7 @@ class Predictor:
         folder = maps.folder / FINISHED
         remove(folder)
         folder.mkdir()
-        threshold, scan = self.model.threshold, specimen.scan
+        threshold, scan = self.model.threshold, opened.specimen.scan
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
@@ -166,6 +172,7 @@ class Predictor:
             channels=channels,
             label=None if task.sample is None else task.sample.label,
             seconds=round(time.perf_counter() - started, 3),
+            reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
             **vars(measures),
         )

@@ -1,7 +1,7 @@
 """From a file to a cube or to spectra, whole (`read`) or by windows (`open_scan`)."""
 
 from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.formats.image import read_mask
+from compseg_jax.readers.masks import read_mask
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.recognition import FORMATS, Format, read, read_spectra, recognise
 

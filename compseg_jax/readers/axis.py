@@ -9,6 +9,11 @@ import numpy as np
 
 from compseg_jax.readers.cube import CubeError
 
+
+class AxisMissingError(CubeError):
+    """A spectral image states no axis."""
+
+
 TOLERANCE_CM1 = 0.01
 """Within which two axes are one: instruments' files round to three digits."""
 # 1 cm = 1e7 nm = 1e4 µm, so ν̃ / cm⁻¹ = 1e7 / (λ / nm) = 1e4 / (λ / µm).
@@ -119,7 +124,7 @@ def settle(
     if given is not None:
         return np.asarray(given, np.float64).ravel(), "given by the caller"
     if found is None:
-        raise CubeError(
+        raise AxisMissingError(
             f"{path}: no spectral axis found ({stated}). Give one with wavenumbers_cm1=, "
             "one value in cm⁻¹ for each channel in the order of the channels."
         )

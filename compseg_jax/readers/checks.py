@@ -22,8 +22,8 @@ DEFLATE_MAX_RATIO = 1032
 MAX_PIXELS_PER_BYTE = 8 * DEFLATE_MAX_RATIO
 
 
-def imported(name: str, path: Path) -> ModuleType:
-    """Imports an instrument library, or says which extra brings it.
+def imported(name: str, path: Path, *, extra: str = "instruments") -> ModuleType:
+    """Imports the library of a format, or says which extra brings it.
 
     Raises:
       CubeError: if the library is not installed.
@@ -33,15 +33,31 @@ def imported(name: str, path: Path) -> ModuleType:
     except ImportError as error:
         raise CubeError(
             f"{path}: reading it needs the package {name.partition('.')[0]!r}, which cannot be imported "
-            f"({error}). Install it with: pip install 'compseg_jax[instruments]'"
+            f"({error}). Install it with: pip install 'compseg_jax[{extra}]'"
         ) from error
 
 
-class Reading(AbstractContextManager[None]):
-    """Turns whatever a parser raises on a damaged file into one CubeError that names file and layout.
+class ReaderFault(CubeError):
+    """A reader failed in a way that no file should make it fail."""
 
-    Damage shows as any exception a parser can raise (struct, index, key, unicode, memory …); hence the
-    wide net. A CubeError passes unchanged.
+
+# What a mistake in a program raises, whatever the file; damage shows as any other exception.
+_FAULTS = (
+    AttributeError,
+    IndexError,
+    NameError,
+    TypeError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+)
+
+
+class Reading(AbstractContextManager[None]):
+    """Turns whatever a parser raises into one CubeError that names file and layout.
+
+    Damage shows as any exception a parser can raise (struct, key, value, unicode, memory …), hence the wide net;
+    what a mistake in the program raises is said to be one. A CubeError passes unchanged.
     """
 
     def __init__(self, path: Path, layout: str) -> None:
@@ -52,8 +68,14 @@ class Reading(AbstractContextManager[None]):
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, CubeError):
             return
+        said = f"{type(error).__name__}: {error}"
+        if isinstance(error, _FAULTS):
+            raise ReaderFault(
+                f"{self.path}: a fault of compseg_jax while reading {self.layout} ({said}). Please report it, with "
+                "the file if you can; meanwhile export the file in another format."
+            ) from error
         raise CubeError(
-            f"{self.path}: cannot be read as {self.layout} ({type(error).__name__}: {error}). "
+            f"{self.path}: cannot be read as {self.layout} ({said}). "
             "The file is cut, damaged or of an unknown version; export it again from the instrument."
         ) from error
 
@@ -109,19 +131,19 @@ def as_float(values: np.ndarray, path: Path) -> np.ndarray:
     return np.asarray(values).astype(np.float64 if width > 4 or (kind in "iu" and width == 4) else np.float32)
 
 
-def without_alpha(values: np.ndarray, opaque: float, path: Path) -> np.ndarray:
-    """Drops the last channel of an image, its alpha.
+def without_alpha(values: np.ndarray, opaque: float, path: Path, *, channel: int = -1) -> np.ndarray:
+    """Drops one channel of an image, its alpha.
 
     Raises:
       CubeError: if a pixel is not opaque.
     """
-    transparent = int(np.count_nonzero(values[:, :, -1] != opaque))
+    transparent = int(np.count_nonzero(values[:, :, channel] != opaque))
     if transparent:
         raise CubeError(
             f"{path}: {transparent} pixels are not opaque; what lies below them is unknown. "
             "Flatten the image onto a background, or remove the alpha channel."
         )
-    return values[:, :, :-1]
+    return np.delete(values, channel, axis=2)
 
 
 def array_header(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
+from compseg_jax.readers.reading_options import Instructions, check_instructions
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Format:
       suffixes: lower-case patterns (fnmatch) of the file name's suffix.
       magic: first bytes of the file, one of which must be there; empty where the format has none.
       companions: suffixes, one of which a file of the same stem beside it must have; empty for none.
-      has_variables: whether the file holds several arrays, so that `variable=` can name one.
+      takes: which of the keywords `variable`, `axes` and `level` of :func:`read` its module takes.
+      told_by_content: whether the module's `holds(path) -> bool` has the last word, as among formats of text.
     """
 
     name: str
@@ -33,7 +36,8 @@ class Format:
     suffixes: tuple[str, ...]
     magic: tuple[bytes, ...] = ()
     companions: tuple[str, ...] = ()
-    has_variables: bool = False
+    takes: tuple[str, ...] = ()
+    told_by_content: bool = False
 
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -47,7 +51,7 @@ FORMATS: tuple[Format, ...] = (
     Format("BMP image", "image", (".bmp",), (b"BM",)),
     Format("TIFF or OME-TIFF image", "image", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     Format("NumPy array", "array", (".npy",), (b"\x93NUMPY",)),
-    Format("NumPy archive", "array", (".npz",), (_ZIP,), has_variables=True),
+    Format("NumPy archive", "array", (".npz",), (_ZIP,), takes=("variable",)),
     Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".bsp",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".dat",), (), (".bsp",)),
@@ -55,17 +59,26 @@ FORMATS: tuple[Format, ...] = (
     Format("Agilent FPA interferograms", "agilent", (".seq", ".drd")),
     Format("ENVI header", "envi", (".hdr",), (b"ENVI",)),
     Format("ENVI data", "envi", (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""), (), (".hdr",)),
-    Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), has_variables=True),
-    Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), has_variables=True),
-    Format("photothermal map", "ptir", (".ptir",), (_HDF5,), has_variables=True),
-    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), has_variables=True),
+    Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), takes=("variable",)),
+    Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable",)),
+    Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
+    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable",)),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
+    Format("OMNIC", "omnic", (".map", ".spa", ".spg", ".srs"), (b"Spectral Data Fi", b"Spectral Exte Fi")),
+    Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
+    Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
+    Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
-_ZARR = Format("zarr", "zarr", (".zarr",), has_variables=True)
+_NOT_TAKEN = {
+    "variable": "holds one array",
+    "axes": "states the order of its axes",
+    "level": "has one resolution",
+}
+_ZARR = Format("zarr", "zarr", (".zarr",), takes=("variable",))
 
 
 def recognise(path: str | os.PathLike[str]) -> Format:
@@ -89,7 +102,8 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     suffix = path.suffix.lower()
     named = [each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes)]
     for each in named:
-        if (not each.magic or first.startswith(each.magic)) and _accompanied(path, each):
+        begins = not each.magic or first.startswith(each.magic)
+        if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
@@ -114,6 +128,9 @@ def read(
     *,
     wavenumbers_cm1: np.ndarray | None = None,
     variable: str | None = None,
+    axes: str | None = None,
+    level: int | None = None,
+    pixel_size_um: float | None = None,
 ) -> Cube:
     """Reads a spectral image of any format in the table.
 
@@ -121,6 +138,9 @@ def read(
       path: the file (a zarr directory for zarr).
       wavenumbers_cm1: the axis, shape (c,), used instead of the one in the file.
       variable: name of the array to read, for files that hold several (.npz, MATLAB, HDF5, zarr).
+      axes: order of the axes in the file, three letters of y, x and c, where it does not state it.
+      level: resolution level of a whole slide, 0 the finest.
+      pixel_size_um: edge of a pixel in µm, used instead of the one in the file.
 
     Returns:
       the cube, absorbance of shape (y, x, c); its provenance states format, axis and direction.
@@ -130,19 +150,32 @@ def read(
       CubeError: if no reader fits, the file is damaged, or it holds no image or no axis.
     """
     path = Path(path)
+    given = Instructions(wavenumbers_cm1, variable, axes, level, pixel_size_um)
     found = recognise(path)
-    module = _module(found)
+    module = module_of(found)
     if not hasattr(module, "read"):
         raise CubeError(f"{path}: {found.name} holds spectra, not an image; read it with read_spectra.")
-    axis = None if wavenumbers_cm1 is None else np.asarray(wavenumbers_cm1, np.float64)
-    cube: Cube
-    if found.has_variables:
-        cube = module.read(path, wavenumbers_cm1=axis, variable=variable)
+    cube: Cube = module.read(path, **keywords_for(found, given, path))
+    if pixel_size_um is None:
         return cube
-    if variable is not None:
-        raise CubeError(f"{path}: {found.name} holds one array; found variable={variable!r}. Leave it out.")
-    cube = module.read(path, wavenumbers_cm1=axis)
-    return cube
+    provenance = {**cube.provenance, "pixel_size": "given by the caller"}
+    return replace(cube, pixel_size_um=float(pixel_size_um), provenance=provenance)
+
+
+def keywords_for(found: Format, given: Instructions, path: Path) -> dict[str, Any]:
+    """What a format's module takes of the caller's instructions.
+
+    Raises:
+      CubeError: where one is given that the format does not take, or is no such thing.
+    """
+    check_instructions(given, path)
+    keywords = given.keywords()
+    keywords.pop("pixel_size_um", None)
+    axis = keywords.pop("wavenumbers_cm1", None)
+    for name, value in keywords.items():
+        if name not in found.takes:
+            raise CubeError(f"{path}: {found.name} {_NOT_TAKEN[name]}; found {name}={value!r}. Leave it out.")
+    return {"wavenumbers_cm1": None if axis is None else np.asarray(axis, np.float64), **keywords}
 
 
 def read_spectra(path: str | os.PathLike[str]) -> Spectra:
@@ -154,14 +187,15 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     """
     path = Path(path)
     found = recognise(path)
-    module = _module(found)
+    module = module_of(found)
     if not hasattr(module, "read_spectra"):
         raise CubeError(f"{path}: {found.name} holds an image, not spectra; read it with read.")
     spectra: Spectra = module.read_spectra(path)
     return spectra
 
 
-def _module(found: Format) -> ModuleType:
+def module_of(found: Format) -> ModuleType:
+    """The module that reads a format."""
     return importlib.import_module(f"compseg_jax.readers.formats.{found.module}")
 
 

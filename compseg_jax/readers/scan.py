@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from compseg_jax.readers import read, recognise
-from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.formats import agilent
+from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
+from compseg_jax.readers.recognition import keywords_for, module_of, read, recognise
 
 ROWS_AT_ONCE = 64
 
@@ -49,6 +49,8 @@ class CubeScan:
     cube: Cube
     path: Path | None = None
     """The file, where it is to be mapped anew."""
+    given: Instructions = NOTHING_SAID
+    """What the caller said of the file."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -77,8 +79,38 @@ class CubeScan:
 
     def look(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
         """A part as it lies in the cube or in its file (y, x, c), to be read only: no copy is made of it."""
-        cube = self.cube if self.path is None else read(self.path, wavenumbers_cm1=self.wavenumbers_cm1)
-        return cube.absorbance[rows, columns, channels]
+        if self.path is None:
+            return self.cube.absorbance[rows, columns, channels]
+        given = replace(self.given, wavenumbers_cm1=self.wavenumbers_cm1)
+        return read(self.path, **given.keywords()).absorbance[rows, columns, channels]
+
+
+@dataclass(frozen=True, eq=False)
+class ScanOfSize:
+    """A scan whose pixels have the size that the caller states."""
+
+    scan: Scan
+    pixel_size_um: float
+    """Edge length of a pixel in µm."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the whole scan."""
+        return self.scan.shape
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹."""
+        return self.scan.wavenumbers_cm1
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from."""
+        return {**self.scan.provenance, "pixel_size": "given by the caller"}
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as a new array (y, x, c)."""
+        return self.scan.window(rows, columns, channels)
 
 
 def open_scan(
@@ -86,21 +118,27 @@ def open_scan(
     *,
     wavenumbers_cm1: np.ndarray | None = None,
     variable: str | None = None,
+    axes: str | None = None,
+    level: int | None = None,
+    pixel_size_um: float | None = None,
 ) -> Scan:
-    """Opens a file of any readable format; Agilent mosaics, ENVI and .npy files are read by windows only.
+    """Opens a file of any readable format; a format whose module has `open_scan` is read by windows only, and so
+    are arrays that can be mapped (ENVI, .npy).
 
     Raises:
       FileNotFoundError: if there is no such file.
       CubeError: as of ``readers.read``.
     """
     path = Path(path)
+    given = Instructions(wavenumbers_cm1, variable, axes, level, pixel_size_um)
     found = recognise(path)
-    if found.module == "agilent" and path.suffix.lower() in (".dmt", ".dmd"):
-        if wavenumbers_cm1 is not None:
-            raise CubeError(f"{path}: an Agilent mosaic states its own axis; leave wavenumbers_cm1 out.")
-        return agilent.open_mosaic(path)
-    cube = read(path, wavenumbers_cm1=wavenumbers_cm1, variable=variable)
-    return CubeScan(cube, path if _is_mapped(cube.absorbance) and variable is None else None)
+    module = module_of(found)
+    if hasattr(module, "open_scan"):
+        scan: Scan | None = module.open_scan(path, **keywords_for(found, given, path))
+        if scan is not None:
+            return scan if pixel_size_um is None else ScanOfSize(scan, float(pixel_size_um))
+    cube = read(path, **given.keywords())
+    return CubeScan(cube, path if _is_mapped(cube.absorbance) else None, given)
 
 
 def band_mean(scan: Scan, low_cm1: float, high_cm1: float) -> Float[np.ndarray, "y x"]:

@@ -7,7 +7,8 @@ crop reads the tiles it touches and nothing else. write.py writes them.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class Store:
         whose channels are all 0 are background, 'none' that every pixel is tissue.
       preparation: steps that the raw spectra went through, as ``spectra.preparation`` writes them; None where
         the cubes are as they were measured.
+      reading: what was said of the files at ingest (``readers.reading_options.Instructions`` as JSON).
     """
 
     path: Path
@@ -109,6 +111,7 @@ class Store:
     pixel_size_um: float | None
     background: Background
     preparation: list[dict[str, Any]] | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path | str) -> Store:
@@ -128,6 +131,7 @@ class Store:
             pixel_size_um=values["pixel_size_um"],
             background=values["background"],
             preparation=values.get("preparation"),
+            reading=values.get("reading", {}),
         )
 
     def split(self, name: str) -> tuple[Sample, ...]:

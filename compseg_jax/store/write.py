@@ -8,7 +8,7 @@ import dataclasses
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,6 +38,7 @@ class StoreWriter:
         background: Background,
         created_by: str,
         preparation: list[dict[str, Any]] | None = None,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         refuse_existing(self.path)
@@ -55,6 +56,8 @@ class StoreWriter:
         }
         if preparation is not None:
             self._description["preparation"] = preparation
+        if reading:
+            self._description["reading"] = dict(reading)
 
     def __enter__(self) -> StoreWriter:
         self._new_parents = [folder for folder in self.path.absolute().parents if not folder.exists()]

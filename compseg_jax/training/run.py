@@ -249,6 +249,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "pixel_size_um": store.pixel_size_um,
             "preparation": steps,
             "prepared_steps": len(store.preparation or []),
+            "reading": dict(store.reading),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
         },

@@ -21,6 +21,7 @@ from compseg_jax.prediction.formats.prediction_tables import (
     read_predictions,
 )
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
+from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.scan import Scan
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
@@ -48,12 +49,12 @@ class FileSpectra:
     Attributes:
       path: the file.
       shape_px: rows and columns of the image that was predicted on.
-      variable: array of a file that holds several.
+      given: how it was read.
     """
 
     path: Path
     shape_px: tuple[int, int]
-    variable: str | None = None
+    given: Instructions = NOTHING_SAID
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,7 +66,7 @@ class FileSpectra:
         """The opened file; raises ViewError where it is no longer the image that was predicted on."""
         from compseg_jax.readers.scan import open_scan
 
-        scan = open_scan(self.path, variable=self.variable)
+        scan = open_scan(self.path, **self.given.keywords())
         if scan.shape[:2] != self.shape_px:
             raise ViewError(
                 f"{self.path} holds {_shape(scan.shape[:2])} pixels, the prediction was made on "
@@ -191,8 +192,8 @@ class PredictionsSource:
         if path is None:
             return None, None, f"{Path(sample.source).name} is no longer there"
         if sample.store_id is None:
-            variable = self.predictions.options.get("variable")
-            return FileSpectra(path, shape_px, variable), None, f"as measured, from {path.name}"
+            given = Instructions.from_json(sample.reading)
+            return FileSpectra(path, shape_px, given), None, f"as measured, from {path.name}"
         store = Store.open(path)
         spectra = StoreSpectra(store, sample.store_id, (*shape_px, store.channels))
         return spectra, store, f"as stored in {path.name}"

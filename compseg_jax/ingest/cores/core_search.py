@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.cores.dearray import DearrayOptions, find_cores, tissue_picture, write_cores_csv
 from compseg_jax.ingest.cores.grid import STATUSES
+from compseg_jax.readers.reading_options import ReadingOptions
 from compseg_jax.readers.scan import open_scan
 from compseg_jax.runtime.files import atomic_file
 
 
 @dataclass(frozen=True)
-class DearrayScan(DearrayOptions):
+class DearrayScan(DearrayOptions, ReadingOptions):
     """Find the cores of a tissue-array scan; writes a CSV to edit and a picture to check it by."""
 
     scan: Path = field(kw_only=True)
@@ -41,7 +43,7 @@ def dearray(options: DearrayScan) -> str:
         raise FileNotFoundError(
             f"{table.parent}: there is no such folder for the CSV. Make it, or choose another --out."
         )
-    scan = open_scan(options.scan)
+    scan = open_scan(options.scan, **options.instructions.keywords())
     picture = tissue_picture(scan)
     grid = find_cores(picture, pixel_size_um=scan.pixel_size_um, options=options)
     drawing = table.with_suffix(".png")
@@ -54,7 +56,8 @@ def dearray(options: DearrayScan) -> str:
         size = f"{grid.core_diameter_px * scan.pixel_size_um / 1000:.2f} mm ({size})"
     found = f"{grid.rows} rows and {grid.columns} columns, {grid.cores[0].name} to {grid.cores[-1].name}"
     states = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
-    following = f"compseg ingest LABELS.csv --scans {options.scan} --cores {table} --prepare …"
+    places = f"--scans {shlex.quote(str(options.scan))} --cores {shlex.quote(str(table))}"
+    following = f"compseg ingest LABELS.csv {places}{options.words} --prepare …"
     return "\n".join(
         [
             f"{options.scan}: {found}, turned by {grid.angle_deg:.1f}°",

@@ -83,6 +83,8 @@ class SamplePrediction:
     """Agreement with a reference mask, where there is one."""
     seconds: float | None = None
     """Time that the prediction took."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """How its file was read where that was not left to the file (``readers.reading_options.Instructions`` as JSON)."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Kind (see FILE_KINDS) → path relative to the prediction folder, with '/'; those that were written."""
 
@@ -155,7 +157,8 @@ def read_predictions(folder: Path | str) -> Predictions:
 def _plain(sample: SamplePrediction) -> dict[str, Any]:
     """The values as JSON has them, checked."""
     values = {f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)} | {
-        "files": dict(sample.files)
+        "files": dict(sample.files),
+        "reading": dict(sample.reading),
     }
     values = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
@@ -179,7 +182,7 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
 
 
 def _as_csv(samples: list[dict[str, Any]]) -> str:
-    names = [f.name for f in dataclasses.fields(SamplePrediction) if f.name != "files"]
+    names = [f.name for f in dataclasses.fields(SamplePrediction) if f.name not in ("files", "reading")]
     kinds = sorted({kind for sample in samples for kind in sample["files"]})
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [*names, *kinds], restval="")

@@ -112,6 +112,19 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
     return Cube(values, found, pixel_size_um, _provenance(source, found, stated))
 
 
+def open_scan(path: Path, *, wavenumbers_cm1: np.ndarray | None = None) -> Mosaic | None:
+    """A mosaic opened without reading spectra; None for a single tile.
+
+    Raises:
+      CubeError: as of `open_mosaic`; also where the caller gives an axis, which a mosaic states itself.
+    """
+    if path.suffix.lower() not in (".dmt", ".dmd"):
+        return None
+    if wavenumbers_cm1 is not None:
+        raise CubeError(f"{path}: an Agilent mosaic states its own axis; leave wavenumbers_cm1= out.")
+    return open_mosaic(path)
+
+
 def _provenance(source: Path, wavenumbers_cm1: np.ndarray, stated: str) -> dict[str, str]:
     known = {"format": "Agilent FPA", "rows": "as in the instrument's ENVI export", "axis": stated}
     return {"source": str(source), **known, "direction": axis.direction(wavenumbers_cm1)}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import re
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,38 +12,29 @@ from typing import Any
 import numpy as np
 
 from compseg_jax.readers import Format, Spectra, read_spectra, recognise
-from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.readers.checks import companion
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.formats.agilent import Mosaic
 from compseg_jax.readers.info.overview import Sample, choose_band, take_sample
 from compseg_jax.readers.info.value_summary import histogram_lines, share_text, summarise
+from compseg_jax.readers.reading_options import ReadingOptions
+from compseg_jax.readers.recognition import module_of
 from compseg_jax.readers.scan import Scan, open_scan
 
 LARGE_SCAN_PIXELS = 512 * 512  # from here on a spectral image is taken for a scan of many cores
 LARGEST_COLOUR_CHANNELS = 4
 NAMES_SHOWN = 4
 GAP_STEPS = 5.0  # a step so many times the usual one is a gap of the axis
-_COMMAND_WORDS = (
-    (r"wavenumbers_cm1=", "--axis FILE"),
-    (r"leave wavenumbers_cm1 out", "leave --axis out"),
-    (r"(with|Give|give) variable=(?=\W|$)", r"\1 --variable NAME"),
-    (r"variable=(?=['\"])", "--variable "),
-)
 
 
 @dataclass(frozen=True)
-class InfoOptions:
+class InfoOptions(ReadingOptions):
     """Say what a file holds: shape, axis, values, a text histogram and a picture."""
 
     file: Path
     """Image or spectra of any readable format (a directory for zarr)."""
     out: Path | None = None
     """PNG to write; without it, the file's name with _quicklook.png in the current folder."""
-    variable: str | None = None
-    """Array to look at, in files that hold several (.npz, MATLAB, HDF5, .ptir, zarr)."""
-    axis: Path | None = None
-    """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the file's axis."""
     no_picture: bool = False
     """Print the text only."""
 
@@ -79,37 +70,28 @@ def inspect(options: InfoOptions) -> str:
     if not options.no_picture:
         quicklook.write_png(out, quicklook.quicklook_png(options.file.name, opened, sample))
         lines.append(_row("picture", str(out)))
-    lines.append(_row("next", _next_step(options.file, opened, is_image=is_image)))
+    lines.append(_row("next", _next_step(options, opened, is_image=is_image)))
     return "\n".join(lines)
 
 
 def _opened(options: InfoOptions, found: Format) -> Scan | Spectra:
     """The scan of a file, or its spectra where it holds no image."""
-    module = importlib.import_module(f"compseg_jax.readers.formats.{found.module}")
-    axis = None if options.axis is None else read_axis(options.axis)
+    module, given = module_of(found), options.instructions
+    if not hasattr(module, "read"):
+        if given.keywords():
+            names = ", ".join(f"{name}=" for name in given.keywords())
+            raise CubeError(
+                f"{options.file}: {found.name} holds spectra with their own axis; found {names}. Leave it out."
+            )
+        return read_spectra(options.file)
     try:
-        if not hasattr(module, "read"):
-            if axis is not None or options.variable is not None:
-                raise CubeError(
-                    f"{options.file}: {found.name} holds spectra with their own axis; found an --axis or a "
-                    "--variable. Leave it out."
-                )
-            return read_spectra(options.file)
-        try:
-            return open_scan(options.file, wavenumbers_cm1=axis, variable=options.variable)
-        except CubeError:
-            if not hasattr(module, "read_spectra") or axis is not None or options.variable is not None:
-                raise
-            try:
-                return read_spectra(options.file)
-            except CubeError:
-                pass  # so the image is what the file was to hold: its error is the one to tell
+        return open_scan(options.file, **given.keywords())
+    except CubeError:
+        if not hasattr(module, "read_spectra") or given.keywords():
             raise
-    except CubeError as error:
-        message = str(error)
-        for pattern, words in _COMMAND_WORDS:
-            message = re.sub(pattern, words, message)
-        raise CubeError(message) from error
+        with suppress(CubeError):  # else the image is what the file was to hold: its error is the one to tell
+            return read_spectra(options.file)
+        raise
 
 
 def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
@@ -224,16 +206,18 @@ def _files(path: Path, opened: Scan | Spectra) -> str:
     return ", ".join(f"{file.name} ({_bytes(file.stat().st_size)})" for file in dict.fromkeys(named))
 
 
-def _next_step(path: Path, opened: Scan | Spectra, *, is_image: bool) -> str:
-    name = f'"{path}"' if re.search(r"[^\w./-]", str(path)) else str(path)
+def _next_step(options: InfoOptions, opened: Scan | Spectra, *, is_image: bool) -> str:
+    name = shlex.quote(str(options.file))
     if isinstance(opened, Spectra):
         return "spectra serve as reference or constituents of EMSC: readers.read_spectra reads them"
     height, width, channels = opened.shape
     if opened.wavenumbers_cm1 is None and not is_image and channels > LARGEST_COLOUR_CHANNELS:
-        return f"compseg info {name} --axis FILE"
+        return f"compseg info {name} --axis FILE{options.words}"
     if not is_image and height * width >= LARGE_SCAN_PIXELS:
-        return f"compseg dearray {name}"
-    return "list the samples in a table (id, label, path): compseg ingest TABLE.csv --out STORE"
+        return f"compseg dearray {name}{options.words}"
+    return (
+        f"list the samples in a table (id, label, path): compseg ingest TABLE.csv{options.words} --out STORE"
+    )
 
 
 def _bytes(number: int) -> str:

@@ -1,0 +1,290 @@
+"""Maps of instruments: every spectrum in the pixel of its position, whatever the order in which it was measured."""
+
+from __future__ import annotations
+
+import instrument_files as files
+import numpy as np
+import pytest
+
+from compseg_jax.readers import read, read_spectra, recognise
+from compseg_jax.readers.cube import CubeError
+
+
+@pytest.mark.parametrize("order", ["rows", "columns", "snake"])
+@pytest.mark.parametrize("steps", [(2.5, 2.5), (2.5, -2.5), (-2.5, 2.5)])
+def test_wdf_map_of_any_order(tmp_path, order, steps):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.wdf_map(tmp_path / "a.wdf", values, axis, order=order, steps=steps))
+    np.testing.assert_array_equal(cube.absorbance, values)
+    assert cube.absorbance.dtype == np.float32
+    np.testing.assert_allclose(cube.wavenumbers_cm1, axis)
+    assert cube.pixel_size_um == pytest.approx(2.5)
+    assert "raman shift" in cube.provenance["axis"]
+    assert cube.provenance["direction"] == "descending"
+    assert cube.provenance["stored_type"] == "float32"
+    assert "y downwards" in cube.provenance["orientation"]
+    assert "left_out" not in cube.provenance
+
+
+@pytest.mark.parametrize("steps", [(2.5, 2.5), (-2.5, -2.5)])
+def test_interrupted_wdf_map_keeps_its_extent(tmp_path, steps):
+    values, axis = files.sample(4, 5, 9)
+    path = files.wdf_map(tmp_path / "a.wdf", values, axis, order="snake", measured=8, steps=steps)
+    cube = read(path)
+    measured = np.ones((4, 5), bool)
+    measured[2:], measured[1, :2] = False, False
+    measured = measured if steps[0] > 0 else measured[::-1, ::-1]
+    np.testing.assert_array_equal(cube.absorbance, values * measured[:, :, np.newaxis])
+    assert cube.provenance["left_out"] == "12 of 20 pixels were not measured; they are zero"
+    spectra = read_spectra(path)
+    assert spectra.absorbance.shape == (8, 9)
+    np.testing.assert_allclose(np.ptp(spectra.positions_um, axis=0), (10, 2.5))
+
+
+def test_wdf_pixels_that_are_not_square_have_no_size(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.wdf_map(tmp_path / "a.wdf", values, axis, steps=(2.5, 4)))
+    np.testing.assert_array_equal(cube.absorbance, values)
+    assert cube.pixel_size_um is None
+    assert "pixels of 2.5 × 4 µm are not square" in cube.provenance["pixel_size"]
+
+
+def test_wdf_wavelengths_become_wavenumbers(tmp_path):
+    values, _ = files.sample(3, 5, 9)
+    nanometres = np.linspace(540, 560, 9)
+    cube = read(files.wdf_map(tmp_path / "a.wdf", values, nanometres, unit=3))
+    np.testing.assert_allclose(cube.wavenumbers_cm1, 1e7 / nanometres, rtol=1e-6)
+    assert "not to Raman shifts" in cube.provenance["axis"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "words"), [(128, (1, 12), "a line of 12 spectra"), (1, (3, 4), "scattered points")]
+)
+def test_wdf_that_is_no_map_is_spectra_with_positions(tmp_path, kind, shape, words):
+    values, axis = files.sample(*shape, 9)
+    path = files.wdf_map(tmp_path / "a.wdf", values, axis, kind=kind)
+    with pytest.raises(CubeError, match=f"{words}.*read_spectra"):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values.reshape(12, 9))
+    np.testing.assert_allclose(np.diff(spectra.positions_um[:, 0])[0], 2.5)
+
+
+def test_wdf_without_a_known_unit_takes_an_axis(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.wdf_map(tmp_path / "a.wdf", values, axis, unit=0)
+    with pytest.raises(CubeError, match=r"unit 0.*give wavenumbers_cm1="):
+        read(path)
+    cube = read(path, wavenumbers_cm1=axis)
+    np.testing.assert_array_equal(cube.absorbance, values)
+    assert cube.provenance["axis"] == "given by the caller"
+
+
+def agrees(cube, values, axis, pixel_size_um):
+    np.testing.assert_array_equal(cube.absorbance, values)
+    np.testing.assert_allclose(cube.wavenumbers_cm1, axis, rtol=0, atol=1e-4)
+    assert cube.pixel_size_um == (None if pixel_size_um is None else pytest.approx(pixel_size_um))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
+@pytest.mark.parametrize("order", ["rows", "columns", "shuffled"])
+def test_labspec_map_of_any_order(tmp_path, encoding, order):
+    values, axis = files.sample(3, 5, 9)
+    at = np.arange(15)
+    at = {"rows": at, "columns": at.reshape(3, 5).T.ravel(), "shuffled": at[::-1][np.argsort(at % 4)]}[order]
+    path = files.labspec(tmp_path / "map.txt", values, axis, order=at, encoding=encoding)
+    cube = read(path)
+    agrees(cube, values, axis, 1.5)
+    assert cube.absorbance.dtype == np.float64
+    assert cube.provenance["axis"] == "first row, 1/cm in the file"
+    assert cube.provenance["pixel_size"] == "steps of the positions, in the unit stated"
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values.reshape(15, 9)[at])
+    np.testing.assert_allclose(spectra.positions_um, np.stack(files.positions(values, 1.5), 1)[at])
+
+
+def test_units_that_labspec_states_are_used(tmp_path):
+    values, _ = files.sample(3, 5, 9)
+    nanometres = np.linspace(540, 560, 9)
+    path = files.labspec(tmp_path / "map.txt", values, nanometres, axis_unit="nm", unit="mm", step=0.002)
+    agrees(read(path), values, 1e7 / nanometres, 2)
+    path = files.labspec(tmp_path / "map.txt", values, nanometres, axis_unit="eV")
+    with pytest.raises(CubeError, match=r"'eV'.*wavenumbers_cm1="):
+        read(path)
+    agrees(read(path, wavenumbers_cm1=nanometres), values, nanometres, 1.5)
+
+
+def test_incomplete_text_map_has_zeros_that_are_counted(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.labspec(tmp_path / "map.txt", values, axis, order=slice(0, 12)))
+    expected = values.copy()
+    expected[2, 2:] = 0
+    agrees(cube, expected, axis, 1.5)
+    assert cube.provenance["left_out"] == "3 of 15 pixels were not measured; they are zero"
+
+
+def test_wire_text_map(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.wire_text(tmp_path / "map.txt", values, axis)
+    agrees(read(path), values, axis, 1.5)
+    lines = path.read_text().splitlines()
+    # The same table sorted by its axis, as other programs write it.
+    path.write_text("\n".join([lines[0], *(line for at in range(9) for line in lines[1 + at :: 9])]))
+    agrees(read(path), values, axis, 1.5)
+    path.write_text("\n".join(lines[:-1]))
+    with pytest.raises(CubeError, match="has 8 points, others have 9"):
+        read(path)
+
+
+def written(path, values, axis, *, titles, delimiter, cells, decimal="."):
+    """A wide table of rows `cells(x, y, n)`, in which None stands for the spectrum."""
+    x, y = files.positions(values, 2)
+    rows = [[*titles]]
+    rows += [[*cells(x[at], y[at], at)] for at in range(x.size)]
+    spectra = [axis, *values.reshape(x.size, -1)]
+    lines = []
+    for row, spectrum in zip(rows, spectra, strict=True):
+        at = row.index(None)
+        row[at : at + 1] = [repr(float(value)) for value in spectrum]
+        lines.append(delimiter.join(str(cell).replace(".", decimal) for cell in row))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("titles", "cells", "delimiter", "decimal", "pixel_size_um"),
+    [
+        (["", "", None], lambda x, y, n: [x, y, None], "\t", ".", 2),
+        (["", "", None], lambda x, y, n: [x, y, None], ";", ",", 2),
+        ([None], lambda x, y, n: [x, y, None], " ", ".", 2),
+        (["x", "y", None], lambda x, y, n: [x, y, None], ",", ".", 2),
+        (["Y (mm)", "X (mm)", None], lambda x, y, n: [y, x, None], ",", ".", None),
+        (["id", "y_um", "x_um", None], lambda x, y, n: [n, y, x, None], ",", ".", 2),
+        (["name", "y_um", "x_um", None], lambda x, y, n: [f"s{n}", y, x, None], "\t", ",", 2),
+        ([None, "map_x", "map_y"], lambda x, y, n: [None, x, y], "\t", ".", 2),
+        (["X [px]", "Y [px]", None], lambda x, y, n: [x, y, None], ",", ".", None),
+    ],
+)
+def test_wide_tables_name_x_and_y(tmp_path, titles, cells, delimiter, decimal, pixel_size_um):
+    values, axis = files.sample(3, 5, 9)
+    path = written(
+        tmp_path / "a.csv", values, axis, titles=titles, cells=cells, delimiter=delimiter, decimal=decimal
+    )
+    cube = read(path)
+    agrees(cube, values, axis, pixel_size_um)
+    assert "taken as cm⁻¹" in cube.provenance["axis"]
+    if len(titles) > 3:
+        assert cube.provenance["columns_not_used"] == titles[0]
+
+
+def test_orange_table_with_rows_of_types(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = written(
+        tmp_path / "a.tsv",
+        values,
+        axis,
+        titles=[None, "map_x", "map_y", "class"],
+        cells=lambda x, y, n: [None, x, y, "a"],
+        delimiter="\t",
+    )
+    lines = path.read_text().splitlines()
+    kinds = ["\t".join([*["c"] * 11, "d"]), "\t".join([*[""] * 9, "meta", "meta", "class"])]
+    path.write_text("\n".join([lines[0], *kinds, *lines[1:]]))
+    agrees(read(path), values, axis, 2)
+
+
+@pytest.mark.parametrize(("shape", "words"), [((1, 6), "a line of 6 spectra"), ((1, 1), "a single spectrum")])
+def test_line_of_text_is_spectra_with_positions(tmp_path, shape, words):
+    values, axis = files.sample(*shape, 9)
+    path = files.labspec(tmp_path / "line.txt", values, axis)
+    with pytest.raises(CubeError, match=f"{words}.*read_spectra"):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    assert words in spectra.provenance["measurement"]
+
+
+def test_text_map_at_fault_names_the_row(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.labspec(tmp_path / "map.txt", values, axis)
+    lines = path.read_text(encoding="cp1252").splitlines()
+    path.write_text("\n".join([*lines[:13], lines[13] + "\t7", *lines[14:]]))
+    with pytest.raises(CubeError, match="row 4 has 12 cells; required are 11"):
+        read(path)
+    path.write_text("\n".join([*lines[:13], lines[13] + "x", *lines[14:]]))
+    with pytest.raises(CubeError, match=r"row 4, cell 11 is .*; required is a number"):
+        read(path)
+    path.write_text("\n".join([*lines, lines[-1]]))
+    with pytest.raises(CubeError, match="1 spectra lie where another does, the first at x = -1, y = 103"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\t1000\t1004\t1008\n0\t1\t2\t3\n60\t1\t2\t3\n", "1000\t2\n1004\t3\n", "name,1000,1004,1008\na,1,2,3\n"],
+)
+def test_other_tables_are_no_maps(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    assert recognise(path).module == "text"
+
+
+@pytest.mark.parametrize("positions_in_titles", [False, True])
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_omnic_map_of_any_order(tmp_path, order, positions_in_titles):
+    values, axis = files.sample(3, 5, 9)
+    at = np.arange(15) if order == "rows" else np.arange(15).reshape(3, 5).T.ravel()
+    path = files.omnic_map(
+        tmp_path / "a.map", values, axis, order=at, positions_in_titles=positions_in_titles
+    )
+    cube = read(path)
+    agrees(cube, values, axis, 12.5)
+    assert cube.absorbance.dtype == np.float32
+    assert cube.provenance["quantity"] == "absorbance"
+    assert "y upwards" in cube.provenance["orientation"]
+    spectra = read_spectra(path)
+    assert spectra.names[0].startswith("Spectrum")
+    np.testing.assert_allclose(spectra.positions_um, np.stack(files.positions(values, 12.5), 1)[at])
+
+
+def test_omnic_map_that_is_incomplete_or_a_line(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.omnic_map(tmp_path / "a.map", values, axis, order=slice(0, 12)))
+    expected = values.copy()
+    expected[0, 2:] = 0
+    agrees(cube, expected, axis, 12.5)
+    assert cube.provenance["left_out"].startswith("3 of 15 pixels")
+    path = files.omnic_map(tmp_path / "b.map", values[:1], axis)
+    with pytest.raises(CubeError, match=r"a line or scattered points, 5 spectra.*read_spectra"):
+        read(path)
+    np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
+
+
+def test_omnic_spectrum_group_and_interferogram(tmp_path):
+    values, axis = files.sample(1, 2, 9)
+    one = [(2, files.omnic_header(axis)), (3, values[0, 0].tobytes())]
+    two = [(2, files.omnic_header(axis)), (3, values[0, 1].tobytes()), (107, b"tissue".ljust(264, b"\0"))]
+    spectra = read_spectra(files.omnic(tmp_path / "a.spa", one, is_extended=False))
+    np.testing.assert_array_equal(spectra.absorbance, values[0, :1])
+    np.testing.assert_allclose(spectra.wavenumbers_cm1, axis)
+    group = [*one, (107, b"blank".ljust(264, b"\0")), *two]
+    spectra = read_spectra(files.omnic(tmp_path / "a.spg", group, is_extended=False))
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    assert spectra.names == ("blank", "tissue")
+    with pytest.raises(CubeError, match=r"not a map.*read_spectra"):
+        read(tmp_path / "a.spg")
+    other = [*one, (2, files.omnic_header(axis - 1)), (3, values[0, 1].tobytes())]
+    with pytest.raises(CubeError, match="on 2 axes"):
+        read_spectra(files.omnic(tmp_path / "b.spg", other, is_extended=False))
+    points = [(2, files.omnic_header(axis, unit=2)), (3, values[0, 0].tobytes())]
+    with pytest.raises(CubeError, match="interferograms"):
+        read_spectra(files.omnic(tmp_path / "b.spa", points, is_extended=False))
+
+
+@pytest.mark.parametrize("unit", [3, 4, 32])
+def test_units_of_omnic(tmp_path, unit):
+    values, _ = files.sample(3, 5, 9)
+    stored = {3: np.linspace(800, 1000, 9), 4: np.linspace(5, 7, 9), 32: np.linspace(400, 3200, 9)}[unit]
+    cube = read(files.omnic_map(tmp_path / "a.map", values, stored, unit=unit))
+    expected = {3: 1e7 / stored, 4: 1e4 / stored, 32: stored}[unit]
+    np.testing.assert_allclose(cube.wavenumbers_cm1, expected, rtol=1e-6)
