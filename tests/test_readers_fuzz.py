@@ -118,6 +118,7 @@ def _written(kind: str, folder: Path) -> Sample:
         "opus": (files.opus, "1", read_spectra, values[0, 0]),
         "sp": (files.sp, "sp", read_spectra, values[0, 0]),
         "wdf": (files.wdf, "wdf", read_spectra, values[0]),
+        "grams map": (files.grams, "spc", read, values),
         "omnic map": (files.omnic_map, "map", read, values),
         "wdf map": (files.wdf_map, "wdf", read, values),
     }[kind]
@@ -154,6 +155,7 @@ WRITTEN = (
         "labspec",
         "wire text",
         "omnic map",
+        "grams map",
     ),
     "imzml",
     *("svs", "pages", "subifds"),

@@ -288,3 +288,61 @@ def test_units_of_omnic(tmp_path, unit):
     cube = read(files.omnic_map(tmp_path / "a.map", values, stored, unit=unit))
     expected = {3: 1e7 / stored, 4: 1e4 / stored, 32: stored}[unit]
     np.testing.assert_allclose(cube.wavenumbers_cm1, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("own_z", "has_x", "log"), [(False, False, b""), (True, True, b"made up log")])
+def test_grams_map(tmp_path, order, own_z, has_x, log):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.grams(tmp_path / "a.spc", values, axis, order=order, own_z=own_z, has_x=has_x, log=log))
+    agrees(cube, values, axis, 5)
+    assert cube.absorbance.dtype == np.float32
+    assert cube.provenance["quantity"] == "absorbance"
+    assert cube.provenance["axes"] == "z in the file is x, w is y"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("stored", "dtype"), [("i2", np.float32), ("i4", np.float64)])
+def test_integers_of_grams_keep_every_bit(tmp_path, order, stored, dtype):
+    limits = np.iinfo(stored)
+    whole = np.array([[limits.min, -1, 0, 1, limits.max], [5, 4, 3, 2, 1]])
+    path = files.grams(tmp_path / "a.spc", whole, 1000 + 4.0 * np.arange(5), order=order, stored=stored)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, whole * 2.0 ** (3 - limits.bits))
+    assert spectra.absorbance.dtype == dtype
+    assert spectra.provenance["stored_type"] == f"int{limits.bits}"
+    assert "a series of 2 spectra along z" in spectra.provenance["measurement"]
+
+
+def test_old_grams_words_are_swapped(tmp_path):
+    whole = np.array([[-(2**31), -1, 0, 1, 2**31 - 1], [70000, -70000, 3, 2, 1]])
+    axis = 1000 + 4.0 * np.arange(5)
+    spectra = read_spectra(files.grams_old(tmp_path / "a.spc", whole, axis, exponent=-2))
+    np.testing.assert_array_equal(spectra.absorbance, whole * 2.0**-34)
+    np.testing.assert_allclose(spectra.wavenumbers_cm1, axis)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"places": (5, 2)}, r"a series of 15 spectra along z \(min\) and w \(um\), not a map"),
+        ({"kind": 4}, r"its x is in s; required is a wavenumber.*wavenumbers_cm1="),
+    ],
+)
+def test_other_measurements_of_grams_are_named(tmp_path, options, words):
+    values, axis = files.sample(3, 5, 9)
+    with pytest.raises(CubeError, match=words):
+        read(files.grams(tmp_path / "a.spc", values, axis, **options))
+
+
+def test_grams_series_is_no_map(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.grams(tmp_path / "a.spc", values[0], axis, places=(4, 0))
+    with pytest.raises(
+        CubeError, match=r"a series of 5 spectra along z \(s\), not a map; read it with read_spectra"
+    ):
+        read(path)
+    np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
+    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    with pytest.raises(CubeError, match="Shimadzu's own format"):
+        read_spectra(path)
