@@ -42,6 +42,8 @@ class Format:
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+# The size of the header, 348 bytes of NIfTI-1 or 540 of NIfTI-2, in either byte order.
+_NIFTI = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
 
 # The first row whose suffix, first bytes and companions all fit is used; so the order of rows of the same
 # suffix matters: an Agilent tile also carries an ENVI header, which knows less.
@@ -82,6 +84,8 @@ FORMATS: tuple[Format, ...] = (
     Format("Hamamatsu slide", "slide", (".ndpi",), takes=("level",)),
     Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
     Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
+    Format("NIfTI", "nifti", (".nii",), _NIFTI, takes=("variable",)),
+    Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
 _NOT_TAKEN = {
