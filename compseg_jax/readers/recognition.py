@@ -50,8 +50,8 @@ FORMATS: tuple[Format, ...] = (
     Format("JPEG image", "image", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
     Format("BMP image", "image", (".bmp",), (b"BM",)),
     Format("TIFF or OME-TIFF image", "image", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    Format("NumPy array", "array", (".npy",), (b"\x93NUMPY",)),
-    Format("NumPy archive", "array", (".npz",), (_ZIP,), takes=("variable",)),
+    Format("NumPy array", "array", (".npy",), (b"\x93NUMPY",), takes=("axes",)),
+    Format("NumPy archive", "array", (".npz",), (_ZIP,), takes=("variable", "axes")),
     Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".bsp",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".dat",), (), (".bsp",)),
@@ -59,10 +59,11 @@ FORMATS: tuple[Format, ...] = (
     Format("Agilent FPA interferograms", "agilent", (".seq", ".drd")),
     Format("ENVI header", "envi", (".hdr",), (b"ENVI",)),
     Format("ENVI data", "envi", (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""), (), (".hdr",)),
-    Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), takes=("variable",)),
-    Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable",)),
+    Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), takes=("variable", "axes")),
+    Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
+    Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
-    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable",)),
+    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable", "axes")),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
@@ -78,7 +79,7 @@ _NOT_TAKEN = {
     "axes": "states the order of its axes",
     "level": "has one resolution",
 }
-_ZARR = Format("zarr", "zarr", (".zarr",), takes=("variable",))
+_ZARR = Format("zarr", "zarr", (".zarr",), takes=("variable", "axes"))
 
 
 def recognise(path: str | os.PathLike[str]) -> Format:
