@@ -63,3 +63,12 @@ def pyramid(
                 small, photometric="rgb", description=f"Aperio Image Library\n{name} 9x8", subfiletype=place
             )
     return path
+
+
+def nifti(path: Path, values: np.ndarray, *, affine: np.ndarray | None = None, unit: str = "mm") -> Path:
+    """An image whose array is `values` (x, y, z, …), written by nibabel."""
+    nibabel = pytest.importorskip("nibabel", reason="nibabel writes NIfTI")
+    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+    return path

@@ -128,6 +128,9 @@ def _written(kind: str, folder: Path) -> Sample:
         image = np.arange(32 * 48 * 3, dtype=np.uint8).reshape(32, 48, 3)
         path = science_files.pyramid(folder, [image, image[::2, ::2]], kind=kind, um=0.5)
         return Sample(path, (path,))
+    if kind in ("nii", "nii.gz"):
+        path = science_files.nifti(folder / f"a.{kind}", np.arange(96, dtype=np.int16).reshape(4, 6, 1, 4))
+        return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -175,8 +178,7 @@ WRITTEN = (
         "ptir5",
         "jcamp",
     ),
-    "imzml",
-    *("svs", "pages", "subifds"),
+    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

@@ -42,6 +42,8 @@ class Format:
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+# The size of the header, 348 bytes of NIfTI-1 or 540 of NIfTI-2, in either byte order.
+_NIFTI = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
 
 # The first row whose suffix, first bytes and companions all fit is used; so the order of rows of the same
 # suffix matters: an Agilent tile also carries an ENVI header, which knows less.
@@ -63,10 +65,12 @@ FORMATS: tuple[Format, ...] = (
     Format("Agilent FPA tile", "agilent", (".dat",), (), (".bsp",)),
     Format("Agilent FPA tile of a mosaic", "agilent", (".dmd",)),
     Format("Agilent FPA interferograms", "agilent", (".seq", ".drd")),
-    Format("ENVI header", "envi", (".hdr",), (b"ENVI",)),
+    Format("ENVI header", "envi", (".hdr",), (b"ENVI", b"\xef\xbb\xbfENVI")),
+    Format("header of another program", "envi", (".hdr",), told_by_content=True),
     Format("ENVI data", "envi", (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""), (), (".hdr",)),
     Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), takes=("variable", "axes")),
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
+    Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
     Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable", "axes")),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
@@ -83,6 +87,8 @@ FORMATS: tuple[Format, ...] = (
     Format("Hamamatsu slide", "slide", (".ndpi",), takes=("level",)),
     Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
     Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
+    Format("NIfTI", "nifti", (".nii",), _NIFTI, takes=("variable",)),
+    Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
 )
 _NOT_TAKEN = {
@@ -187,6 +193,8 @@ def keywords_for(found: Format, given: Instructions, path: Path) -> dict[str, An
     for name, value in keywords.items():
         if name not in found.takes:
             raise CubeError(f"{path}: {found.name} {_NOT_TAKEN[name]}; found {name}={value!r}. Leave it out.")
+    if "axes" in keywords:
+        keywords["axes"] = keywords["axes"].lower()
     return {"wavenumbers_cm1": None if axis is None else np.asarray(axis, np.float64), **keywords}
 
 
