@@ -123,6 +123,27 @@ def test_incomplete_text_map_has_zeros_that_are_counted(tmp_path):
     assert cube.provenance["left_out"] == "3 of 15 pixels were not measured; they are zero"
 
 
+def test_spectrum_beside_the_map_is_named(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.labspec(tmp_path / "map.txt", values, axis)
+    lines = path.read_text(encoding="cp1252").splitlines()
+    beside = "\t".join(["5", "103", *lines[-1].split("\t")[2:]])
+    path.write_text("\n".join([*lines, beside]))
+    with pytest.raises(CubeError, match="spectrum at x = 5, y = 103 lies apart from all others"):
+        read(path)
+    assert read_spectra(path).absorbance.shape == (16, 9)
+
+
+def test_line_that_was_left_out_is_zero(tmp_path):
+    values, axis = files.sample(5, 5, 9)
+    at = np.arange(25)
+    cube = read(files.labspec(tmp_path / "map.txt", values, axis, order=at[at % 5 != 2]))
+    expected = values.copy()
+    expected[:, 2] = 0
+    agrees(cube, expected, axis, 1.5)
+    assert cube.provenance["left_out"].startswith("5 of 25 pixels")
+
+
 def test_wire_text_map(tmp_path):
     values, axis = files.sample(3, 5, 9)
     path = files.wire_text(tmp_path / "map.txt", values, axis)
@@ -552,23 +573,10 @@ def test_opus_runs_that_do_not_agree_are_refused(tmp_path):
         read(path)
 
 
-def witec_graph(folder, values, axis, *, unit="rel. 1/cm", sizes=None):
-    height, width, points = sizes or values.shape
-    header = (
-        "//Exported ASCII-File\r\n[Header]\r\nFileName = C:\\map.wip\r\nGraphName = map\r\n"
-        f"SizeX = {width}\r\nSizeY = {height}\r\nSizeGraph = {points}\r\nScanUnit = µm\r\nScanWidth = {width * 0.5}\r\n"
-        f"ScanHeight = {height * 0.5}\r\nXAxisUnit = {unit}\r\nDataUnit = CCD cts\r\n"
-    )
-    (folder / "map (Header).txt").write_bytes(header.encode("cp1252"))
-    (folder / "map (X-Axis).txt").write_text("\n".join(f"{value:.6f}" for value in axis) + "\n")
-    (folder / "map (Y-Axis).txt").write_text("\n".join(repr(float(value)) for value in values.ravel()) + "\n")
-    return folder / "map (Header).txt"
-
-
 @pytest.mark.parametrize("part", ["Header", "X-Axis", "Y-Axis"])
 def test_graph_of_witec_in_three_files(tmp_path, part):
     values, axis = files.sample(3, 5, 9)
-    witec_graph(tmp_path, values, axis)
+    files.witec_graph(tmp_path / "map (Header).txt", values, axis)
     cube = read(tmp_path / f"map ({part}).txt")
     agrees(cube, values, axis, 0.5)
     assert cube.provenance["axis"] == "X-Axis, rel. 1/cm in the file"
@@ -576,14 +584,14 @@ def test_graph_of_witec_in_three_files(tmp_path, part):
 
 def test_graph_of_witec_that_does_not_agree(tmp_path):
     values, axis = files.sample(3, 5, 9)
-    path = witec_graph(tmp_path, values, axis, sizes=(4, 5, 9))
+    path = files.witec_graph(tmp_path / "map (Header).txt", values, axis, sizes=(4, 5, 9))
     with pytest.raises(CubeError, match="135 values for 4 × 5 pixels of 9 points"):
         read(path)
-    path = witec_graph(tmp_path, values, axis, unit="a.u.")
+    path = files.witec_graph(tmp_path / "map (Header).txt", values, axis, unit="a.u.")
     with pytest.raises(CubeError, match=r"XAxisUnit is 'a.u.'.*or give wavenumbers_cm1="):
         read(path)
     agrees(read(path, wavenumbers_cm1=axis), values, axis, 0.5)
-    path = witec_graph(tmp_path, values[:1], axis)
+    path = files.witec_graph(tmp_path / "map (Header).txt", values[:1], axis)
     with pytest.raises(
         CubeError, match="a line or series of 5 spectra, not an image; read it with read_spectra"
     ):

@@ -214,7 +214,8 @@ def _positions(
             number, values = struct.unpack_from("<HI", content, start)
             if values == 2 and number == len(titles) & 0xFFFF:
                 listed = np.frombuffer(content, "<f4", 2 * len(titles), start + 6)
-                return listed.astype(np.float64).reshape(-1, 2)
+                with np.errstate(invalid="ignore"):
+                    return listed.astype(np.float64).reshape(-1, 2)
     found = [_POSITION.search(title) for title in titles]
     if any(each is None for each in found):
         return None
