@@ -17,6 +17,7 @@ FACTS = {
     "axes": "axes in the file",
     "pixel_size": "pixel size",
     "stored_type": "stored as",
+    "bands": "colours",
     "orientation": "orientation",
     "left_out": "left out",
     "reference": "reference mask",
@@ -35,6 +36,7 @@ _IN_ONE_LINE = (
     "axes",
     "pixel_size",
     "stored_type",
+    "bands",
     "orientation",
 )
 
