@@ -73,7 +73,8 @@ FORMATS: tuple[Format, ...] = (
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
     Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
-    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
+    Format("WITec table", "witec_table", (".txt",), told_by_content=True),
+    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
 )
 _NOT_TAKEN = {
     "variable": "holds one array",
