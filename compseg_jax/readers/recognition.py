@@ -88,7 +88,8 @@ FORMATS: tuple[Format, ...] = (
     Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
     Format("NIfTI", "nifti", (".nii",), _NIFTI, takes=("variable",)),
     Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
-    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
+    Format("WITec table", "witec_table", (".txt",), told_by_content=True),
+    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
 )
 _NOT_TAKEN = {
     "variable": "holds one array",
