@@ -102,6 +102,18 @@ def _written(kind: str, folder: Path) -> Sample:
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind == "jcamp":
+        # Where the axis ends is stated by nothing else, so changed bytes are not tried.
+        lines = [
+            "##TITLE=a",
+            "##XUNITS=1/CM",
+            f"##FIRSTX={axis[0]:g}",
+            f"##LASTX={axis[-1]:g}",
+            "##NPOINTS=12",
+        ]
+        table = f"{axis[0]:g}A0J2%TK5j1\n{axis[5]:g}C6%j3TK0LK\n{axis[11]:g}C5\n"
+        (folder / "a.dx").write_text("\n".join([*lines, "##XYDATA=(X++(Y..Y))", table + "##END="]))
+        return Sample(folder / "a.dx", (folder / "a.dx",), read_spectra, flips=False)
     if kind == "ptir5":
         pytest.importorskip("h5py")
         path = files.ptir5_map(folder / "a.ptir", values, axis)
@@ -164,6 +176,7 @@ WRITTEN = (
         "omnic map",
         "grams map",
         "ptir5",
+        "jcamp",
     ),
     *("imzml", "svs", "pages", "subifds", "nii", "nii.gz"),
 )
