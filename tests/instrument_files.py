@@ -395,6 +395,45 @@ def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     return path
 
 
+def ptir5(path: Path, measurements: list[tuple[dict[str, object], np.ndarray]]) -> Path:
+    """A file of PTIR Studio 5: attributes and data of each measurement."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["DocType"] = np.bytes_(b"PTIR5")
+        file.create_group("BACKGROUNDS")
+        for at, (attributes, data) in enumerate(measurements):
+            group = file.create_group(f"MEASUREMENTS/{at:08x}-70c9-4334-8075-79a6611fe3c4")
+            group["DATA"] = data
+            group.create_group("Channel").attrs["DataSignal"] = np.bytes_(b"//ZI/*/DEMODS/0/R")
+            for name, value in attributes.items():
+                if isinstance(value, str):
+                    group.attrs[name] = np.bytes_(value.encode())
+                elif name == "Wavenumber":
+                    group[name] = value
+                else:
+                    group.attrs[name] = np.array([value])
+    return path
+
+
+def ptir5_map(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    """Hyperspectra of PTIR Studio 5 with pixels of 2 µm."""
+    return ptir5(path, [(ptir5_attributes(values, axis), np.moveaxis(values, 2, 0))])
+
+
+def ptir5_attributes(values: np.ndarray, axis: np.ndarray) -> dict[str, object]:
+    height, width, _ = values.shape
+    return {
+        "TYPE": "OPTIRHyperspectra",
+        "Label": "O-PTIR 1",
+        "XStart": np.float32(axis[0]),
+        "XIncrement": np.float32(axis[1] - axis[0]),
+        "XUnits": "cm⁻¹",
+        "ImageHeight": np.float32(2 * (height - 1)),
+        "ImageWidth": np.float32(2 * (width - 1)),
+    }
+
+
 def mat73(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     """A MATLAB 7.3 file: HDF5 behind 512 bytes, axes turned round."""
     import h5py

@@ -102,6 +102,10 @@ def _written(kind: str, folder: Path) -> Sample:
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind == "ptir5":
+        pytest.importorskip("h5py")
+        path = files.ptir5_map(folder / "a.ptir", values, axis)
+        return Sample(path, (path,))
     if kind in ("labspec", "wire text"):
         path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
         return Sample(path, (path,), rows_may_be_missing=True)
@@ -164,6 +168,7 @@ WRITTEN = (
         "wire text",
         "omnic map",
         "grams map",
+        "ptir5",
     ),
     *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm"),
 )

@@ -381,7 +381,7 @@ def _without_axis(
         image = (
             "" if refuse_features else ", or save the array alone as .npy where its channels are no spectrum"
         )
-        raise CubeError(
+        raise axis.AxisMissingError(
             f"{path}: no spectral axis found for {name!r} ({why}{beside}). Give one with wavenumbers_cm1=, "
             f"one value in cm⁻¹ for each channel in the order of the channels{image}."
         )

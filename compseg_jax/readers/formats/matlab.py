@@ -17,6 +17,7 @@ from compseg_jax.readers.point_spectra import Spectra
 _HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 # Longer cell arrays hold lists of texts or spectra, no named parts.
 _MAX_ELEMENTS = 64
+_MAX_NAME_BYTES = 64
 
 
 def read(
@@ -60,6 +61,13 @@ def read(
         return _found(_contents(variables), path, "MATLAB 5", wavenumbers_cm1, variable, axes)
 
 
+def _refuse_version_4(path: Path) -> None:
+    if holds(path):
+        raise CubeError(
+            f"{path}: this is a file of MATLAB 4, which holds matrices and no cubes. Save it with -v7."
+        )
+
+
 def _found(
     contents: named_arrays.Contents,
     path: Path,
@@ -99,26 +107,19 @@ def _contents(variables: dict[str, Any]) -> named_arrays.Contents:
     return named_arrays.Contents(arrays, texts, unread)
 
 
-def _refuse_version_4(path: Path) -> None:
-    """Names files of MATLAB 4: five 32-bit words, the first of them a number MOPT of four digits."""
+def holds(path: Path) -> bool:
+    """Whether a file is one of MATLAB 4: five 32-bit words, the first of them a number MOPT of four digits."""
     with path.open("rb") as stream:
         begin = stream.read(20)
-    if len(begin) < 20 or begin.startswith(b"MATLAB"):
-        return
+    if len(begin) < 20:
+        return False
     for order in "<>":
         kind, rows, columns, is_complex, length = struct.unpack(order + "5i", begin)
-        digits = divmod(kind, 1000)[0] in range(5) and kind % 10 in range(3) and kind // 10 % 10 in range(6)
-        if (
-            digits
-            and kind // 100 % 10 == 0
-            and rows >= 0
-            and columns >= 0
-            and is_complex in (0, 1)
-            and 0 < length < 64
-        ):
-            raise CubeError(
-                f"{path}: this is a file of MATLAB 4, which holds matrices only, no cubes. Save it with -v7."
-            )
+        machine, none, number, of_matrix = (kind // place % 10 for place in (1000, 100, 10, 1))
+        known = 0 <= kind < 5000 and machine < 5 and none == 0 and number < 6 and of_matrix < 3
+        if known and rows >= 0 and columns >= 0 and is_complex in (0, 1) and 0 < length < _MAX_NAME_BYTES:
+            return True
+    return False
 
 
 def read_spectra(path: str | os.PathLike[str]) -> Spectra:
@@ -135,6 +136,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
                 found = hdf5.contents(file, path, reverse=True).arrays.get("AB")
                 table: Any = None if found is None else found.load()
         else:
+            _refuse_version_4(path)
             table = mat5.variables(path).get("AB")
         if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] < 2:
             shape = getattr(table, "shape", None)
