@@ -131,6 +131,11 @@ def _written(kind: str, folder: Path) -> Sample:
     if kind in ("nii", "nii.gz"):
         path = science_files.nifti(folder / f"a.{kind}", np.arange(96, dtype=np.int16).reshape(4, 6, 1, 4))
         return Sample(path, (path,))
+    if kind in ("dcm", "rle.dcm"):
+        syntax = f"{science_files.SYNTAX}.{5 if kind == 'rle.dcm' else 1}"
+        frames = np.arange(96, dtype=np.uint16).reshape(1, 8, 12)
+        path = science_files.dicom(folder / f"a.{kind}", frames, syntax=syntax)
+        return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -178,7 +183,7 @@ WRITTEN = (
         "ptir5",
         "jcamp",
     ),
-    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz"),
+    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

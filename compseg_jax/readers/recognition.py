@@ -88,6 +88,8 @@ FORMATS: tuple[Format, ...] = (
     Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
     Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
     Format("NIfTI", "nifti", (".nii",), _NIFTI, takes=("variable",)),
+    Format("DICOM", "dicom", (".dcm", ".dicom", ".ima"), takes=("variable", "level")),
+    Format("DICOM", "dicom", ("", ".[0-9]*"), takes=("variable", "level"), told_by_content=True),
     Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
     Format("WITec table", "witec_table", (".txt",), told_by_content=True),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
