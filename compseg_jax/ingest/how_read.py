@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.reading_options import in_command_words
 
 FACTS = {
     "format": "format",
@@ -14,7 +15,7 @@ FACTS = {
     "pixels": "pixels",
     "channels": "channels",
     "axis": "axis",
-    "axes": "axes in the file",
+    "axes": "axes",
     "pixel_size": "pixel size",
     "stored_type": "stored as",
     "bands": "colours",
@@ -50,7 +51,9 @@ def how_read(cube: Cube, *, resized: int = 0, reference: str = "", tissue: str =
       reference: how its reference mask was read, '' where it has none.
       tissue: how its tissue was found.
     """
-    known = {name: str(value) for name, value in cube.provenance.items() if value is not None}
+    known = {
+        name: in_command_words(str(value)) for name, value in cube.provenance.items() if value is not None
+    }
     height, width, channels = cube.absorbance.shape
     axis = cube.wavenumbers_cm1
     facts = {name: known.get(name, "") for name in FACTS}
