@@ -329,6 +329,56 @@ def omnic_map(
     return omnic(path, sections, is_extended=True)
 
 
+def grams(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    order: str = "<",
+    stored: str = "f4",
+    exponent: int = 3,
+    has_x: bool = False,
+    kind: int = 1,
+    places: tuple[int, int] = (2, 2),
+    step: float = 5,
+    own_z: bool = False,
+    log: bytes = b"",
+) -> Path:
+    """A .spc of one spectrum (c,), a series (n, c), or a map (y, x, c); integers are values / 2^(exponent - bits)."""
+    planes = values.shape[0] if values.ndim == 3 else 0
+    spectra = values.reshape(-1, axis.size)
+    number = len(spectra)
+    flags = (stored == "i2") * 1 + (number > 1) * 4 + own_z * 8 + has_x * 0x80
+    stored_exponent = -128 if stored == "f4" else exponent
+    x = axis.astype(order + "f4").tobytes() if has_x else b""
+    body = b""
+    for at, spectrum in enumerate(spectra):
+        z, w = (at % values.shape[1] * step, at // values.shape[1] * step) if planes else (at * step, 0)
+        body += struct.pack(order + "BbH3f2If4x", 0, stored_exponent, at, z, z + step, 0, 0, 1, w)
+        body += spectrum.astype(order + stored).tobytes()
+    header = struct.pack(order + "4BI2dI3B", flags, {"<": 0x4B, ">": 0x4C}[order], 0, stored_exponent & 0xFF,
+                         axis.size, axis[0], axis[-1], number, kind, 2, places[0])  # fmt: skip
+    end = 512 + len(x) + len(body)
+    header = header.ljust(248, b"\0") + struct.pack(order + "I", end if log else 0)
+    w_step = 0 if own_z else step
+    header = header.ljust(312, b"\0") + struct.pack(order + "fIfB", w_step, planes, w_step, places[1])
+    path.write_bytes(header.ljust(512, b"\0") + x + body + log)
+    return path
+
+
+def grams_old(path: Path, whole: np.ndarray, axis: np.ndarray, exponent: int) -> Path:
+    """A .spc of the old format with spectra (n, c) of 32-bit integers, the upper 16 bits of each first."""
+    content = struct.pack(
+        "<2Bh3f2BH", (len(whole) > 1) * 4, 0x4D, exponent, axis.size, axis[0], axis[-1], 1, 2, 5 << 12
+    )
+    content = content.ljust(224, b"\0")
+    for at, spectrum in enumerate(whole):
+        content += struct.pack("<BbH3f2If4x", 0, exponent, at, at, at + 1, 0, 0, 1, 0)
+        content += spectrum.astype("<i4").view("<u2").reshape(-1, 2)[:, ::-1].tobytes()
+    path.write_bytes(content)
+    return path
+
+
 def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
     import h5py
 
@@ -343,6 +393,45 @@ def ptir(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
         group["Spectroscopic_Values"].attrs["units"] = np.array([b"c", b"m", b"-", b"1"])
         group.attrs["RangeXPoints"], group.attrs["RangeYPoints"] = np.array([width]), np.array([height])
     return path
+
+
+def ptir5(path: Path, measurements: list[tuple[dict[str, object], np.ndarray]]) -> Path:
+    """A file of PTIR Studio 5: attributes and data of each measurement."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["DocType"] = np.bytes_(b"PTIR5")
+        file.create_group("BACKGROUNDS")
+        for at, (attributes, data) in enumerate(measurements):
+            group = file.create_group(f"MEASUREMENTS/{at:08x}-70c9-4334-8075-79a6611fe3c4")
+            group["DATA"] = data
+            group.create_group("Channel").attrs["DataSignal"] = np.bytes_(b"//ZI/*/DEMODS/0/R")
+            for name, value in attributes.items():
+                if isinstance(value, str):
+                    group.attrs[name] = np.bytes_(value.encode())
+                elif name == "Wavenumber":
+                    group[name] = value
+                else:
+                    group.attrs[name] = np.array([value])
+    return path
+
+
+def ptir5_map(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+    """Hyperspectra of PTIR Studio 5 with pixels of 2 µm."""
+    return ptir5(path, [(ptir5_attributes(values, axis), np.moveaxis(values, 2, 0))])
+
+
+def ptir5_attributes(values: np.ndarray, axis: np.ndarray) -> dict[str, object]:
+    height, width, _ = values.shape
+    return {
+        "TYPE": "OPTIRHyperspectra",
+        "Label": "O-PTIR 1",
+        "XStart": np.float32(axis[0]),
+        "XIncrement": np.float32(axis[1] - axis[0]),
+        "XUnits": "cm⁻¹",
+        "ImageHeight": np.float32(2 * (height - 1)),
+        "ImageWidth": np.float32(2 * (width - 1)),
+    }
 
 
 def mat73(path: Path, arrays: dict[str, np.ndarray]) -> Path:

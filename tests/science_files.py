@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 
 def imzml(
@@ -18,4 +19,56 @@ def imzml(
     with writer.ImzMLWriter(str(path), intensity_dtype=dtype, **{"mode": "continuous", **how}) as file:
         for y, x in np.argwhere(image.any(axis=-1)):
             file.addSpectrum(mz, image[y, x].astype(dtype), (int(x) + first[0], int(y) + first[1], 1))
+    return path
+
+
+APERIO = "Aperio Image Library v12.0.16\r\n{width}x{height} [0,0 {width}x{height}] (16x16) J2K/YUV16 Q=70|AppMag = 20"
+
+
+def pyramid(
+    folder: Path, levels: list[np.ndarray], *, kind: str = "pages", um: float | None = None, **how: Any
+) -> Path:
+    """Levels (y, x, c), the finest first, in a TIFF as programs write pyramids.
+
+    `kind` is one of: pages, one after the other (libvips, ASAP); subifds (Bio-Formats, QuPath); planes of colours;
+    strips instead of tiles; svs with thumbnail, label and macro.
+    """
+    path = folder / ("slide.svs" if kind == "svs" else "pyramid.tif")
+    how = {"photometric": "rgb" if levels[0].shape[2] == 3 else "minisblack", "metadata": None, **how}
+    how |= {"compression": "adobe_deflate"}
+    how |= {"rowsperstrip": 11} if kind == "strips" else {"tile": (16, 16)}
+    if um is not None and kind != "svs":
+        how |= {"resolutionunit": "centimeter"}
+    small = np.zeros((8, 9, 3), levels[0].dtype)
+    with tifffile.TiffWriter(path) as file:
+        for at, level in enumerate(levels):
+            more = dict(how)
+            if um is not None and kind != "svs":
+                more["resolution"] = (1e4 / um * level.shape[1] / levels[0].shape[1],) * 2
+            image = level[:, :, 0] if level.shape[2] == 1 else level
+            if kind == "planes":
+                image, more = np.moveaxis(image, 2, 0), {**more, "planarconfig": "separate"}
+            if kind == "svs":
+                size = f"|MPP = {um}" if um else ""
+                more["description"] = APERIO.format(width=level.shape[1], height=level.shape[0]) + size
+            elif kind == "subifds" and at == 0:
+                more["subifds"] = len(levels) - 1
+            elif at:
+                more["subfiletype"] = 1
+            file.write(image, **more)
+            if kind == "svs" and at == 0:
+                file.write(small, photometric="rgb", description=f"Aperio Image Library\nthumbnail -> {um}")
+        for name, place in (("label", 1), ("macro", 9)) if kind == "svs" else ():
+            file.write(
+                small, photometric="rgb", description=f"Aperio Image Library\n{name} 9x8", subfiletype=place
+            )
+    return path
+
+
+def nifti(path: Path, values: np.ndarray, *, affine: np.ndarray | None = None, unit: str = "mm") -> Path:
+    """An image whose array is `values` (x, y, z, …), written by nibabel."""
+    nibabel = pytest.importorskip("nibabel", reason="nibabel writes NIfTI")
+    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
     return path

@@ -168,6 +168,103 @@ def test_values_and_masks_are_checked_one_by_one(tmp_path: Path) -> None:
     assert findings.problems == ["sample 'a1' is all background; remove it or give a tissue mask."]
 
 
+def write_masks(
+    path: Path, masks: Sequence[np.ndarray], *, tissue: np.ndarray | None = None, labels: Sequence[int] = ()
+) -> Store:
+    """A store of training samples m0, m1, … with these reference masks, diseased unless said."""
+    labels = labels or [1] * len(masks)
+    writer = StoreWriter(
+        path, channels=1, wavenumbers_cm1=None, pixel_size_um=None, background="none", created_by="a test"
+    )
+    with writer:
+        for number, (mask, label) in enumerate(zip(masks, labels, strict=True)):
+            sample = Sample(f"m{number}", label, "train", f"m{number}", *mask.shape, True)
+            inside = np.ones(mask.shape, bool) if tissue is None else tissue
+            writer.add(sample, np.full((*mask.shape, 1), number + 1.0), inside, mask)
+    return Store.open(path)
+
+
+def lesion(row: int = 4, height: int = 4) -> np.ndarray:
+    mask = np.zeros((14, 18), bool)
+    mask[row : row + height, 5:11] = True
+    return mask
+
+
+def mask_notes_of(store: Store) -> list[str]:
+    return [note for note in check_values(store)[0].notes if "mask" in note]
+
+
+def test_masks_of_lesions_are_not_remarkable(tmp_path: Path) -> None:
+    masks = [lesion(row, height) for row in range(3) for height in (1, 6, 11)]
+    assert mask_notes_of(write_masks(tmp_path / "s", masks)) == []
+
+
+def test_masks_that_cover_all_or_nothing_are_named(tmp_path: Path) -> None:
+    full, empty = np.ones((14, 18), bool), np.zeros((14, 18), bool)
+    store = write_masks(tmp_path / "s", [lesion(), full, lesion(5), full, full, full, empty, empty])
+    assert mask_notes_of(store) == [
+        "4 reference mask(s) of diseased samples mark all tissue: m1, m3, m4 and 1 more.",
+        "2 reference mask(s) contradict the label, the first that of 'm6' (diseased, but nothing is marked), "
+        "then 'm7'.",
+    ]
+    tissue = np.zeros((14, 18), bool)
+    tissue[3:9, 4:12] = True
+    notes = mask_notes_of(write_masks(tmp_path / "cores", [lesion(), tissue, ~tissue], tissue=tissue))
+    assert notes[0].startswith("1 reference mask(s) of diseased samples mark all tissue: m1")
+    # Something is marked, but no tissue.
+    assert "that of 'm2' (diseased, but nothing is marked)" in notes[-1]
+
+
+@pytest.mark.parametrize("inverted", [1, 2, 6])
+def test_masks_of_the_other_polarity_are_named(tmp_path: Path, inverted: int) -> None:
+    masks = [~lesion(row) if row <= inverted else lesion(row) for row in range(1, 7)]
+    (note,) = mask_notes_of(write_masks(tmp_path / "s", masks))
+    assert note.startswith(f"{inverted} reference mask(s) mark the border of the image")
+    assert (f"those of {6 - inverted} others do not" in note) == (inverted < 6)
+    assert ": m0" in note
+    assert "may be inverted" in note
+
+
+def test_disease_that_fills_images_to_every_degree_is_no_other_polarity(tmp_path: Path) -> None:
+    masks = []
+    for rows, hole in ((5, 4), (6, 4), (8, 5), (11, 6), (13, 6), (14, 6), (14, 7)):
+        mask = np.zeros((14, 18), bool)
+        mask[:rows] = True
+        mask[hole, 9] = False
+        masks.append(mask)
+    store = write_masks(tmp_path / "s", masks)
+    assert mask_notes_of(store) == []
+    # Unless there is no tissue at the border, as around a core.
+    tissue = np.zeros((14, 18), bool)
+    tissue[4:10, 5:13] = True
+    (note,) = mask_notes_of(write_masks(tmp_path / "cores", masks, tissue=tissue))
+    assert note.startswith(
+        "2 reference mask(s) mark the border of the image, those of 5 others do not: m5, m6."
+    )
+
+
+def test_a_tissue_mask_of_the_other_polarity_is_named(tmp_path: Path) -> None:
+    tissue = np.zeros((12, 16), bool)
+    tissue[2:10, 3:13] = True
+    writer = StoreWriter(
+        tmp_path / "s",
+        channels=1,
+        wavenumbers_cm1=None,
+        pixel_size_um=None,
+        background="none",
+        created_by="a test",
+    )
+    with writer:
+        for number in range(6):
+            sample = Sample(f"t{number}", number % 2, "train", f"t{number}", 12, 16, False)
+            writer.add(sample, np.ones((12, 16, 1)), ~tissue if number == 4 else tissue, None)
+    (note,) = [note for note in check_values(Store.open(tmp_path / "s"))[0].notes if "tissue" in note]
+    assert note.startswith(
+        "tissue of 1 sample(s) is the border of the image and not its middle, unlike that of 5"
+    )
+    assert ": t4." in note
+
+
 def test_damage_is_found(store: Store) -> None:
     folder = store.path / "cubes" / "s3.zarr"
     for array in ("0", "labels/reference/0"):

@@ -87,6 +87,7 @@ def test_wavenumbers_may_be_given(tmp_path):
         ([pixel_size("x", "0.02", "millimeter"), pixel_size("y", "20000", "nanometer")], 20),
         ([pixel_size("x", "25"), pixel_size("y", "50")], None),
         ([pixel_size("x", "25", "dots")], None),
+        ([pixel_size("x", "0")], None),
     ],
 )
 def test_pixel_size(tmp_path, stated, size_um):

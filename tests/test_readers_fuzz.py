@@ -102,18 +102,30 @@ def _written(kind: str, folder: Path) -> Sample:
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind == "ptir5":
+        pytest.importorskip("h5py")
+        path = files.ptir5_map(folder / "a.ptir", values, axis)
+        return Sample(path, (path,))
     if kind in ("labspec", "wire text"):
         path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
         return Sample(path, (path,), rows_may_be_missing=True)
     if kind == "imzml":
         path = science_files.imzml(folder, values, 100.0 + np.arange(12))
         return Sample(path, (path, path.with_suffix(".ibd")))
+    if kind in ("svs", "pages", "subifds"):
+        image = np.arange(32 * 48 * 3, dtype=np.uint8).reshape(32, 48, 3)
+        path = science_files.pyramid(folder, [image, image[::2, ::2]], kind=kind, um=0.5)
+        return Sample(path, (path,))
+    if kind in ("nii", "nii.gz"):
+        path = science_files.nifti(folder / f"a.{kind}", np.arange(96, dtype=np.int16).reshape(4, 6, 1, 4))
+        return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
         "opus": (files.opus, "1", read_spectra, values[0, 0]),
         "sp": (files.sp, "sp", read_spectra, values[0, 0]),
         "wdf": (files.wdf, "wdf", read_spectra, values[0]),
+        "grams map": (files.grams, "spc", read, values),
         "omnic map": (files.omnic_map, "map", read, values),
         "wdf map": (files.wdf_map, "wdf", read, values),
     }[kind]
@@ -150,8 +162,10 @@ WRITTEN = (
         "labspec",
         "wire text",
         "omnic map",
+        "grams map",
+        "ptir5",
     ),
-    "imzml",
+    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

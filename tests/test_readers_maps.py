@@ -288,3 +288,139 @@ def test_units_of_omnic(tmp_path, unit):
     cube = read(files.omnic_map(tmp_path / "a.map", values, stored, unit=unit))
     expected = {3: 1e7 / stored, 4: 1e4 / stored, 32: stored}[unit]
     np.testing.assert_allclose(cube.wavenumbers_cm1, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("own_z", "has_x", "log"), [(False, False, b""), (True, True, b"made up log")])
+def test_grams_map(tmp_path, order, own_z, has_x, log):
+    values, axis = files.sample(3, 5, 9)
+    cube = read(files.grams(tmp_path / "a.spc", values, axis, order=order, own_z=own_z, has_x=has_x, log=log))
+    agrees(cube, values, axis, 5)
+    assert cube.absorbance.dtype == np.float32
+    assert cube.provenance["quantity"] == "absorbance"
+    assert cube.provenance["axes"] == "z in the file is x, w is y"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("stored", "dtype"), [("i2", np.float32), ("i4", np.float64)])
+def test_integers_of_grams_keep_every_bit(tmp_path, order, stored, dtype):
+    limits = np.iinfo(stored)
+    whole = np.array([[limits.min, -1, 0, 1, limits.max], [5, 4, 3, 2, 1]])
+    path = files.grams(tmp_path / "a.spc", whole, 1000 + 4.0 * np.arange(5), order=order, stored=stored)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, whole * 2.0 ** (3 - limits.bits))
+    assert spectra.absorbance.dtype == dtype
+    assert spectra.provenance["stored_type"] == f"int{limits.bits}"
+    assert "a series of 2 spectra along z" in spectra.provenance["measurement"]
+
+
+def test_old_grams_words_are_swapped(tmp_path):
+    whole = np.array([[-(2**31), -1, 0, 1, 2**31 - 1], [70000, -70000, 3, 2, 1]])
+    axis = 1000 + 4.0 * np.arange(5)
+    spectra = read_spectra(files.grams_old(tmp_path / "a.spc", whole, axis, exponent=-2))
+    np.testing.assert_array_equal(spectra.absorbance, whole * 2.0**-34)
+    np.testing.assert_allclose(spectra.wavenumbers_cm1, axis)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"places": (5, 2)}, r"a series of 15 spectra along z \(min\) and w \(um\), not a map"),
+        ({"kind": 4}, r"its x is in s; required is a wavenumber.*wavenumbers_cm1="),
+    ],
+)
+def test_other_measurements_of_grams_are_named(tmp_path, options, words):
+    values, axis = files.sample(3, 5, 9)
+    with pytest.raises(CubeError, match=words):
+        read(files.grams(tmp_path / "a.spc", values, axis, **options))
+
+
+def test_grams_series_is_no_map(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.grams(tmp_path / "a.spc", values[0], axis, places=(4, 0))
+    with pytest.raises(
+        CubeError, match=r"a series of 5 spectra along z \(s\), not a map; read it with read_spectra"
+    ):
+        read(path)
+    np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
+    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    with pytest.raises(CubeError, match="Shimadzu's own format"):
+        read_spectra(path)
+
+
+def test_hyperspectra_of_ptir_studio_5(tmp_path):
+    pytest.importorskip("h5py")
+    values, axis = files.sample(3, 5, 9)
+    path = files.ptir5_map(tmp_path / "a.ptir", values, axis)
+    cube = read(path)
+    agrees(cube, values, axis, 2)
+    assert cube.absorbance.dtype == np.float32
+    assert cube.provenance["measurement"] == "O-PTIR 1 (OPTIRHyperspectra)"
+    assert cube.provenance["axis"] == "XStart and XIncrement, cm⁻¹ in the file"
+    with pytest.raises(CubeError, match="found no spectra, only 'O-PTIR 1'"):
+        read_spectra(path)
+
+
+def test_stacks_of_ptir_studio_5_are_named_by_label_or_guid(tmp_path):
+    pytest.importorskip("h5py")
+    values, axis = files.sample(3, 5, 9)
+    uneven = np.array([900.0, 1000, 1100, 1150, 1200, 1250, 1300, 1400, 1500])
+    stack = {**files.ptir5_attributes(values, axis), "TYPE": "OPTIRImageStack", "Wavenumber": uneven}
+    light = {**stack, "Label": "DC 1"}
+    camera = {**files.ptir5_attributes(values, axis), "TYPE": "FLPTIRImageStack", "Label": "Fluorescence"}
+    first = np.moveaxis(values, 2, 0)
+    as_bytes = np.ascontiguousarray(first)[..., np.newaxis].view(np.uint8)
+    path = files.ptir5(tmp_path / "a.ptir", [(stack, first), (light, first + 1), (camera, as_bytes)])
+    with pytest.raises(CubeError, match=r"3 maps: 'O-PTIR 1'.*'DC 1'.*variable="):
+        read(path)
+    agrees(read(path, variable="O-PTIR 1"), values, uneven, 2)
+    agrees(read(path, variable="00000001-70c9-4334-8075-79a6611fe3c4"), values + 1, uneven, 2)
+    cube = read(path, variable="Fluorescence")
+    np.testing.assert_array_equal(cube.absorbance, values)
+    assert cube.pixel_size_um is None  # 8 µm over 5 pixels, 4 µm over 3
+    with pytest.raises(CubeError, match="0 maps called 'X'"):
+        read(path, variable="X")
+
+
+def test_spectra_of_ptir_studio_5(tmp_path):
+    pytest.importorskip("h5py")
+    values, axis = files.sample(1, 2, 9)
+    stated = {
+        **files.ptir5_attributes(values, axis),
+        "TYPE": "OPTIRSpectrum",
+        "PositionX": 3.0,
+        "PositionY": 4.0,
+    }
+    raman = {**stated, "TYPE": "RamanSpectrum"}
+    path = files.ptir5(
+        tmp_path / "a.ptir", [(stated, values[0, 0]), (raman, values[0, 0]), (stated, values[0, 1])]
+    )
+    with pytest.raises(CubeError, match="read the spectra with read_spectra"):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    np.testing.assert_allclose(spectra.wavenumbers_cm1, axis)
+    np.testing.assert_array_equal(spectra.positions_um, [[3, 4], [3, 4]])
+    assert spectra.names == ("O-PTIR 1", "O-PTIR 1")
+
+
+def test_single_spectra_of_older_ptir_files(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    values, axis = files.sample(1, 2, 9)
+    with h5py.File(tmp_path / "a.ptir", "w") as file:
+        for at, (label, spectrum) in enumerate(
+            [("Background", values[0, 0]), ("a", values[0, 0]), ("b", values[0, 1])]
+        ):
+            group = file.create_group(f"Measurement_{at:03d}")
+            group.attrs["Label"] = np.bytes_(label.encode())
+            if label != "Background":
+                group.attrs["IsRaman"] = np.array([0])
+            group.create_group("Channel_000")["Raw_Data"] = spectrum[np.newaxis]
+            group["Spectroscopic_Values"] = axis[np.newaxis]
+            group["Spectroscopic_Values"].attrs["units"] = np.array([b"c", b"m", b"-", b"1"])
+            group["Position_Indices"] = np.zeros((1, 1), np.uint32)
+    with pytest.raises(CubeError, match="single spectra, not a map; read them with read_spectra"):
+        read(tmp_path / "a.ptir")
+    spectra = read_spectra(tmp_path / "a.ptir")
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    assert spectra.names == ("a", "b")

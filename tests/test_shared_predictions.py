@@ -85,7 +85,7 @@ def test_claims(tmp_path):
 def test_a_sample_that_is_finished_while_it_is_looked_for_is_not_damaged(model, store, tmp_path, monkeypatch):
     options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",), split="test")
     predict(options)
-    place = PredictionFolder(options, load_model(model), None)
+    place = PredictionFolder(options, load_model(model))
     entry = options.out / "samples" / store.split("test")[0].id / "sample.json"
     text, look = entry.read_text(), folder.read_sample
     entry.unlink()
@@ -107,7 +107,7 @@ def test_a_sample_that_is_finished_while_it_is_looked_for_is_not_damaged(model, 
 
 def test_a_failure_that_another_process_forgets_is_none(model, store, tmp_path, monkeypatch):
     options = PredictOptions((store.path,), model, tmp_path / "out")
-    place = PredictionFolder(options, load_model(model), None)
+    place = PredictionFolder(options, load_model(model))
     place.begin()
     failed = folder.SamplePrediction(id="s0", source="there", status="failed", error="torn")
     place.put_failure(failed)
@@ -125,7 +125,7 @@ def test_a_failure_that_another_process_forgets_is_none(model, store, tmp_path, 
 
 def test_a_folder_that_another_process_begins_is_joined(model, store, tmp_path):
     options = PredictOptions((store.path,), model, tmp_path / "out")
-    place = PredictionFolder(options, load_model(model), None)
+    place = PredictionFolder(options, load_model(model))
     place.samples.mkdir(parents=True)
     (place.path / ".run.json.0123").write_text("{")
     place.begin()

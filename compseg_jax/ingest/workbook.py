@@ -111,10 +111,11 @@ def _loaded(table: Path, *, computed: bool) -> Any:
     except CubeError as error:
         raise IngestError(str(error)) from error
     try:
-        with warnings.catch_warnings():
+        # Of an opened file: openpyxl would judge it by its name.
+        with warnings.catch_warnings(), table.open("rb") as file:
             # Of parts that it drops when it writes; nothing is written here.
             warnings.simplefilter("ignore")
-            return openpyxl.load_workbook(table, data_only=computed)
+            return openpyxl.load_workbook(file, data_only=computed)
     except Exception as error:
         raise IngestError(
             f"{table}: the workbook cannot be read ({type(error).__name__}: {error}). {_SAVE_AS}"
@@ -169,7 +170,7 @@ def _shown(cell: Any, computed: Any) -> str | Fault:
 def _unmerged(drawn: Any, cells: dict[int, list[str | Fault]]) -> list[str]:
     """Gives every row of merged cells what they show, and a note of it; merged across columns they show nothing."""
     down = []
-    for merged in drawn.merged_cells.ranges:
+    for merged in sorted(drawn.merged_cells.ranges, key=lambda merged: (merged.min_row, merged.min_col)):
         rows = range(merged.min_row, merged.max_row + 1)
         left = merged.min_col - 1
         for number in rows:

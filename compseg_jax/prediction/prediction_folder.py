@@ -18,7 +18,7 @@ from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.sample import ENTRY, SAMPLES
 from compseg_jax.readers.reading_options import READING, in_command_words
-from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, remove_leftovers
+from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, remove_leftovers, write_text
 from compseg_jax.runtime.versions import versions
 
 RUN_FILE = "run.json"
@@ -89,6 +89,10 @@ class PredictionFolder:
     def _check(self, run_file: Path) -> None:
         begun = RUN.read(run_file)
         wanted = json.loads(json.dumps(self._asked))
+        if begun.get("reading") != wanted["reading"] and not any(self.samples.glob(f"*/{ENTRY}")):
+            # Nothing could be read as it was said before, so nothing here depends on it.
+            begun = {**begun, "reading": wanted["reading"]}
+            write_text(run_file, json_text(RUN.stamped(begun)))
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"
             for name, value in wanted.items()

@@ -126,7 +126,7 @@ def check_instructions(given: Instructions, path: Path) -> None:
     Raises:
       CubeError: naming the keyword, the value and what is allowed.
     """
-    if given.axes is not None and sorted(given.axes) != ["c", "x", "y"]:
+    if given.axes is not None and sorted(given.axes.lower()) != ["c", "x", "y"]:
         raise CubeError(
             f"{path}: found axes={given.axes!r}; required are the letters y, x and c in the file's order, such as "
             "axes='yxc' or axes='cyx'."

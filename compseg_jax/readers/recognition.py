@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.readers import not_read
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.reading_options import Instructions, check_instructions
@@ -42,6 +43,8 @@ class Format:
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+# The size of the header, 348 bytes of NIfTI-1 or 540 of NIfTI-2, in either byte order.
+_NIFTI = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
 
 # The first row whose suffix, first bytes and companions all fit is used; so the order of rows of the same
 # suffix matters: an Agilent tile also carries an ENVI header, which knows less.
@@ -49,7 +52,13 @@ FORMATS: tuple[Format, ...] = (
     Format("PNG image", "image", (".png",), (b"\x89PNG\r\n\x1a\n",)),
     Format("JPEG image", "image", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
     Format("BMP image", "image", (".bmp",), (b"BM",)),
-    Format("TIFF or OME-TIFF image", "image", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    Format(
+        "TIFF or OME-TIFF image",
+        "image",
+        (".tif", ".tiff"),
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        takes=("axes", "level"),
+    ),
     Format("NumPy array", "array", (".npy",), (b"\x93NUMPY",), takes=("axes",)),
     Format("NumPy archive", "array", (".npz",), (_ZIP,), takes=("variable", "axes")),
     Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
@@ -70,9 +79,16 @@ FORMATS: tuple[Format, ...] = (
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
     Format("OMNIC", "omnic", (".map", ".spa", ".spg", ".srs"), (b"Spectral Data Fi", b"Spectral Exte Fi")),
+    Format("GRAMS", "grams", (".spc",), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
     Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
+    Format("Aperio slide", "slide", (".svs",), takes=("level",)),
+    Format("Hamamatsu slide", "slide", (".ndpi",), takes=("level",)),
+    Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
+    Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
+    Format("NIfTI", "nifti", (".nii",), _NIFTI, takes=("variable",)),
+    Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
     Format("WITec table", "witec_table", (".txt",), told_by_content=True),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
 )
@@ -109,6 +125,10 @@ def recognise(path: str | os.PathLike[str]) -> Format:
         if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
+    other = not_read.named(path, first)
+    if other is not None:
+        advice = f"this is {other.what}, which is not read: {other.instead}"
+        raise CubeError(f"{path}: format not recognised (begins with {first[:8]!r}); {advice}.")
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
         return by_content[0]
     if named and by_content:
@@ -178,6 +198,8 @@ def keywords_for(found: Format, given: Instructions, path: Path) -> dict[str, An
     for name, value in keywords.items():
         if name not in found.takes:
             raise CubeError(f"{path}: {found.name} {_NOT_TAKEN[name]}; found {name}={value!r}. Leave it out.")
+    if "axes" in keywords:
+        keywords["axes"] = keywords["axes"].lower()
     return {"wavenumbers_cm1": None if axis is None else np.asarray(axis, np.float64), **keywords}
 
 

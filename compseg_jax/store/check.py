@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compseg_jax.store.check_masks import mask_notes, mask_shares
 from compseg_jax.store.read import SPLITS, Store, StoreError
 from compseg_jax.store.splits import leaking_groups
 
@@ -97,14 +98,13 @@ def check_values(store: Store) -> tuple[Findings, list[str]]:
     """:func:`check_table`, then every cube is read: finite values, tissue, value ranges (one line per split)."""
     findings = check_table(store)
     problems, notes = list(findings.problems), list(findings.notes)
-    lines, contradictions = [], []
+    lines, contradictions, masks = [], [], []
     for split in SPLITS:
         ranges, tissue_shares = [], []
         for sample in store.split(split):
             try:
                 absorbance, tissue = store.read(sample.id), store.tissue(sample.id)
-                if sample.has_reference and store.reference(sample.id).any() != (sample.label == 1):
-                    contradictions.append(sample)
+                reference = store.reference(sample.id) if sample.has_reference else None
             except StoreError as error:
                 problems.append(str(error))
                 continue
@@ -116,6 +116,10 @@ def check_values(store: Store) -> tuple[Findings, list[str]]:
             if not tissue.any():
                 problems.append(f"sample {sample.id!r} is all background; remove it or give a tissue mask.")
                 continue
+            is_diseased = sample.label == 1
+            masks.append(mask_shares(sample.id, tissue, reference, is_diseased=is_diseased))
+            if reference is not None and reference[tissue].any() != is_diseased:
+                contradictions.append(sample)
             ranges.append(np.percentile(absorbance[tissue], [0, 50, 100]))
             tissue_shares.append(tissue.mean())
         if ranges:
@@ -124,11 +128,14 @@ def check_values(store: Store) -> tuple[Findings, list[str]]:
                 f"{split:<5}  values {low.min():.4g} … {high.max():.4g}, median {np.median(middle):.4g}; "
                 f"tissue {100 * min(tissue_shares):.0f}–{100 * max(tissue_shares):.0f} % of the image"
             )
+    notes += mask_notes(masks)
     if contradictions:
-        first = contradictions[0]
+        first, *others = contradictions
+        also = f", then {', '.join(repr(sample.id) for sample in others[:3])}" if others else ""
         notes.append(
             f"{len(contradictions)} reference mask(s) contradict the label, the first that of {first.id!r} "
-            f"({'diseased, but nothing' if first.label else 'healthy, but something'} is marked)."
+            f"({'diseased, but nothing' if first.label else 'healthy, but something'} is marked){also}"
+            f"{' …' if len(others) > 3 else '.'}"
         )
     return Findings(findings.counts, findings.groups, problems, notes), lines
 

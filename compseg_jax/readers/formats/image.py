@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from compseg_jax.readers import axis, checks
 from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.formats import tiff
+from compseg_jax.readers.formats import slide, tiff
 from compseg_jax.readers.picture import Picture, refuse_profile, refused_colours, turned
 
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
@@ -26,7 +26,11 @@ _ORIENTATION_TAG = 274
 
 
 def read(
-    path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = None, axes: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    wavenumbers_cm1: np.ndarray | None = None,
+    axes: str | None = None,
+    level: int | None = None,
 ) -> Cube:
     """Reads an image as channels, with the numbers of the file, turned by its orientation tag.
 
@@ -47,6 +51,8 @@ def read(
         more than one stack axis, axes that it does not name, or images of different sizes.
     """
     path = Path(path)
+    if axes is None and slide.is_pyramid(path, level):
+        return slide.read(path, wavenumbers_cm1=wavenumbers_cm1, level=level)
     picture = read_picture(path, axes)
     found, stated = picture.wavenumbers_cm1, "none; the channels are not wavenumbers"
     if found is not None or wavenumbers_cm1 is not None:
@@ -58,6 +64,19 @@ def read(
         "direction": axis.direction(found),
     }
     return Cube(checks.as_float(picture.values, path), found, picture.pixel_size_um, provenance)
+
+
+def open_scan(
+    path: Path,
+    *,
+    wavenumbers_cm1: np.ndarray | None = None,
+    axes: str | None = None,
+    level: int | None = None,
+) -> slide.SlideScan | None:
+    """A level of a pyramid of TIFF pages, read by windows; None for an image of one resolution."""
+    if axes is None and slide.is_pyramid(path, level):
+        return slide.open_scan(path, wavenumbers_cm1=wavenumbers_cm1, level=level)
+    return None
 
 
 def read_picture(path: Path, axes: str | None = None) -> Picture:

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks
+from compseg_jax.readers import axis, checks, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 
 _UUID_BYTES = 16
@@ -112,7 +112,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         values = np.zeros((*shape, mz.size), as_float)
         for (y, x), spectrum in zip(places, spectra, strict=True):
             values[y, x] = _array(content, spectrum.intensity, path)
-        pixel_size_um, size_stated = _pixel_size_um(described.raster, path)
+        pixel_size_um, size_stated = _pixel_size_um(described.raster)
     missing = shape[0] * shape[1] - len(spectra)
     provenance = {
         "source": str(described_in),
@@ -326,17 +326,12 @@ def _places(
     return places, (height, width), (int(lowest[0]), int(lowest[1]))
 
 
-def _pixel_size_um(raster: _Parameters, path: Path) -> tuple[float | None, str]:
+def _pixel_size_um(raster: _Parameters) -> tuple[float | None, str]:
     """Edge of a pixel in µm and how it is stated; y is that of x where it is left out (vocabulary: square pixels)."""
     if _PIXEL_SIZE_X not in raster:
         return None, "not stated"
-    sizes = []
+    sizes, words = [], []
     for each in (raster[_PIXEL_SIZE_X], raster.get(_PIXEL_SIZE_Y, raster[_PIXEL_SIZE_X])):
-        if each.unit not in _UM_PER_UNIT:
-            return None, f"stated in {each.unit!r}, which is no length"
-        sizes.append(float(each.value) * _UM_PER_UNIT[each.unit])
-    if not all(np.isfinite(size) and size > 0 for size in sizes):
-        raise CubeError(f"{path}: its pixels are stated as {sizes} µm. Correct it in the file.")
-    if not np.isclose(sizes[0], sizes[1], rtol=1e-3):
-        return None, f"pixels are {sizes[0]:g} × {sizes[1]:g} µm (x × y), not square"
-    return sizes[0], "pixel size of the raster, µm"
+        words.append(f"{each.value} {each.unit}".strip())
+        sizes.append(float(each.value) * _UM_PER_UNIT.get(each.unit, np.nan))
+    return pixel_size.judged(sizes, f"pixel size {' × '.join(words)} (x × y)")

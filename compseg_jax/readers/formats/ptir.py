@@ -1,4 +1,7 @@
-"""Photothermal .ptir files (HDF5): O-PTIR and co-registered Raman maps."""
+"""Photothermal .ptir files (HDF5): O-PTIR and co-registered Raman maps, and single spectra.
+
+Those of PTIR Studio 5 have another layout, see `ptir5`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 
 from compseg_jax.readers import axis, checks
 from compseg_jax.readers.cube import Cube, CubeError
-from compseg_jax.readers.formats import hdf5
+from compseg_jax.readers.formats import hdf5, ptir5
+from compseg_jax.readers.point_spectra import Spectra
 
 
 def read(
@@ -21,8 +25,9 @@ def read(
 ) -> Cube:
     """Reads a map from a .ptir file.
 
-    Without `variable` the file must hold one infrared channel; `variable` names another, such as
-    `Measurement_001/Channel_000`. Rows are in the order of the file's Y index, columns of its X index.
+    Without `variable` the file must hold one infrared map; `variable` names another, such as
+    `Measurement_001/Channel_000`, or, of PTIR Studio 5, the label or GUID of a measurement. Rows are in the order
+    of the file's Y index, columns of its X index.
 
     Returns:
       the cube, the channel's signal of shape (y, x, c).
@@ -33,6 +38,8 @@ def read(
     path = Path(path)
     h5py = checks.imported("h5py", path)
     with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
+        if ptir5.is_layout(file):
+            return ptir5.cube(file, path, variable, wavenumbers_cm1)
         channel = _channel(file, variable, path)
         group = channel.parent
         spectra = hdf5.load(channel["Raw_Data"], path)
@@ -65,22 +72,79 @@ def read(
     return Cube(checks.as_float(values, path), found, pixel_size_um, provenance)
 
 
-def _channel(file: Any, variable: str | None, path: Path) -> Any:
-    channels = {
+def read_spectra(path: str | os.PathLike[str]) -> Spectra:
+    """Reads the single spectra of a .ptir file: those of O-PTIR, where there are none those of Raman scattering.
+
+    Raises:
+      CubeError: if the file is damaged, holds no single spectra, or spectra on several axes.
+    """
+    path = Path(path)
+    h5py = checks.imported("h5py", path)
+    with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
+        if ptir5.is_layout(file):
+            return ptir5.spectra(file, path)
+        # A background states no IsRaman.
+        single = [channel for channel in _singles(file) if "IsRaman" in channel.parent.attrs]
+        channels = [channel for channel in single if not _is_raman(channel.parent)] or single
+        if not channels:
+            raise CubeError(f"{path}: found no single spectra; read a map with read.")
+        values = [hdf5.load(channel["Raw_Data"], path).ravel() for channel in channels]
+        axes = [_axis(channel.parent, path) for channel in channels]
+        if (
+            not all(axis.same_axis(axes[0], other) for other in axes)
+            or len({each.size for each in values}) > 1
+        ):
+            raise CubeError(
+                f"{path}: its {len(channels)} spectra lie on several axes. Export those of one axis."
+            )
+        names = tuple(hdf5.text(channel.parent.attrs.get("Label")) or "" for channel in channels)
+        provenance = {
+            "source": str(path),
+            "format": "photothermal .ptir",
+            "signal": hdf5.text(channels[0].attrs.get("DataSignal")),
+            "axis": "Spectroscopic_Values, cm⁻¹ in the file",
+            "direction": axis.direction(axes[0]),
+            "stored_type": str(values[0].dtype),
+        }
+    return Spectra(checks.as_float(np.stack(values), path), axes[0], names, None, provenance)
+
+
+def _all_channels(file: Any) -> dict[str, Any]:
+    return {
         f"{measurement}/{channel}": file[measurement][channel]
         for measurement in file
-        if measurement.startswith("Measurement_") and "Position_Indices" in file[measurement]
+        if measurement.startswith("Measurement_")
         for channel in file[measurement]
         if channel.startswith("Channel_") and "Raw_Data" in file[measurement][channel]
     }
+
+
+def _singles(file: Any) -> list[Any]:
+    """Channels of one spectrum."""
+    return [
+        channel
+        for channel in _all_channels(file).values()
+        if getattr(channel["Raw_Data"], "shape", ())[:1] == (1,) and "Spectroscopic_Values" in channel.parent
+    ]
+
+
+def _channel(file: Any, variable: str | None, path: Path) -> Any:
+    channels = {
+        name: channel
+        for name, channel in _all_channels(file).items()
+        if "Position_Indices" in channel.parent
+        and channel.name not in {single.name for single in _singles(file)}
+    }
     if variable is not None:
         if variable.strip("/") not in channels:
-            raise CubeError(f"{path}: found no channel {variable!r}, only {', '.join(channels) or 'none'}.")
+            raise CubeError(f"{path}: found no map {variable!r}, only {', '.join(channels) or 'none'}.")
         return channels[variable.strip("/")]
     infrared = [channel for channel in channels.values() if not _is_raman(channel.parent)]
+    if not channels and _singles(file):
+        raise CubeError(f"{path}: it holds single spectra, not a map; read them with read_spectra.")
     if len(infrared) != 1:
         raise CubeError(
-            f"{path}: found {len(infrared)} infrared channels of {', '.join(channels) or 'none'}; name one "
+            f"{path}: found {len(infrared)} infrared maps of {', '.join(channels) or 'none'}; name one "
             "with variable=."
         )
     return infrared[0]

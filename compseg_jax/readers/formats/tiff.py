@@ -62,7 +62,7 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
       CubeError: if the file is damaged, holds several images or stack axes, does not say which of its axes are
         y, x and channel, has colours other than grey and RGB, or pixels that are not opaque.
     """
-    orientations = _check_directories(path)
+    orientations = check_directories(path)
     tifffile = checks.imported("tifffile", path)
     with tifffile.TiffFile(path) as file:
         if len(file.series) != 1:
@@ -84,7 +84,7 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
         known["stored_type"] = _stored_type(series, path)
         page = series.keyframe
         photometric = _photometric(page, path)
-        _check_sizes(series, path)
+        check_sizes(series, path)
         indices = None
         if photometric == _PALETTE:
             indices, values = _palette(series, path)
@@ -100,9 +100,9 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
             known["bands"] = "grey, white is zero; numbers as stored"
         axis_found, pixel_size_um = None, None
         if file.is_ome:
-            pixels = _ome_pixels(tifffile.xml2dict(file.ome_metadata))
-            pixel_size_um, known["pixel_size"] = _ome_pixel_size(pixels)
-            axis_found = _ome_wavenumbers(pixels, values.shape[2], path)
+            pixels = ome_pixels(tifffile.xml2dict(file.ome_metadata))
+            pixel_size_um, known["pixel_size"] = ome_pixel_size(pixels)
+            axis_found = ome_wavenumbers(pixels, values.shape[2], path)
         return Picture(
             values,
             known,
@@ -192,7 +192,7 @@ def _without_alpha(values: np.ndarray, page: Any, path: Path) -> np.ndarray:
     return values
 
 
-def _check_directories(path: Path) -> set[int]:
+def check_directories(path: Path) -> set[int]:
     """Refuses chains of directories that leave the file or return: tifffile follows those for ever.
 
     Returns:
@@ -226,7 +226,8 @@ def _check_directories(path: Path) -> set[int]:
     return orientations
 
 
-def _check_sizes(series: Any, path: Path) -> None:
+def check_sizes(series: Any, path: Path) -> None:
+    """Refuses pages whose data reach beyond the file, or whose extents cannot be what is stored."""
     length = os.path.getsize(path)
     page = series.keyframe
     announced = checks.count(series.shape, path, "the image") * series.dtype.itemsize
@@ -303,14 +304,14 @@ def _channels_last(values: np.ndarray, names: str, given: str | None, path: Path
     return values.reshape(*values.shape[:2], -1), words
 
 
-def _ome_pixels(document: dict[str, Any]) -> dict[str, Any]:
+def ome_pixels(document: dict[str, Any]) -> dict[str, Any]:
     """What an OME-XML block says of the pixels of its first image."""
     image = document.get("OME", {}).get("Image", {})
     pixels: dict[str, Any] = (image[0] if isinstance(image, list) else image).get("Pixels", {})
     return pixels
 
 
-def _ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
+def ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
     """Edge of a pixel in µm and how it is stated; None where it is not, or a pixel is no square."""
     edges, words = [], []
     for side in ("X", "Y"):
@@ -329,7 +330,7 @@ def _ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
     return sum(edges) / 2 if edges[0] != edges[1] else edges[0], stated
 
 
-def _ome_wavenumbers(pixels: dict[str, Any], channels: int, path: Path) -> np.ndarray | None:
+def ome_wavenumbers(pixels: dict[str, Any], channels: int, path: Path) -> np.ndarray | None:
     """The axis of an OME-TIFF whose every channel is named by its wavenumber."""
     listed = pixels.get("Channel", [])
     names = [str(each.get("Name", "")) for each in (listed if isinstance(listed, list) else [listed])]
