@@ -73,7 +73,9 @@ FORMATS: tuple[Format, ...] = (
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
     Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
-    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable", "axes")),
+    Format(
+        "HDF5", "hdf5", (".h5", ".hdf5", ".hdf", ".hspy", ".he5", ".nc"), (_HDF5,), takes=("variable", "axes")
+    ),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
