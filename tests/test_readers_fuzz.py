@@ -98,6 +98,20 @@ def _written(kind: str, folder: Path) -> Sample:
         io = pytest.importorskip("scipy.io")
         io.savemat(folder / "a.mat", {"c": values, "wn": axis}, do_compression=kind == "mat5z")
         return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind in ("octavvs", "struct", "witec", "cytospec"):
+        io = pytest.importorskip("scipy.io")
+        io.savemat(folder / "a.mat", files.of_matlab(kind, values, axis))
+        return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind == "sparse.h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(folder / "a.h5", "w") as file:
+            data = file.create_dataset("data", values.shape, "f4", chunks=(2, 4, 12), fillvalue=-1)
+            data[:2] = values[:2]
+            file["wavenumbers"] = axis
+        return Sample(folder / "a.h5", (folder / "a.h5",))
+    if kind == "witec table":
+        path = files.table_of_witec(folder / "a.txt", values, axis)
+        return Sample(path, (path,))
     if kind == "csv":
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")

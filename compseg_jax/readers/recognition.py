@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.readers import not_read
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.reading_options import Instructions, check_instructions
@@ -72,7 +73,9 @@ FORMATS: tuple[Format, ...] = (
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
     Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
-    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable", "axes")),
+    Format(
+        "HDF5", "hdf5", (".h5", ".hdf5", ".hdf", ".hspy", ".he5", ".nc"), (_HDF5,), takes=("variable", "axes")
+    ),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
@@ -127,6 +130,10 @@ def recognise(path: str | os.PathLike[str]) -> Format:
         if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
+    other = not_read.named(path, first)
+    if other is not None:
+        advice = f"this is {other.what}, which is not read: {other.instead}"
+        raise CubeError(f"{path}: format not recognised (begins with {first[:8]!r}); {advice}.")
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
         return by_content[0]
     if named and by_content:

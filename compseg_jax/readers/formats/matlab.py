@@ -13,6 +13,7 @@ import numpy as np
 
 from compseg_jax.readers import axis, checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.formats import cytospec, hdf5, mat5, witec
 from compseg_jax.readers.point_spectra import Spectra
 
@@ -71,7 +72,7 @@ def _refuse_version_4(path: Path) -> None:
 
 
 def _found(
-    contents: named_arrays.Contents,
+    contents: Contents,
     path: Path,
     version: str,
     wavenumbers_cm1: np.ndarray | None,
@@ -84,15 +85,15 @@ def _found(
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
-def _contents(variables: dict[str, Any]) -> named_arrays.Contents:
+def _contents(variables: dict[str, Any]) -> Contents:
     """Numbers, texts and the rest, fields of structures and elements of cell arrays by their full names."""
-    arrays: dict[str, named_arrays.NamedArray] = {}
+    arrays: dict[str, NamedArray] = {}
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
 
     def note(name: str, value: Any) -> None:
         if isinstance(value, np.ndarray) and value.size:
-            arrays[name] = named_arrays.NamedArray(value.shape, lambda: value, None, str(value.dtype))
+            arrays[name] = NamedArray(value.shape, lambda: value, None, str(value.dtype))
         elif isinstance(value, str):
             texts[name] = value
         elif isinstance(value, mat5.Unread):
@@ -106,7 +107,7 @@ def _contents(variables: dict[str, Any]) -> named_arrays.Contents:
 
     for name, value in variables.items():
         note(name, value)
-    return named_arrays.Contents(arrays, texts, unread)
+    return Contents(arrays, texts, unread)
 
 
 def holds(path: Path) -> bool:
