@@ -511,3 +511,42 @@ def test_jcamp_that_does_not_agree_is_refused(tmp_path, text, words):
     (tmp_path / "a.dx").write_text(text)
     with pytest.raises(CubeError, match=words):
         read_spectra(tmp_path / "a.dx")
+
+
+@pytest.mark.parametrize("states_all", [False, True])
+def test_opus_image_that_was_broken_off(tmp_path, states_all):
+    values, axis = files.sample(3, 5, 9)
+    path = files.opus(
+        tmp_path / "a.0",
+        values,
+        axis,
+        runs=[(0, 3), (6, 9)],
+        states_all=states_all,
+        extra={"DDX": 2.5, "DDY": 2.5},
+    )
+    cube = read(path)
+    measured = np.zeros(15, bool)
+    measured[[*range(4), *range(6, 10)]] = True
+    agrees(cube, values * measured.reshape(3, 5, 1), axis, 2.5)
+    assert cube.provenance["left_out"] == "7 of 15 pixels were not measured; they are zero"
+    assert cube.provenance["pixel_size"] == "DDX and DDY"
+    assert cube.provenance["stored_type"] == "float32"
+
+
+def test_opus_series_is_spectra(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.opus(tmp_path / "a.0", values[0], axis)
+    with pytest.raises(CubeError, match="a series of spectra, not an image; read it with read_spectra"):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    assert spectra.provenance["measurement"] == "a series of 5 spectra"
+    broken_off = files.opus(tmp_path / "b.0", values[0], axis, runs=[(0, 1), (3, 3)], states_all=True)
+    np.testing.assert_array_equal(read_spectra(broken_off).absorbance, values[0, [0, 1, 3]])
+
+
+def test_opus_runs_that_do_not_agree_are_refused(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.opus(tmp_path / "a.0", values, axis, runs=[(6, 9), (0, 3)])
+    with pytest.raises(CubeError, match=r"stored in the runs \[\[6, 9\], \[0, 3\]\]"):
+        read(path)
