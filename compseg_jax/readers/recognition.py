@@ -90,7 +90,8 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM", "dicom", (".dcm", ".dicom", ".ima"), takes=("variable", "level")),
     Format("DICOM", "dicom", ("", ".[0-9]*"), takes=("variable", "level"), told_by_content=True),
     Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
-    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
+    Format("WITec table", "witec_table", (".txt",), told_by_content=True),
+    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
 )
 _NOT_TAKEN = {
     "variable": "holds one array",

@@ -53,9 +53,9 @@ def read(
                 )
         _refuse_version_4(path)
         variables = mat5.contents(path)
-        (first, *others) = variables.values() if variables else (None,)
-        if variable is None and not others and witec.is_export(first):
-            return witec.read(path, wavenumbers_cm1=wavenumbers_cm1)
+        name = witec.only_export(variables, variable, path)
+        if name is not None and axes is None:
+            return witec.read(variables[name], name, path, wavenumbers_cm1)
         if cytospec.is_image(variables) and axes is None:
             return cytospec.cube(variables, path, wavenumbers_cm1, variable)
         return _found(_contents(variables), path, "MATLAB 5", wavenumbers_cm1, variable, axes)
@@ -123,7 +123,9 @@ def holds(path: Path) -> bool:
 
 
 def read_spectra(path: str | os.PathLike[str]) -> Spectra:
-    """Reads reference spectra from the matrix `AB`: wavenumbers in cm⁻¹ in column 0, a spectrum each further.
+    """Reads the spectra of a WITec export, or reference spectra from the matrix `AB`.
+
+    The first column of `AB` holds wavenumbers in cm⁻¹, each further one a spectrum.
 
     Raises:
       CubeError: if the file is damaged or has no such matrix.
@@ -137,7 +139,11 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
                 table: Any = None if found is None else found.load()
         else:
             _refuse_version_4(path)
-            table = mat5.variables(path).get("AB")
+            variables = mat5.variables(path)
+            name = witec.only_export(variables, None, path)
+            if name is not None:
+                return witec.read_spectra(variables[name], name, path)
+            table = variables.get("AB")
         if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] < 2:
             shape = getattr(table, "shape", None)
             raise CubeError(
