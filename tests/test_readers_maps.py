@@ -550,3 +550,45 @@ def test_opus_runs_that_do_not_agree_are_refused(tmp_path):
     path = files.opus(tmp_path / "a.0", values, axis, runs=[(6, 9), (0, 3)])
     with pytest.raises(CubeError, match=r"stored in the runs \[\[6, 9\], \[0, 3\]\]"):
         read(path)
+
+
+def witec_graph(folder, values, axis, *, unit="rel. 1/cm", sizes=None):
+    height, width, points = sizes or values.shape
+    header = (
+        "//Exported ASCII-File\r\n[Header]\r\nFileName = C:\\map.wip\r\nGraphName = map\r\n"
+        f"SizeX = {width}\r\nSizeY = {height}\r\nSizeGraph = {points}\r\nScanUnit = µm\r\nScanWidth = {width * 0.5}\r\n"
+        f"ScanHeight = {height * 0.5}\r\nXAxisUnit = {unit}\r\nDataUnit = CCD cts\r\n"
+    )
+    (folder / "map (Header).txt").write_bytes(header.encode("cp1252"))
+    (folder / "map (X-Axis).txt").write_text("\n".join(f"{value:.6f}" for value in axis) + "\n")
+    (folder / "map (Y-Axis).txt").write_text("\n".join(repr(float(value)) for value in values.ravel()) + "\n")
+    return folder / "map (Header).txt"
+
+
+@pytest.mark.parametrize("part", ["Header", "X-Axis", "Y-Axis"])
+def test_graph_of_witec_in_three_files(tmp_path, part):
+    values, axis = files.sample(3, 5, 9)
+    witec_graph(tmp_path, values, axis)
+    cube = read(tmp_path / f"map ({part}).txt")
+    agrees(cube, values, axis, 0.5)
+    assert cube.provenance["axis"] == "X-Axis, rel. 1/cm in the file"
+
+
+def test_graph_of_witec_that_does_not_agree(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = witec_graph(tmp_path, values, axis, sizes=(4, 5, 9))
+    with pytest.raises(CubeError, match="135 values for 4 × 5 pixels of 9 points"):
+        read(path)
+    path = witec_graph(tmp_path, values, axis, unit="a.u.")
+    with pytest.raises(CubeError, match=r"XAxisUnit is 'a.u.'.*or give wavenumbers_cm1="):
+        read(path)
+    agrees(read(path, wavenumbers_cm1=axis), values, axis, 0.5)
+    path = witec_graph(tmp_path, values[:1], axis)
+    with pytest.raises(
+        CubeError, match="a line or series of 5 spectra, not an image; read it with read_spectra"
+    ):
+        read(path)
+    np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
+    (tmp_path / "map (X-Axis).txt").unlink()
+    with pytest.raises(CubeError, match=r"no file 'map \(X-Axis\).txt' beside it"):
+        read_spectra(path)
