@@ -483,3 +483,76 @@ def mat73(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     with path.open("r+b") as stream:
         stream.write(b"MATLAB 7.3 MAT-file".ljust(512, b" "))
     return path
+
+
+def table_of_witec(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    units: bool = True,
+    pixels: list[str] | None = None,
+) -> Path:
+    """WITec's table export: titles that end in (x/y), units, then wavenumbers and a spectrum in each column."""
+    height, width, channels = values.shape
+    names = [f"Map_000_Spec.Data 1({x}/{y})" for y in range(height) for x in range(width)]
+    lines = ["\t".join(["X-Axis", *(names if pixels is None else pixels)])]
+    lines += ["\t".join(["rel. 1/cm"] + ["CCD cts"] * (height * width))] if units else []
+    lines += [
+        "\t".join(f"{value:.5E}" for value in (axis[at], *values[:, :, at].flat)) for at in range(channels)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _cells(rows: list[list]) -> np.ndarray:
+    found = np.empty((len(rows), len(rows[0])), object)
+    for at, row in enumerate(rows):
+        for place, value in enumerate(row):
+            found[at, place] = value
+    return found
+
+
+def of_witec(
+    values: np.ndarray,
+    axis: np.ndarray,
+    size: tuple[int, ...],
+    *,
+    scale: np.ndarray | None = None,
+    unit: str = "",
+    history: str = "Created by Project FIVE (Version 5.3)",
+) -> dict:
+    """The structure that WITec Project exports: spectra (n, c) of an image, a line, a stack or a series."""
+    nothing = np.zeros((0, 0))
+    steps = [2.0 * np.arange(extent) for extent in size[:2]] if size else [nothing, nothing]
+    return {
+        "name": "a",
+        "data": values.astype(np.float32),
+        "imagesize": np.array(size, np.float64) if size else nothing,
+        "axisscale": _cells([[nothing if scale is None else scale, unit], [axis, "rel. 1/cm"]]),
+        "imageaxisscale": _cells([[steps[0], "µm"], [steps[1], "µm"]]),
+        "history": _cells([[history]]),
+    }
+
+
+def of_cytospec(blocks: tuple[np.ndarray, ...], axis: np.ndarray, **changed: float) -> dict:
+    """As CytoSpec saves: (x, y, c, block), and parameters each in a row before its name."""
+    height, width, channels = blocks[0].shape
+    stated = {"LWN": axis[0], "VWN": axis[-1], "NOD": channels, "XDI": width, "YDI": height, **changed}
+    rows = [row for key, value in stated.items() for row in (f"{value}", f" {key}")]
+    held = np.stack([values.transpose(1, 0, 2) for values in blocks], -1).astype(np.float64)
+    return {"C": held, "Info": {"File": np.array(rows), "Org": "", "Pre": ""}}
+
+
+def of_matlab(kind: str, values: np.ndarray, axis: np.ndarray) -> dict:
+    """Variables of a MATLAB file as one of the programs saves an image."""
+    height, width, channels = values.shape
+    spectra = values.reshape(-1, channels)
+    if kind == "octavvs":
+        matrix = np.column_stack([axis, spectra.T.astype(np.float64)])
+        return {"AB": matrix, "wh": np.array([width, height])}
+    if kind == "witec":
+        return {"scan": of_witec(spectra, axis, (width, height))}
+    if kind == "cytospec":
+        return of_cytospec((values,), axis)
+    return {"scan": {"cube": values, "wavenumbers": axis}}

@@ -100,6 +100,20 @@ def _written(kind: str, folder: Path) -> Sample:
         io = pytest.importorskip("scipy.io")
         io.savemat(folder / "a.mat", {"c": values, "wn": axis}, do_compression=kind == "mat5z")
         return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind in ("octavvs", "struct", "witec", "cytospec"):
+        io = pytest.importorskip("scipy.io")
+        io.savemat(folder / "a.mat", files.of_matlab(kind, values, axis))
+        return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind == "sparse.h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(folder / "a.h5", "w") as file:
+            data = file.create_dataset("data", values.shape, "f4", chunks=(2, 4, 12), fillvalue=-1)
+            data[:2] = values[:2]
+            file["wavenumbers"] = axis
+        return Sample(folder / "a.h5", (folder / "a.h5",))
+    if kind == "witec table":
+        path = files.table_of_witec(folder / "a.txt", values, axis)
+        return Sample(path, (path,))
     if kind == "csv":
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
@@ -141,6 +155,11 @@ def _written(kind: str, folder: Path) -> Sample:
         return Sample(path, (path,))
     if kind in ("nii", "nii.gz"):
         path = science_files.nifti(folder / f"a.{kind}", np.arange(96, dtype=np.int16).reshape(4, 6, 1, 4))
+        return Sample(path, (path,))
+    if kind in ("dcm", "rle.dcm"):
+        syntax = f"{science_files.SYNTAX}.{5 if kind == 'rle.dcm' else 1}"
+        frames = np.arange(96, dtype=np.uint16).reshape(1, 8, 12)
+        path = science_files.dicom(folder / f"a.{kind}", frames, syntax=syntax)
         return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
@@ -188,7 +207,7 @@ WRITTEN = (
         "jcamp",
         "witec graph",
     ),
-    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz"),
+    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

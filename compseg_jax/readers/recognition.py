@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.readers import not_read
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.reading_options import Instructions, check_instructions
@@ -72,7 +73,9 @@ FORMATS: tuple[Format, ...] = (
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
     Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
-    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable", "axes")),
+    Format(
+        "HDF5", "hdf5", (".h5", ".hdf5", ".hdf", ".hspy", ".he5", ".nc"), (_HDF5,), takes=("variable", "axes")
+    ),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
@@ -89,8 +92,11 @@ FORMATS: tuple[Format, ...] = (
     Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
     Format("slide", "slide", (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide"), takes=("level",)),
     Format("NIfTI", "nifti", (".nii",), _NIFTI, takes=("variable",)),
+    Format("DICOM", "dicom", (".dcm", ".dicom", ".ima"), takes=("variable", "level")),
+    Format("DICOM", "dicom", ("", ".[0-9]*"), takes=("variable", "level"), told_by_content=True),
     Format("compressed NIfTI", "nifti", (".gz",), (b"\x1f\x8b",), takes=("variable",)),
-    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".xyz")),
+    Format("WITec table", "witec_table", (".txt",), told_by_content=True),
+    Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
 )
 _NOT_TAKEN = {
     "variable": "holds one array",
@@ -125,6 +131,10 @@ def recognise(path: str | os.PathLike[str]) -> Format:
         if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
+    other = not_read.named(path, first)
+    if other is not None:
+        advice = f"this is {other.what}, which is not read: {other.instead}"
+        raise CubeError(f"{path}: format not recognised (begins with {first[:8]!r}); {advice}.")
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
         return by_content[0]
     if named and by_content:
