@@ -153,8 +153,26 @@ def test_wire_text_map(tmp_path):
     path.write_text("\n".join([lines[0], *(line for at in range(9) for line in lines[1 + at :: 9])]))
     agrees(read(path), values, axis, 1.5)
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(CubeError, match="has 8 points, others have 9"):
+    with pytest.raises(CubeError, match="at X = -1, Y = 103 has 8 points, others have 9"):
         read(path)
+
+
+def test_series_and_layers_of_wire_text_are_named(tmp_path):
+    lines = ["#Time\t#Wave\t#Intensity", "0\t1000\t1", "0\t1004\t2", "5\t1000\t3", "5\t1004\t4"]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(lines))
+    with pytest.raises(
+        CubeError, match="a series of 2 spectra along Time, not a map; read it with read_spectra"
+    ):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, [[1, 2], [3, 4]])
+    assert spectra.names == ("Time 0", "Time 5")
+    layers = [f"{x}\t{y}\t{z}\t{w}\t1" for z in (0, 1) for y in (0, 1) for x in (0, 1) for w in (1000, 1004)]
+    path.write_text("\n".join(["#X\t#Y\t#Z\t#Wave\t#Intensity", *layers]))
+    with pytest.raises(CubeError, match=r"4 spectra lie where another does.*layers of a series"):
+        read(path)
+    assert read_spectra(path).absorbance.shape == (8, 2)
 
 
 def written(path, values, axis, *, titles, delimiter, cells, decimal="."):
@@ -196,6 +214,21 @@ def test_wide_tables_name_x_and_y(tmp_path, titles, cells, delimiter, decimal, p
     assert "taken as cm⁻¹" in cube.provenance["axis"]
     if len(titles) > 3:
         assert cube.provenance["columns_not_used"] == titles[0]
+
+
+def test_line_that_tells_excel_the_delimiter(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = written(
+        tmp_path / "a.csv",
+        values,
+        axis,
+        titles=["x", "y", None],
+        cells=lambda x, y, n: [x, y, None],
+        delimiter=";",
+        decimal=",",
+    )
+    path.write_text("sep=;\n" + path.read_text())
+    agrees(read(path), values, axis, 2)
 
 
 def test_orange_table_with_rows_of_types(tmp_path):
@@ -276,7 +309,7 @@ def test_omnic_map_that_is_incomplete_or_a_line(tmp_path):
     agrees(cube, expected, axis, 12.5)
     assert cube.provenance["left_out"].startswith("3 of 15 pixels")
     path = files.omnic_map(tmp_path / "b.map", values[:1], axis)
-    with pytest.raises(CubeError, match=r"a line or scattered points, 5 spectra.*read_spectra"):
+    with pytest.raises(CubeError, match=r"a line of 5 spectra.*read_spectra"):
         read(path)
     np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
 

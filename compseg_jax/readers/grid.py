@@ -145,6 +145,16 @@ def of_stated(
     return Grid(places[1], places[0], (extent[1], extent[0]), (found[1], found[0]))
 
 
+def described(positions: Float[np.ndarray, "n 2"]) -> str:
+    """What positions are that fill no grid, in words."""
+    number = len(positions)
+    if number == 1:
+        return "a single spectrum with its position"
+    spread = np.linalg.svd(positions - positions.mean(axis=0), compute_uv=False)
+    kind = "a line of" if spread[-1] <= 1e-3 * spread[0] else "scattered points,"
+    return f"{kind} {number} spectra with positions"
+
+
 def _along(values: Float[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], float] | None:
     """Place of each coordinate on an even scale and the scale's step; None where there is no such scale."""
     with np.errstate(over="ignore"):

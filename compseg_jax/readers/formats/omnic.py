@@ -79,8 +79,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         placed = grid.of_positions(positions, path, is_y_upwards=True)
         if placed is None:
             raise CubeError(
-                f"{path}: it holds a line or scattered points, {len(titles)} spectra with positions, not a map; "
-                "read it with read_spectra."
+                f"{path}: it holds {grid.described(positions)}, not a map; read it with read_spectra."
             )
         found, stated = (None, "") if wavenumbers_cm1 is not None else _axis(header, path)
         found, stated = axis.settle(found, wavenumbers_cm1, path, stated)
