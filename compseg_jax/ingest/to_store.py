@@ -261,11 +261,14 @@ def _how_read(sample: RawSample, reference: Mask | None, options: IngestOptions)
     if sample.tissue is not None:
         tissue = f"mask of the table; {sample.tissue.words}"
     elif _background(sample.cube, options) == "zero" and not (sample.cube.is_picture and options.prepare):
-        tissue = "pixels that are not 0 in every channel"
+        tissue = "pixels of which some channel is not 0"
     else:
         tissue = "every pixel"
+    tissue += ", nearer to this core than to others" if sample.own is not None else ""
+    tissue += ", then by the preparation" if options.prepare else ""
     return how_read(
         sample.cube,
+        sample.shape,
         resized=options.resize,
         reference="" if reference is None else reference.words,
         tissue=tissue,
