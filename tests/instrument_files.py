@@ -129,8 +129,19 @@ def _opus_parameters(values: dict[str, int | float | str]) -> bytes:
     return content + bytes(-len(content) % 4)
 
 
-def opus(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
-    """An OPUS file: a single spectrum for values of shape (c,), an image for (y, x, c)."""
+def opus(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    runs: list[tuple[int, int]] | None = None,
+    states_all: bool = False,
+    extra: dict[str, int | float | str] | None = None,
+) -> Path:
+    """An OPUS file: a spectrum for values (c,), a series for (n, c), an image for (y, x, c).
+
+    Of an image or series only the `runs` (first, last) are stored; `states_all` says that all were asked for.
+    """
     parameters: dict[str, int | float | str] = {
         "DPF": 1,
         "NPT": axis.size,
@@ -142,16 +153,21 @@ def opus(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
         "DXU": "WN",
     }
     kind = 0b1111 | 4 << 10
-    if values.ndim == 3:
-        height, width, points = values.shape
+    if values.ndim > 1:
         kind |= 2 << 19
-        parameters |= {"NPX": width, "NPY": height}
-        table = struct.pack("<2i", 0, height * width - 1)
-        body = struct.pack("<6i", 0, height * width, 24 + len(table), 4 * points, 152, 1) + table
-        for spectrum in values.reshape(-1, points):
-            body += spectrum.astype("<f4").tobytes() + bytes(152)
+        if values.ndim == 3:
+            parameters |= {"NPX": values.shape[1], "NPY": values.shape[0]}
+        spectra = values.reshape(-1, axis.size)
+        stored = runs or [(0, len(spectra) - 1)]
+        taken = [at for first, last in stored for at in range(first, last + 1)]
+        table = b"".join(struct.pack("<2i", *run) for run in stored)
+        number = len(spectra) if states_all else len(taken)
+        body = struct.pack("<6i", 0, number, 24 + len(table), 4 * axis.size, 152, len(stored)) + table
+        for at in taken:
+            body += spectra[at].astype("<f4").tobytes() + bytes(152)
     else:
         body = values.astype("<f4").tobytes()
+    parameters |= extra or {}
     # As instruments do, the parameters of the single-channel spectrum stand beside those of the result.
     single = {name: parameters[name] for name in ("DPF", "NPT", "FXV", "LXV", "DXU")}
     blocks = (

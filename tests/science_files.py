@@ -72,3 +72,37 @@ def nifti(path: Path, values: np.ndarray, *, affine: np.ndarray | None = None, u
     image.header.set_xyzt_units(unit)
     nibabel.save(image, path)
     return path
+
+
+SYNTAX = "1.2.840.10008.1.2"
+MR_IMAGE, ULTRASOUND_CLIP = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.3.1"
+
+
+def dicom(path: Path, frames: np.ndarray, *, syntax: str = f"{SYNTAX}.1", **attributes: Any) -> Path:
+    """Frames (frame, y, x) or (frame, y, x, 3) of integers, written by pydicom; other attributes by their keyword."""
+    pydicom = pytest.importorskip("pydicom", reason="pydicom writes DICOM")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = f"{SYNTAX}.1"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = MR_IMAGE, "1.2.3"
+    dataset.PatientName, dataset.PatientID, dataset.Modality = "Doe^Jane", "4711", "MR"
+    dataset.Rows, dataset.Columns = frames.shape[1:3]
+    dataset.SamplesPerPixel = 3 if frames.ndim == 4 else 1
+    dataset.PhotometricInterpretation = "RGB" if frames.ndim == 4 else "MONOCHROME2"
+    if frames.ndim == 4:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated = dataset.BitsStored = 8 * frames.dtype.itemsize
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(frames.dtype.kind == "i")
+    if len(frames) > 1:
+        dataset.NumberOfFrames = len(frames)
+    dataset.PixelData = frames.tobytes()
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    if syntax == f"{SYNTAX}.5":
+        dataset.compress(syntax)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == f"{SYNTAX}.2":
+        dataset.PixelData = frames.astype(frames.dtype.newbyteorder(">")).tobytes()
+    little, implicit = syntax != f"{SYNTAX}.2", syntax == SYNTAX
+    dataset.save_as(path, enforce_file_format=True, implicit_vr=implicit, little_endian=little)
+    return path

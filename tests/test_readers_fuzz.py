@@ -118,6 +118,18 @@ def _written(kind: str, folder: Path) -> Sample:
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind == "jcamp":
+        # Where the axis ends is stated by nothing else, so changed bytes are not tried.
+        lines = [
+            "##TITLE=a",
+            "##XUNITS=1/CM",
+            f"##FIRSTX={axis[0]:g}",
+            f"##LASTX={axis[-1]:g}",
+            "##NPOINTS=12",
+        ]
+        table = f"{axis[0]:g}A0J2%TK5j1\n{axis[5]:g}C6%j3TK0LK\n{axis[11]:g}C5\n"
+        (folder / "a.dx").write_text("\n".join([*lines, "##XYDATA=(X++(Y..Y))", table + "##END="]))
+        return Sample(folder / "a.dx", (folder / "a.dx",), read_spectra, flips=False)
     if kind == "ptir5":
         pytest.importorskip("h5py")
         path = files.ptir5_map(folder / "a.ptir", values, axis)
@@ -134,6 +146,11 @@ def _written(kind: str, folder: Path) -> Sample:
         return Sample(path, (path,))
     if kind in ("nii", "nii.gz"):
         path = science_files.nifti(folder / f"a.{kind}", np.arange(96, dtype=np.int16).reshape(4, 6, 1, 4))
+        return Sample(path, (path,))
+    if kind in ("dcm", "rle.dcm"):
+        syntax = f"{science_files.SYNTAX}.{5 if kind == 'rle.dcm' else 1}"
+        frames = np.arange(96, dtype=np.uint16).reshape(1, 8, 12)
+        path = science_files.dicom(folder / f"a.{kind}", frames, syntax=syntax)
         return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
@@ -180,8 +197,9 @@ WRITTEN = (
         "omnic map",
         "grams map",
         "ptir5",
+        "jcamp",
     ),
-    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz"),
+    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

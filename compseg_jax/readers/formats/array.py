@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -147,3 +149,10 @@ def _check_directory(archive: zipfile.ZipFile, path: Path) -> None:
     stated = int.from_bytes(end[at + 10 : at + 12], "little")
     if stated not in (len(archive.infolist()), 0xFFFF):
         raise CubeError(f"{path}: found {len(archive.infolist())} of {stated} arrays; the file is damaged.")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[named_arrays.Contents]:
+    """What a .npz holds, while its arrays are loaded."""
+    with zipfile.ZipFile(path) as archive:
+        yield _members(archive, path)

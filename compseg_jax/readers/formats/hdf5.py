@@ -7,6 +7,8 @@ import importlib
 import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +240,11 @@ def text(value: Any) -> str | None:
     if isinstance(value, np.ndarray):
         return "".join(str(text(part)) for part in value.ravel())
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def opened(path: Path, *, reverse: bool = False) -> Iterator[named_arrays.Contents]:
+    """What a file holds, while its arrays are loaded; `reverse` turns the axes round, as MATLAB stores them."""
+    h5py = checks.imported("h5py", path)
+    with h5py.File(path, "r") as file:
+        yield contents(file, path, reverse=reverse)

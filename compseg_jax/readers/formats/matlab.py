@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,14 @@ def _is_hdf5(path: Path) -> bool:
     with path.open("rb") as stream:
         begin = stream.read(520)
     return begin.startswith(_HDF5_MARK) or begin[512:].startswith(_HDF5_MARK)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[named_arrays.Contents]:
+    """What a file holds, while its arrays are loaded."""
+    if _is_hdf5(path):
+        with hdf5.opened(path, reverse=True) as found:
+            yield found
+        return
+    _refuse_version_4(path)
+    yield _contents(mat5.contents(path))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks
+from compseg_jax.readers import axis, checks, pixel_size
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.picture import Picture, refuse_profile, refused_colours, turned
 
@@ -34,8 +34,6 @@ _WITHOUT_MEANING = ("Q", "I")
 _ORIENTATION_TAG, _SHORT = 274, 3
 _UM_PER_UNIT = {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _UM_PER_UNIT |= {"dm": 1e5, "m": 1e6, "thou": 25.4, "in": 25400.0}
-# Programs write the two edges of one pixel with different numbers of digits.
-_SQUARE_WITHIN = 0.01
 _WAVENUMBER_NAME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:cm-1|cm\^-1|cm⁻¹|1/cm)\s*", re.IGNORECASE)
 
 
@@ -312,7 +310,7 @@ def ome_pixels(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
-    """Edge of a pixel in µm and how it is stated; None where it is not, or a pixel is no square."""
+    """Edge of a pixel in µm and how it is stated; None where it is not, or is not that of a microscope."""
     edges, words = [], []
     for side in ("X", "Y"):
         value, unit = pixels.get(f"PhysicalSize{side}"), str(pixels.get(f"PhysicalSize{side}Unit", "µm"))
@@ -320,14 +318,12 @@ def ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
             return None, "not stated"
         words.append(f"{value} {unit}")
         if isinstance(value, bool) or not isinstance(value, int | float) or unit not in _UM_PER_UNIT:
-            return None, f"{' × '.join(words)} of the OME header is no length; not used"
+            return (
+                None,
+                f"{' × '.join(words)} in the OME header is no length; give pixel_size_um= where you know it",
+            )
         edges.append(value * _UM_PER_UNIT[unit])
-    stated = f"{' × '.join(words)} in the OME header"
-    if not all(math.isfinite(edge) and edge > 0 for edge in edges):
-        return None, f"{stated} is no length; not used"
-    if not math.isclose(*edges, rel_tol=_SQUARE_WITHIN):
-        return None, f"{stated} is no square; not used"
-    return sum(edges) / 2 if edges[0] != edges[1] else edges[0], stated
+    return pixel_size.judged(edges, f"{' × '.join(words)} in the OME header")
 
 
 def ome_wavenumbers(pixels: dict[str, Any], channels: int, path: Path) -> np.ndarray | None:
