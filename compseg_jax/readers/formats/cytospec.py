@@ -3,8 +3,8 @@
 Layout as in the file that hySpc.read.mat keeps for its tests, and in CytoSpec's list of parameters: `C` is
 (x, y, wavenumber) or (x, y, wavenumber, block), the blocks being original, pre-processed, derivative and deconvolved
 spectra. Each parameter in `Info.File` stands in a row of its own before the row that names it; LWN and VWN (or HWN)
-are the first and last wavenumber, evenly spaced by WVS, XDI and YDI the extents. Pixels that its quality test refused are
-NaN in every channel.
+are the first and last wavenumber, evenly spaced by WVS, XDI and YDI the extents. Pixels that its quality test refused
+are NaN in every channel.
 """
 
 from __future__ import annotations
