@@ -129,8 +129,19 @@ def _opus_parameters(values: dict[str, int | float | str]) -> bytes:
     return content + bytes(-len(content) % 4)
 
 
-def opus(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
-    """An OPUS file: a single spectrum for values of shape (c,), an image for (y, x, c)."""
+def opus(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    runs: list[tuple[int, int]] | None = None,
+    states_all: bool = False,
+    extra: dict[str, int | float | str] | None = None,
+) -> Path:
+    """An OPUS file: a spectrum for values (c,), a series for (n, c), an image for (y, x, c).
+
+    Of an image or series only the `runs` (first, last) are stored; `states_all` says that all were asked for.
+    """
     parameters: dict[str, int | float | str] = {
         "DPF": 1,
         "NPT": axis.size,
@@ -142,16 +153,21 @@ def opus(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
         "DXU": "WN",
     }
     kind = 0b1111 | 4 << 10
-    if values.ndim == 3:
-        height, width, points = values.shape
+    if values.ndim > 1:
         kind |= 2 << 19
-        parameters |= {"NPX": width, "NPY": height}
-        table = struct.pack("<2i", 0, height * width - 1)
-        body = struct.pack("<6i", 0, height * width, 24 + len(table), 4 * points, 152, 1) + table
-        for spectrum in values.reshape(-1, points):
-            body += spectrum.astype("<f4").tobytes() + bytes(152)
+        if values.ndim == 3:
+            parameters |= {"NPX": values.shape[1], "NPY": values.shape[0]}
+        spectra = values.reshape(-1, axis.size)
+        stored = runs or [(0, len(spectra) - 1)]
+        taken = [at for first, last in stored for at in range(first, last + 1)]
+        table = b"".join(struct.pack("<2i", *run) for run in stored)
+        number = len(spectra) if states_all else len(taken)
+        body = struct.pack("<6i", 0, number, 24 + len(table), 4 * axis.size, 152, len(stored)) + table
+        for at in taken:
+            body += spectra[at].astype("<f4").tobytes() + bytes(152)
     else:
         body = values.astype("<f4").tobytes()
+    parameters |= extra or {}
     # As instruments do, the parameters of the single-channel spectrum stand beside those of the result.
     single = {name: parameters[name] for name in ("DPF", "NPT", "FXV", "LXV", "DXU")}
     blocks = (
@@ -444,3 +460,76 @@ def mat73(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     with path.open("r+b") as stream:
         stream.write(b"MATLAB 7.3 MAT-file".ljust(512, b" "))
     return path
+
+
+def table_of_witec(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    units: bool = True,
+    pixels: list[str] | None = None,
+) -> Path:
+    """WITec's table export: titles that end in (x/y), units, then wavenumbers and a spectrum in each column."""
+    height, width, channels = values.shape
+    names = [f"Map_000_Spec.Data 1({x}/{y})" for y in range(height) for x in range(width)]
+    lines = ["\t".join(["X-Axis", *(names if pixels is None else pixels)])]
+    lines += ["\t".join(["rel. 1/cm"] + ["CCD cts"] * (height * width))] if units else []
+    lines += [
+        "\t".join(f"{value:.5E}" for value in (axis[at], *values[:, :, at].flat)) for at in range(channels)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _cells(rows: list[list]) -> np.ndarray:
+    found = np.empty((len(rows), len(rows[0])), object)
+    for at, row in enumerate(rows):
+        for place, value in enumerate(row):
+            found[at, place] = value
+    return found
+
+
+def of_witec(
+    values: np.ndarray,
+    axis: np.ndarray,
+    size: tuple[int, ...],
+    *,
+    scale: np.ndarray | None = None,
+    unit: str = "",
+    history: str = "Created by Project FIVE (Version 5.3)",
+) -> dict:
+    """The structure that WITec Project exports: spectra (n, c) of an image, a line, a stack or a series."""
+    nothing = np.zeros((0, 0))
+    steps = [2.0 * np.arange(extent) for extent in size[:2]] if size else [nothing, nothing]
+    return {
+        "name": "a",
+        "data": values.astype(np.float32),
+        "imagesize": np.array(size, np.float64) if size else nothing,
+        "axisscale": _cells([[nothing if scale is None else scale, unit], [axis, "rel. 1/cm"]]),
+        "imageaxisscale": _cells([[steps[0], "µm"], [steps[1], "µm"]]),
+        "history": _cells([[history]]),
+    }
+
+
+def of_cytospec(blocks: tuple[np.ndarray, ...], axis: np.ndarray, **changed: float) -> dict:
+    """As CytoSpec saves: (x, y, c, block), and parameters each in a row before its name."""
+    height, width, channels = blocks[0].shape
+    stated = {"LWN": axis[0], "VWN": axis[-1], "NOD": channels, "XDI": width, "YDI": height, **changed}
+    rows = [row for key, value in stated.items() for row in (f"{value}", f" {key}")]
+    held = np.stack([values.transpose(1, 0, 2) for values in blocks], -1).astype(np.float64)
+    return {"C": held, "Info": {"File": np.array(rows), "Org": "", "Pre": ""}}
+
+
+def of_matlab(kind: str, values: np.ndarray, axis: np.ndarray) -> dict:
+    """Variables of a MATLAB file as one of the programs saves an image."""
+    height, width, channels = values.shape
+    spectra = values.reshape(-1, channels)
+    if kind == "octavvs":
+        matrix = np.column_stack([axis, spectra.T.astype(np.float64)])
+        return {"AB": matrix, "wh": np.array([width, height])}
+    if kind == "witec":
+        return {"scan": of_witec(spectra, axis, (width, height))}
+    if kind == "cytospec":
+        return of_cytospec((values,), axis)
+    return {"scan": {"cube": values, "wavenumbers": axis}}

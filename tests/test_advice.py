@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 
 from compseg_jax.cli.main import main
+from compseg_jax.store import Store
 from tests.model_example import write_model
 from tests.store_example import WAVENUMBERS_CM1
 
@@ -142,6 +143,44 @@ def test_advice_about_columns_and_sheets_works(tmp_path, capsys):
     arguments[arguments.index("--out") + 1] = str(tmp_path / "grouped")
     assert main([*arguments, "--group", "patient"]) == 0
     assert "--group patient" not in capsys.readouterr().out
+
+
+def grey_levels(path: Path) -> None:
+    edge = np.zeros((8, 8), np.uint8)
+    edge[3:6, 3:6], edge[4, 4] = 90, 255
+    Image.fromarray(edge).save(path)
+
+
+def two_numbers(path: Path) -> None:
+    np.save(path, np.where(np.arange(64).reshape(8, 8) < 20, 1, -1))
+
+
+def two_arrays(path: Path) -> None:
+    np.savez(path, tumour=np.eye(8, dtype=bool), stroma=np.ones((8, 8), bool))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "option", "value", "inside"),
+    [
+        ("m.png", grey_levels, "--mask-threshold", "127", 1),
+        ("m.png", grey_levels, "--mask-values", "255", 1),
+        ("m.npy", two_numbers, "--mask-values", "1", 20),
+        ("m.npz", two_arrays, "--reference-names", "tumour", 8),
+    ],
+)
+def test_advice_about_masks_works(tmp_path, capsys, name, write, option, value, inside):
+    write(tmp_path / name)
+    rows = ["id,label,path,split,reference"]
+    for at in range(4):
+        Image.fromarray(RNG.integers(0, 255, (8, 8, 3)).astype(np.uint8)).save(tmp_path / f"{at}.png")
+        rows.append(f"s{at},{at % 2},{at}.png,{'train' if at < 2 else 'val'},{name if at % 2 else ''}")
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    arguments = ["ingest", str(tmp_path / "t.csv"), "--out", str(tmp_path / "store")]
+    assert main(arguments) == 1
+    assert option in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+    assert main([*arguments, option, value]) == 0, capsys.readouterr()
+    assert Store.open(tmp_path / "store").reference("s1").sum() == inside
 
 
 def test_a_network_of_spectra_says_what_an_image_without_axis_needs(tmp_path, capsys):

@@ -186,6 +186,52 @@ def test_annotations_are_united_and_chosen_by_class():
     assert np.flatnonzero(chosen[0]).tolist() == [1, 2, 5, 6]
 
 
+def drawn(x: int, **properties) -> dict:
+    """A square of two pixels, as QuPath writes an object."""
+    ring = [[x, 0], [x + 2, 0], [x + 2, 2], [x, 2], [x, 0]]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    return {"type": "Feature", "id": "PathAnnotationObject", "geometry": geometry, "properties": properties}
+
+
+CLASSES = [
+    drawn(0, classification={"name": "Tumor", "color": [200, 0, 0]}),
+    drawn(2, classification={"names": ["Tumor", "Positive"], "color": [200, 50, 50]}),
+    drawn(4, classification={"name": "Tumor: Negative", "colorRGB": -3670016}),
+    drawn(6, classification="Stroma"),
+    drawn(8, classification="Tumorous"),
+    drawn(10),
+    drawn(12, classification=None),
+    {**drawn(14, name="A-1", isMissing=True), "id": "TMACoreObject"},
+    drawn(16, objectType="tmaCore", classification={"name": "Tumor"}),
+]
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["collection", "list of QuPath 0.2"])
+def test_classes_as_qupath_and_others_write_them(collected):
+    geojson = {"type": "FeatureCollection", "features": CLASSES} if collected else CLASSES
+
+    def first_pixels(classification):
+        found = geojson_to_mask(geojson, (2, 20), classification=classification)
+        return np.flatnonzero(found[0])[::2].tolist()
+
+    assert first_pixels("Tumor") == [0, 2, 4]
+    assert first_pixels("Tumor: Positive") == [2]
+    assert first_pixels("Tumor: Negative") == [4]
+    assert first_pixels("Stroma") == [6]
+    assert first_pixels(["Stroma", "Tumorous"]) == [6, 8]
+    assert first_pixels("unclassified") == [10, 12]
+    assert first_pixels(None) == [0, 2, 4, 6, 8, 10, 12]
+    with pytest.raises(
+        ValueError, match=r"class 'tumor'; found are unclassified \(2\), Tumor \(1\), Tumor: Positive"
+    ):
+        geojson_to_mask(geojson, (2, 20), classification="tumor")
+
+
+def test_a_collection_of_nothing_is_an_empty_mask():
+    empty = {"type": "FeatureCollection", "features": []}
+    assert not geojson_to_mask(empty, (2, 3), classification="Tumor").any()
+
+
 @pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("geojson", "message"),

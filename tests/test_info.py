@@ -53,6 +53,7 @@ axis           1800 … 1500 cm⁻¹, 7 points, step 50 cm⁻¹, falling
 axis stated    wavenumbers_cm1, cm-1 in the file
 pixel size     25 µm; field of view 0.075 × 0.1 mm (y × x)
 type           read as float32, 336 bytes as an array
+axes           (y, x, c) in the file
 all-zero       3 of 12 (25.0 %) pixels
 amide I        median 1.75, 1 % 0.378, 99 % 3.122: height at 1650 cm⁻¹ above the line from 1600 to 1700
 NaN, infinite  0 and 0 of 84 values

@@ -77,6 +77,7 @@ HOMES = {
     **dict.fromkeys(("onnx", "onnxruntime", "torch", "safetensors", "bioimageio"), ("model/portable/",)),
     "tifffile": ("readers/", "prediction/formats/ome_tiff.py"),
     **dict.fromkeys(("h5py", "zarr"), ("readers/",)),
+    "openpyxl": ("ingest/workbook.py",),
 }
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from compseg_jax.readers import axis as axes_of
 from compseg_jax.readers import axis_names, named_arrays, read, read_spectra
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.formats import mat5
 
 KINDS = ["npz", "hdf5", "mat73", "mat5", "zarr"]
@@ -166,6 +167,13 @@ def test_axes_of_a_plain_array(tmp_path):
         read(tmp_path / "a.npy", axes="xyc", wavenumbers_cm1=AXIS)
 
 
+def test_few_channels_beside_a_vector_that_may_be_their_axis(tmp_path):
+    values, _ = files.sample()
+    np.savez(tmp_path / "a.npz", data=values[:, :, :2], energy=np.array([100.0, 101]))
+    with pytest.raises(CubeError, match=r"energy \(100 … 101\) was not taken.*wavenumbers_cm1="):
+        read(tmp_path / "a.npz")
+
+
 def test_an_image_and_features_without_an_axis(tmp_path):
     values, _ = files.sample()
     np.save(tmp_path / "few.npy", values[:, :, :3])
@@ -205,6 +213,42 @@ def test_spectra_in_rows_are_no_image(tmp_path, kind):
     path = written(kind, tmp_path, {"absorbance": values.reshape(12, 9), "wavenumbers": AXIS})
     with pytest.raises(CubeError, match=r"\(12, 9\).*(y, x, c)"):
         read(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("in_columns", [True, False])
+def test_an_image_of_octavvs(tmp_path, kind, in_columns):
+    values, _ = files.sample()
+    matrix = np.column_stack([AXIS, values.reshape(12, 9).T.astype(np.float64)])
+    arrays = {"AB": matrix if in_columns else matrix.T, "wh": np.array([4, 3])}
+    cube = read(written(kind, tmp_path, arrays))
+    np.testing.assert_array_equal(cube.absorbance, values)
+    np.testing.assert_array_equal(cube.wavenumbers_cm1, AXIS)
+    assert cube.provenance["axes"].endswith("of AB, x fastest, wh is (width, height)")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(CubeError, match=r"wh states 4 × 4 pixels, but AB has the shape"):
+        read(written(kind, tmp_path / "b", {**arrays, "wh": np.array([4, 4])}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spectra_with_positions_of_their_rows(tmp_path, kind):
+    values, _ = files.sample()
+    rows, columns = np.divmod(np.random.default_rng(0).permutation(12)[:11], 4)
+    arrays = {
+        "spectra": values[rows, columns],
+        "map_x": 10.0 + 2 * columns,
+        "map_y": -5 + 2.0 * rows,
+        "wavenumber": AXIS,
+    }
+    cube = read(written(kind, tmp_path, arrays))
+    expected = np.zeros_like(values)
+    expected[rows, columns] = values[rows, columns]
+    np.testing.assert_array_equal(cube.absorbance, expected)
+    np.testing.assert_array_equal(cube.wavenumbers_cm1, AXIS)
+    assert cube.provenance["left_out"].startswith("1 of 12 pixels were not measured")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(CubeError, match="lie on a line or are scattered"):
+        read(written(kind, tmp_path / "b", {**arrays, "map_y": np.zeros(11) + 1}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -287,14 +331,8 @@ def test_text_of_several_rows_is_read_by_rows(tmp_path):
     assert mat5.variables(tmp_path / "a.mat")["t"] == "first\n2nd"
 
 
-def cytospec(path, block_values, axis, **changed):
-    """As CytoSpec saves: (x, y, c, block), and parameters each in a row before its name."""
-    io = pytest.importorskip("scipy.io")
-    width, height, channels = block_values[0].shape[1], block_values[0].shape[0], axis.size
-    stated = {"LWN": axis[0], "VWN": axis[-1], "NOD": channels, "XDI": width, "YDI": height, **changed}
-    rows = [row for key, value in stated.items() for row in (f"{value}", f" {key}")]
-    held = np.stack([values.transpose(1, 0, 2) for values in block_values], -1).astype(np.float64)
-    io.savemat(path, {"C": held, "Info": {"File": np.array(rows), "Org": "", "Pre": ""}})
+def cytospec(path, *blocks, axis, **changed):
+    pytest.importorskip("scipy.io").savemat(path, files.of_cytospec(blocks, axis, **changed))
     return path
 
 
@@ -303,7 +341,7 @@ def test_an_image_of_cytospec(tmp_path):
     rising = 1000 + 4.0 * np.arange(9)
     holed = values.astype(np.float64)
     holed[1, 2] = np.nan
-    path = cytospec(tmp_path / "a.mat", [holed, 2 * values], rising)
+    path = cytospec(tmp_path / "a.mat", holed, 2 * values, axis=rising)
     cube = read(path)
     holed[1, 2] = 0
     np.testing.assert_array_equal(cube.absorbance, holed)
@@ -313,7 +351,7 @@ def test_an_image_of_cytospec(tmp_path):
     with pytest.raises(CubeError, match="only original, preprocessed"):
         read(path, variable="derivative")
     with pytest.raises(CubeError, match="XDI is 5, but `C` has 4"):
-        read(cytospec(tmp_path / "b.mat", [values], rising, XDI=5))
+        read(cytospec(tmp_path / "b.mat", values, axis=rising, XDI=5))
 
 
 def test_a_file_of_matlab_4_is_named(tmp_path):
@@ -354,6 +392,22 @@ def test_hdf5_of_committed_types_and_empty_datasets(tmp_path):
         read(tmp_path / "a.h5", variable="elsewhere")
     with pytest.raises(CubeError, match="found no array 'nothing'"):
         read(tmp_path / "a.h5", variable="nothing")
+
+
+def test_an_axis_as_hyperspy_describes_it(tmp_path):
+    values, _ = files.sample()
+    with hdf5(tmp_path / "a.hspy") as file:
+        group = file.create_group("Experiments/spot")
+        group["data"] = values
+        described = (("y", 3, 1, "µm"), ("x", 4, 1, "µm"), ("Raman shift", 9, 2, "1/cm"))
+        for at, (name, size, scale, unit) in enumerate(described):
+            group.create_group(f"axis-{at}").attrs.update(
+                {"name": name, "size": size, "scale": scale, "offset": 500.0 * (at == 2), "units": unit}
+            )
+    cube = read(tmp_path / "a.hspy")
+    np.testing.assert_array_equal(cube.absorbance, values)
+    np.testing.assert_array_equal(cube.wavenumbers_cm1, 500 + 2.0 * np.arange(9))
+    assert cube.provenance["axis"] == "Experiments/spot/Raman shift, 1/cm in the file"
 
 
 @pytest.mark.parametrize(("fill", "readable"), [(None, False), (-1.0, True)])
@@ -407,10 +461,10 @@ def test_whatever_is_found_fits(name, letters, length):
     values = np.arange(3 * 4 * 5.0).reshape(3, 4, 5)
     vector = 3000.0 - np.arange(length)
     arrays = {
-        "cube": named_arrays.NamedArray(values.shape, lambda: values),
-        name: named_arrays.NamedArray(vector.shape, lambda: vector),
+        "cube": NamedArray(values.shape, lambda: values),
+        name: NamedArray(vector.shape, lambda: vector),
     }
-    contents = named_arrays.Contents(arrays)
+    contents = Contents(arrays)
     order = "".join(letters)
     channels = values.shape[letters.index("c")]
     if name == "wavelength" or (length != channels and (name != "x" or channels > 4)):

@@ -15,6 +15,7 @@ from test_report import samples, write
 
 import compseg_jax
 from compseg_jax.drawing import document
+from compseg_jax.ingest.how_read import compare
 from compseg_jax.ingest.records import SampleRecord
 from compseg_jax.ingest.summary_page import SummaryContent, summary_page
 from compseg_jax.viewer import texts
@@ -25,19 +26,23 @@ AXIS = np.linspace(1800.0, 950.0, 9)
 
 
 def summary() -> str:
-    """Of two samples, one dropped, on an array; every name is hostile."""
+    """Of five samples, one dropped, one on an array and read as no other; every name is hostile."""
     reason = np.tile([-1, 0, 1], (4, 2))
     spectrum = (AXIS, np.ones(9))
     records = [
         SampleRecord(
             HOSTILE, 1, HOSTILE, split="train", tissue=8, dropped={HOSTILE: 8}, reason=reason,
-            reasons=("background", HOSTILE), raw=spectrum, prepared=spectrum,
+            reasons=("background", HOSTILE), raw=spectrum, prepared=spectrum, marked=3,
+            reading={"format": HOSTILE, "pixels": "4 × 6"},
         ),
         SampleRecord("b", 0, "b.npy", kept=False, why=HOSTILE),
+        *(SampleRecord(name, 0, name, reading={"format": "PNG", "pixels": "4 × 6"}) for name in "cde"),
     ]  # fmt: skip
     picture = io.BytesIO()
     Image.new("L", (900, 300)).save(picture, "PNG")
-    content = SummaryContent(HOSTILE, [(HOSTILE, "x" * 200)], [(HOSTILE, picture.getvalue())])
+    readings = compare({record.id: record.reading for record in records if record.reading})
+    steps, arrays = [(HOSTILE, "x" * 200)], [(HOSTILE, picture.getvalue())]
+    content = SummaryContent(HOSTILE, steps, arrays, [HOSTILE], readings)
     return summary_page(records, content)
 
 
@@ -46,8 +51,8 @@ def test_the_summary_of_an_ingest_escapes_all_text():
     page = Page(text)
     assert HOSTILE not in text
     assert len(page.all("script")) == 1
-    # Title twice, array, key, tile, heading of the column, row, source.
-    assert page.words.count(HOSTILE) == 8
+    # Title twice, note, exception with its sample, array, key, tile, heading of the column, row, source.
+    assert page.words.count(HOSTILE) == 11
     assert any(word.strip() == f"dropped: {HOSTILE}" for word in page.words)
     assert {image["alt"] for image in page.all("img")} >= {
         f"Quality map of {HOSTILE}",

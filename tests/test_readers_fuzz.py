@@ -98,10 +98,36 @@ def _written(kind: str, folder: Path) -> Sample:
         io = pytest.importorskip("scipy.io")
         io.savemat(folder / "a.mat", {"c": values, "wn": axis}, do_compression=kind == "mat5z")
         return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind in ("octavvs", "struct", "witec", "cytospec"):
+        io = pytest.importorskip("scipy.io")
+        io.savemat(folder / "a.mat", files.of_matlab(kind, values, axis))
+        return Sample(folder / "a.mat", (folder / "a.mat",))
+    if kind == "sparse.h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(folder / "a.h5", "w") as file:
+            data = file.create_dataset("data", values.shape, "f4", chunks=(2, 4, 12), fillvalue=-1)
+            data[:2] = values[:2]
+            file["wavenumbers"] = axis
+        return Sample(folder / "a.h5", (folder / "a.h5",))
+    if kind == "witec table":
+        path = files.table_of_witec(folder / "a.txt", values, axis)
+        return Sample(path, (path,))
     if kind == "csv":
         rows = [",".join(["name", *map(str, axis)])] + [f"s{n}," + "1," * 11 + "2" for n in range(6)]
         (folder / "a.csv").write_text("\n".join(rows) + "\n")
         return Sample(folder / "a.csv", (folder / "a.csv",), read_spectra, rows_may_be_missing=True)
+    if kind == "jcamp":
+        # Where the axis ends is stated by nothing else, so changed bytes are not tried.
+        lines = [
+            "##TITLE=a",
+            "##XUNITS=1/CM",
+            f"##FIRSTX={axis[0]:g}",
+            f"##LASTX={axis[-1]:g}",
+            "##NPOINTS=12",
+        ]
+        table = f"{axis[0]:g}A0J2%TK5j1\n{axis[5]:g}C6%j3TK0LK\n{axis[11]:g}C5\n"
+        (folder / "a.dx").write_text("\n".join([*lines, "##XYDATA=(X++(Y..Y))", table + "##END="]))
+        return Sample(folder / "a.dx", (folder / "a.dx",), read_spectra, flips=False)
     if kind == "ptir5":
         pytest.importorskip("h5py")
         path = files.ptir5_map(folder / "a.ptir", values, axis)
@@ -177,6 +203,7 @@ WRITTEN = (
         "omnic map",
         "grams map",
         "ptir5",
+        "jcamp",
     ),
     *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm", "nxs"),
 )

@@ -11,9 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from compseg_jax.readers import read, read_mask
+from compseg_jax.readers import read
 from compseg_jax.readers.cube import CubeError
-from compseg_jax.readers.formats import image
 
 RGB = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 STACK = np.random.default_rng(2).integers(0, 60000, (4, 5, 7), dtype=np.uint16)
@@ -63,7 +62,7 @@ def test_tiff_stacks_become_channels(tmp_path, dtype, compression):
     tifffile.imwrite(
         tmp_path / "a.tif", values, photometric="minisblack", byteorder=order, compression=compression
     )
-    cube = image.read(tmp_path / "a.tif", axes="cyx")
+    cube = read(tmp_path / "a.tif", axes="cyx")
     np.testing.assert_array_equal(cube.absorbance, np.moveaxis(values, 0, 2))
     assert cube.absorbance.dtype == (np.float64 if dtype in ("f8", "i4") else np.float32)
     assert cube.absorbance.dtype.isnative
@@ -144,27 +143,6 @@ def test_a_forged_npz_is_refused_before_it_is_allocated(tmp_path):
         archive.writestr("absorbance.npy", content.replace(b"(3, 4, 9), }      ", b"(3000000, 4, 999)}"))
     with pytest.raises(CubeError, match=r"3000000, 4, 999"):
         read(tmp_path / "b.npz")
-
-
-def test_masks(tmp_path):
-    mask = RGB[:, :, 0] > 128
-    Image.fromarray(mask).save(tmp_path / "a.png")
-    Image.fromarray(np.where(mask, 7, 0).astype(np.uint8)).save(tmp_path / "b.png")
-    tifffile.imwrite(tmp_path / "c.tif", mask.astype(np.uint16) * 300, photometric="minisblack")
-    np.save(tmp_path / "d.npy", mask)
-    colours = np.zeros_like(RGB)
-    colours[mask, 2] = 1
-    Image.fromarray(colours).save(tmp_path / "e.png")
-    for name in ("a.png", "b.png", "c.tif", "d.npy", "e.png"):
-        found = read_mask(tmp_path / name)
-        assert found.dtype == bool
-        np.testing.assert_array_equal(found, mask)
-    np.save(tmp_path / "f.npy", np.where(mask, np.nan, 0))
-    with pytest.raises(CubeError, match="NaN"):
-        read_mask(tmp_path / "f.npy")
-    np.save(tmp_path / "g.npy", np.zeros(5))
-    with pytest.raises(CubeError, match=r"required is \(y, x\)"):
-        read_mask(tmp_path / "g.npy")
 
 
 def _container(kind, folder, arrays):

@@ -1,4 +1,4 @@
-"""Maps of instruments: every spectrum in the pixel of its position, whatever the order in which it was measured."""
+"""Instruments' maps, every spectrum in the pixel of its position, and the single spectra of the same formats."""
 
 from __future__ import annotations
 
@@ -424,3 +424,171 @@ def test_single_spectra_of_older_ptir_files(tmp_path):
     spectra = read_spectra(tmp_path / "a.ptir")
     np.testing.assert_array_equal(spectra.absorbance, values[0])
     assert spectra.names == ("a", "b")
+
+
+# One spectrum in the forms of JCAMP-DX 4.24: plain, packed, squeezed, differences, differences and repetitions.
+JCAMP_FORMS = {
+    "plain": "1000 10 11 11 11\n1016 -2 -3 105 105\n",
+    "packed": "1000+10+11+11+11\n1016-2-3+105+105\n",
+    "squeezed": "1000A0A1A1A1\n1016bcA05A05\n",
+    "squeezed and repeated": "1000A0A1U\n1016bcA05T\n",
+    "differences": "1000A0J%%\n1012A1j3jJ08%\n1028A05\n",
+    "differences and repetitions": "1000A0J%T\n1012A1j3jJ08%\n1028A05\n",
+}
+
+
+def jcamp_text(table, *, points=8, last=1028, form="(X++(Y..Y))", units="1/CM", title="a"):
+    return (
+        f"##TITLE= {title} $$ a comment\n##JCAMP-DX= 4.24\n##DATA TYPE= INFRARED SPECTRUM\n##XUNITS= {units}\n"
+        f"##YUNITS= ABSORBANCE\n##FIRSTX= 1000\n##LASTX= {last}\n##XFACTOR= 1\n##YFACTOR= 0.5\n##NPOINTS= {points}\n"
+        f"##XYDATA= {form}\n{table}##END=\n"
+    )
+
+
+@pytest.mark.parametrize("form", list(JCAMP_FORMS))
+def test_forms_of_jcamp(tmp_path, form):
+    (tmp_path / "a.dx").write_text(jcamp_text(JCAMP_FORMS[form]))
+    spectra = read_spectra(tmp_path / "a.dx")
+    np.testing.assert_array_equal(spectra.absorbance, 0.5 * np.array([[10, 11, 11, 11, -2, -3, 105, 105]]))
+    np.testing.assert_allclose(spectra.wavenumbers_cm1, 1000 + 4.0 * np.arange(8))
+    assert spectra.names == ("a",)
+    assert spectra.provenance["quantity"] == "ABSORBANCE"
+
+
+def test_repetitions_of_differences_go_on(tmp_path):
+    (tmp_path / "a.dx").write_text(jcamp_text("1000A0K2V\n1016E8B%X\n1028E8\n"))
+    with pytest.raises(
+        CubeError, match=r"line at x = 1016 begins with \[58.0\], the one before it ends with 98"
+    ):
+        read_spectra(tmp_path / "a.dx")
+    (tmp_path / "a.dx").write_text(jcamp_text("1000A0K2V\n1016I8%U\n1028I8\n"))
+    spectra = read_spectra(tmp_path / "a.dx")
+    np.testing.assert_array_equal(spectra.absorbance[0], 0.5 * np.array([10, 32, 54, 76, 98, 98, 98, 98]))
+
+
+def test_pairs_of_jcamp_and_missing_values(tmp_path):
+    pairs = "1000, 1; 1004, 2.5; 1009, -3\n1020 1.5E1\n"
+    (tmp_path / "a.jdx").write_text(jcamp_text(pairs, points=4, form="(XY..XY)"))
+    spectra = read_spectra(tmp_path / "a.jdx")
+    np.testing.assert_array_equal(spectra.absorbance, 0.5 * np.array([[1, 2.5, -3, 15]]))
+    np.testing.assert_array_equal(spectra.wavenumbers_cm1, [1000, 1004, 1009, 1020])
+    (tmp_path / "a.jdx").write_text(jcamp_text("1000 1 ? 3\n", points=3, last=1008))
+    np.testing.assert_array_equal(
+        read_spectra(tmp_path / "a.jdx").absorbance, 0.5 * np.array([[1, np.nan, 3]])
+    )
+
+
+def test_linked_blocks_of_jcamp(tmp_path):
+    link = "##TITLE= both\n##JCAMP-DX= 4.24\n##DATA TYPE= LINK\n##BLOCKS= 3\n"
+    peaks = "##TITLE= peaks\n##XUNITS= 1/CM\n##NPOINTS= 1\n##PEAK TABLE= (XY..XY)\n1000, 1\n##END=\n"
+    one, two = (jcamp_text(JCAMP_FORMS[form], title=form) for form in ("plain", "squeezed"))
+    (tmp_path / "a.dx").write_text(link + one + peaks + two + "##END=\n")
+    spectra = read_spectra(tmp_path / "a.dx")
+    assert spectra.names == ("plain", "squeezed")
+    np.testing.assert_array_equal(spectra.absorbance[0], spectra.absorbance[1])
+    assert spectra.provenance["left_out"].startswith("1 blocks")
+    (tmp_path / "a.dx").write_text(link + one + jcamp_text("1000 1 2\n", points=2, last=1004) + "##END=\n")
+    with pytest.raises(CubeError, match="2 spectra lie on several axes"):
+        read_spectra(tmp_path / "a.dx")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (jcamp_text(JCAMP_FORMS["plain"], points=9, last=1032), "only 8 of 9 points"),
+        (jcamp_text(JCAMP_FORMS["plain"], points=7, last=1024), "more than 7 of 7 points"),
+        (jcamp_text(JCAMP_FORMS["plain"].replace("1016", "1022")), r"point 4 of 8 .* is at 1016"),
+        (jcamp_text(JCAMP_FORMS["plain"].replace("105", "1x5")), "in its table is no number"),
+        (jcamp_text("1000A0s99999999999\n", points=8), "more than 8 of 8 points"),
+        (
+            jcamp_text("1000 1 2\n", points=2, last=1004, units="SECONDS"),
+            r"no spectrum .* but XYDATA in 'SECONDS'",
+        ),
+        (jcamp_text("1000 1 2\n", points=10**9), "NPOINTS is 1000000000"),
+    ],
+)
+def test_jcamp_that_does_not_agree_is_refused(tmp_path, text, words):
+    (tmp_path / "a.dx").write_text(text)
+    with pytest.raises(CubeError, match=words):
+        read_spectra(tmp_path / "a.dx")
+
+
+@pytest.mark.parametrize("states_all", [False, True])
+def test_opus_image_that_was_broken_off(tmp_path, states_all):
+    values, axis = files.sample(3, 5, 9)
+    path = files.opus(
+        tmp_path / "a.0",
+        values,
+        axis,
+        runs=[(0, 3), (6, 9)],
+        states_all=states_all,
+        extra={"DDX": 2.5, "DDY": 2.5},
+    )
+    cube = read(path)
+    measured = np.zeros(15, bool)
+    measured[[*range(4), *range(6, 10)]] = True
+    agrees(cube, values * measured.reshape(3, 5, 1), axis, 2.5)
+    assert cube.provenance["left_out"] == "7 of 15 pixels were not measured; they are zero"
+    assert cube.provenance["pixel_size"] == "DDX and DDY"
+    assert cube.provenance["stored_type"] == "float32"
+
+
+def test_opus_series_is_spectra(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.opus(tmp_path / "a.0", values[0], axis)
+    with pytest.raises(CubeError, match="a series of spectra, not an image; read it with read_spectra"):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values[0])
+    assert spectra.provenance["measurement"] == "a series of 5 spectra"
+    broken_off = files.opus(tmp_path / "b.0", values[0], axis, runs=[(0, 1), (3, 3)], states_all=True)
+    np.testing.assert_array_equal(read_spectra(broken_off).absorbance, values[0, [0, 1, 3]])
+
+
+def test_opus_runs_that_do_not_agree_are_refused(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.opus(tmp_path / "a.0", values, axis, runs=[(6, 9), (0, 3)])
+    with pytest.raises(CubeError, match=r"stored in the runs \[\[6, 9\], \[0, 3\]\]"):
+        read(path)
+
+
+def witec_graph(folder, values, axis, *, unit="rel. 1/cm", sizes=None):
+    height, width, points = sizes or values.shape
+    header = (
+        "//Exported ASCII-File\r\n[Header]\r\nFileName = C:\\map.wip\r\nGraphName = map\r\n"
+        f"SizeX = {width}\r\nSizeY = {height}\r\nSizeGraph = {points}\r\nScanUnit = µm\r\nScanWidth = {width * 0.5}\r\n"
+        f"ScanHeight = {height * 0.5}\r\nXAxisUnit = {unit}\r\nDataUnit = CCD cts\r\n"
+    )
+    (folder / "map (Header).txt").write_bytes(header.encode("cp1252"))
+    (folder / "map (X-Axis).txt").write_text("\n".join(f"{value:.6f}" for value in axis) + "\n")
+    (folder / "map (Y-Axis).txt").write_text("\n".join(repr(float(value)) for value in values.ravel()) + "\n")
+    return folder / "map (Header).txt"
+
+
+@pytest.mark.parametrize("part", ["Header", "X-Axis", "Y-Axis"])
+def test_graph_of_witec_in_three_files(tmp_path, part):
+    values, axis = files.sample(3, 5, 9)
+    witec_graph(tmp_path, values, axis)
+    cube = read(tmp_path / f"map ({part}).txt")
+    agrees(cube, values, axis, 0.5)
+    assert cube.provenance["axis"] == "X-Axis, rel. 1/cm in the file"
+
+
+def test_graph_of_witec_that_does_not_agree(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = witec_graph(tmp_path, values, axis, sizes=(4, 5, 9))
+    with pytest.raises(CubeError, match="135 values for 4 × 5 pixels of 9 points"):
+        read(path)
+    path = witec_graph(tmp_path, values, axis, unit="a.u.")
+    with pytest.raises(CubeError, match=r"XAxisUnit is 'a.u.'.*or give wavenumbers_cm1="):
+        read(path)
+    agrees(read(path, wavenumbers_cm1=axis), values, axis, 0.5)
+    path = witec_graph(tmp_path, values[:1], axis)
+    with pytest.raises(
+        CubeError, match="a line or series of 5 spectra, not an image; read it with read_spectra"
+    ):
+        read(path)
+    np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
+    (tmp_path / "map (X-Axis).txt").unlink()
+    with pytest.raises(CubeError, match=r"no file 'map \(X-Axis\).txt' beside it"):
+        read_spectra(path)

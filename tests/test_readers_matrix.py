@@ -18,7 +18,6 @@ from PIL import Image
 
 from compseg_jax.readers import read
 from compseg_jax.readers.cube import CubeError
-from compseg_jax.readers.formats import image
 
 ORIENTATIONS = range(1, 9)
 SHAPE = (5, 7)
@@ -52,7 +51,7 @@ def numbers(dtype: str, *shape: int, seed: int = 0) -> np.ndarray:
 
 
 def agrees(path: Path, expected: np.ndarray, **instructions) -> None:
-    cube = image.read(path, **instructions)
+    cube = read(path, **instructions)
     found, expected = cube.absorbance, expected.reshape(*expected.shape[:2], -1)
     assert found.shape == expected.shape, path
     assert found.astype(np.float64).tobytes() == expected.astype(np.float64).tobytes(), path
@@ -382,7 +381,7 @@ def test_tiff_of_an_array_needs_the_order_of_its_axes(tmp_path, axes, metadata):
     ):
         read(path)
     agrees(path, cube, axes=axes)
-    assert image.read(path, axes=axes).provenance["axes"] == f"given as {axes}"
+    assert read(path, axes=axes).provenance["axes"] == f"given as {axes}"
 
 
 def test_tiff_of_one_image_is_read_whatever_the_order_of_stacks(tmp_path):
@@ -511,7 +510,7 @@ def test_tiff_of_pages_turned_differently_is_refused(tmp_path):
             tag = (ORIENTATION_TAG, "H", 1, orientation, True)
             file.write(numbers("u1", *SHAPE), photometric="minisblack", extratags=[tag], metadata=None)
     with pytest.raises(CubeError, match="turned in different ways"):
-        image.read(tmp_path / "a.tif", axes="cyx")
+        read(tmp_path / "a.tif", axes="cyx")
 
 
 @pytest.mark.parametrize("dtype", ["c8", "c16"])
@@ -533,9 +532,10 @@ def test_tiff_of_complex_numbers_is_refused(tmp_path, dtype):
         (0.0005, 0.0005, "cm", 5.0, "cm"),
         (5e-6, 5e-6, "m", 5.0, "m"),
         (0.3250, 0.32504, "µm", 0.32502, "0.32504"),
-        (1.0, 2.0, "µm", None, "is no square; not used"),
-        (1.0, 1.0, "pixel", None, "is no length; not used"),
-        (0.0, 0.0, "µm", None, "is no length; not used"),
+        (1.0, 2.0, "µm", None, "are not square"),
+        (1.0, 1.0, "pixel", None, "is no length"),
+        (0.0, 0.0, "µm", None, "is no length"),
+        (2.0, 2.0, "mm", None, "not believed"),
         (None, None, None, None, "not stated"),
     ],
 )
@@ -548,3 +548,28 @@ def test_ome_pixel_sizes_in_every_unit(tmp_path, x, y, unit, expected, said):
     cube = read(tmp_path / "a.ome.tif")
     assert cube.pixel_size_um == (None if expected is None else pytest.approx(expected, rel=1e-9))
     assert said in cube.provenance["pixel_size"]
+
+
+def test_tiff_palette_of_one_bit(tmp_path):
+    indices = np.random.default_rng(1).integers(0, 2, SHAPE).astype(np.uint8)
+    palette = np.array([[200, 10], [100, 20], [50, 30]], np.uint16) * 257
+    (tmp_path / "a.tif").write_bytes(tags_of(indices, bits=1, palette=palette))
+    agrees(tmp_path / "a.tif", np.moveaxis(palette[:, indices] // 257, 0, -1))
+
+
+def test_sound_files_of_kinds_that_are_not_read_are_not_called_damaged(tmp_path):
+    """JPEG in TIFF by the way of 1992, and a bitmap whose masks of colours are no usual ones."""
+    content = tags_of(numbers("u1", *SHAPE, 3))
+    content = content.replace(struct.pack("<HHIHH", 259, 3, 1, 1, 0), struct.pack("<HHIHH", 259, 3, 1, 6, 0))
+    content = content.replace(struct.pack("<HHIHH", 262, 3, 1, 2, 0), struct.pack("<HHIHH", 262, 3, 1, 6, 0))
+    (tmp_path / "old.tif").write_bytes(content)
+    with pytest.raises(CubeError, match="JPEG in the old way") as refused:
+        read(tmp_path / "old.tif")
+    assert "damaged" not in str(refused.value)
+    height, width = SHAPE
+    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, 4 * height * width, 0, 0, 0, 0)
+    masks = struct.pack("<4I", 0x3F, 0xFC0, 0x3F000, 0) + bytes(52)
+    body = head + masks + bytes(4 * height * width)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 108) + body)
+    with pytest.raises(CubeError, match="a kind of BMP that is not read"):
+        read(tmp_path / "a.bmp")

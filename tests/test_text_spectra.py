@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import instrument_files as files
 import numpy as np
 import pytest
 
@@ -70,21 +71,11 @@ def test_columns_with_a_title_above_each(tmp_path):
     np.testing.assert_array_equal(spectra.wavenumbers_cm1, AXIS)
 
 
-def table_of_witec(path, values, axis, *, units=True, pixels=None):
-    height, width, channels = values.shape
-    names = [f"Map_000_Spec.Data 1({x}/{y})" for y in range(height) for x in range(width)]
-    lines = ["\t".join(["X-Axis", *(names if pixels is None else pixels)])]
-    lines += ["\t".join(["rel. 1/cm"] + ["CCD cts"] * (height * width))] if units else []
-    for at in range(channels):
-        lines.append("\t".join(f"{value:.5E}" for value in (axis[at], *values[:, :, at].ravel())))
-    return written(path, "\n".join(lines) + "\n")
-
-
 @pytest.mark.parametrize("units", [True, False])
 def test_a_table_of_witec_is_an_image(tmp_path, units):
     values = np.round(np.random.default_rng(0).uniform(900, 1000, (3, 4, 5)))
     axis = 100 + 2.5 * np.arange(5)
-    cube = read(table_of_witec(tmp_path / "a.txt", values, axis, units=units))
+    cube = read(files.table_of_witec(tmp_path / "a.txt", values, axis, units=units))
     np.testing.assert_array_equal(cube.absorbance, values)
     np.testing.assert_array_equal(cube.wavenumbers_cm1, axis)
     assert ("rel. 1/cm in the file" in cube.provenance["axis"]) == units
@@ -92,31 +83,7 @@ def test_a_table_of_witec_is_an_image(tmp_path, units):
     np.testing.assert_array_equal(given.wavenumbers_cm1, axis + 1)
     cut = ["a(0/0)"] * 12
     with pytest.raises(CubeError, match="do not name each pixel of an image of 1 × 1 once"):
-        read(table_of_witec(tmp_path / "b.txt", values, axis, pixels=cut))
-
-
-def cells(rows):
-    found = np.empty((len(rows), len(rows[0])), object)
-    for at, row in enumerate(rows):
-        for place, value in enumerate(row):
-            found[at, place] = value
-    return found
-
-
-def of_witec(
-    values, axis, size, *, scale=None, unit="", history="Created by Project FIVE (Version 5.3)", step=2.0
-):
-    """The structure that WITec Project exports for an image, a line, a stack or a series."""
-    nothing = np.zeros((0, 0))
-    steps = [step * np.arange(int(extent)) for extent in size[:2]] if len(size) else [nothing, nothing]
-    return {
-        "name": "a",
-        "data": values.astype(np.float32),
-        "imagesize": np.array(size, np.float64) if len(size) else nothing,
-        "axisscale": cells([[nothing if scale is None else scale, unit], [axis, "rel. 1/cm"]]),
-        "imageaxisscale": cells([[steps[0], "µm"], [steps[1], "µm"]]),
-        "history": cells([[history]]),
-    }
+        read(files.table_of_witec(tmp_path / "b.txt", values, axis, pixels=cut))
 
 
 def saved(path, **variables):
@@ -127,14 +94,14 @@ def saved(path, **variables):
 def test_images_of_witec_and_of_plain_dataset_objects(tmp_path):
     values = np.random.default_rng(0).uniform(1, 2, (3, 4, 5)).astype(np.float32)
     axis = 100 + 2.5 * np.arange(5)
-    path = saved(tmp_path / "a.mat", one=of_witec(values.reshape(12, 5), axis, (4, 3)))
+    path = saved(tmp_path / "a.mat", one=files.of_witec(values.reshape(12, 5), axis, (4, 3)))
     cube = read(path)
     np.testing.assert_array_equal(cube.absorbance, values)
     assert (cube.pixel_size_um, cube.provenance["axes"]) == (2.0, "unfolded, x fastest, imagesize is (x, y)")
     unfolded = values.transpose(1, 0, 2).reshape(12, 5)
-    other = of_witec(unfolded, axis, (3, 4), history="created by a script")
+    other = files.of_witec(unfolded, axis, (3, 4), history="created by a script")
     np.testing.assert_array_equal(read(saved(tmp_path / "b.mat", two=other)).absorbance, values)
-    path = saved(tmp_path / "c.mat", one=of_witec(values.reshape(12, 5), axis, (4, 3)), two=other)
+    path = saved(tmp_path / "c.mat", one=files.of_witec(values.reshape(12, 5), axis, (4, 3)), two=other)
     with pytest.raises(CubeError, match=r"several exports \(one, two\).*variable="):
         read(path)
     np.testing.assert_array_equal(read(path, variable="two").absorbance, values)
@@ -151,7 +118,7 @@ def test_images_of_witec_and_of_plain_dataset_objects(tmp_path):
 )
 def test_what_is_no_image_is_named(tmp_path, size, unit, what):
     values, axis = np.arange(60.0).reshape(12, 5), 100 + 2.5 * np.arange(5)
-    record = of_witec(values, axis, size, scale=np.arange(12.0), unit=unit)
+    record = files.of_witec(values, axis, size, scale=np.arange(12.0), unit=unit)
     path = saved(tmp_path / "a.mat", scan=record)
     with pytest.raises(CubeError, match=f"'scan' is {what}"):
         read(path)

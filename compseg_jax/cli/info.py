@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.readers.info.inspection import InfoOptions, inspect
-from compseg_jax.readers.reading_options import READING
+from compseg_jax.readers.reading_options import READING, in_command_words
 
 PAGE = HelpPage(
     "info",
@@ -17,4 +17,4 @@ PAGE = HelpPage(
 
 def run(arguments: list[str]) -> None:
     """Says what a file holds, and draws it."""
-    print(inspect(parse(InfoOptions, arguments, PAGE)))
+    print(in_command_words(inspect(parse(InfoOptions, arguments, PAGE))))

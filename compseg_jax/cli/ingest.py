@@ -21,6 +21,7 @@ PAGE = HelpPage(
         "label and split": (
             "positive", "negative", "exclude", "group", "val_fraction", "test_fraction", "seed",
         ),
+        "mask": ("mask_values", "mask_threshold", "reference_names", "tissue_names"),
         "array": ("scans", "cores", "margin"),
         "reading": READING,
         "image": ("resize", "background", "prepare", "least_tissue"),

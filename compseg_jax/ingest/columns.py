@@ -27,6 +27,7 @@ GROUP_WORDS = (
     "biopsy", "specimen", "block", "mrn",
 )  # fmt: skip
 """Beginnings of names of what several samples may come from."""
+FILE_WORDS = {"file", "filename", "path", "image", "tumor", "tumour", "lesion"}
 MASK_WORDS = {"mask", "masks", "annotation", "annotations", "segmentation", "groundtruth", "roi"}
 SPLIT_NAMES = {name: name for name in SPLITS} | {
     "training": "train",
@@ -169,7 +170,11 @@ def _unused(column: str, sheet: Spreadsheet, found: Mapping[str, str], options: 
     near = difflib.get_close_matches(fold, [name for name in _usable(options) if name not in found], 1, NEAR)
     if near:
         return f"{shown} (did you mean {near[0]}?)"
-    if words & MASK_WORDS and not {"reference", "tissue"} <= found.keys():
+    if (
+        words & MASK_WORDS
+        and words <= MASK_WORDS | FILE_WORDS
+        and not {"reference", "tissue"} <= found.keys()
+    ):
         return f"{shown} (rename it to reference where it marks disease, to tissue where it marks tissue)"
     return shown
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.reading_options import in_command_words
 
 FACTS = {
     "format": "format",
     "variable": "variable",
     "pixels": "pixels",
+    "resized": "resized",
     "channels": "channels",
     "axis": "axis",
-    "axes": "axes in the file",
+    "axes": "axes",
     "pixel_size": "pixel size",
     "stored_type": "stored as",
+    "bands": "colours",
     "orientation": "orientation",
     "left_out": "left out",
     "reference": "reference mask",
@@ -35,6 +37,7 @@ _IN_ONE_LINE = (
     "axes",
     "pixel_size",
     "stored_type",
+    "bands",
     "orientation",
 )
 
@@ -48,36 +51,54 @@ def how_read(cube: Cube, *, resized: int = 0, reference: str = "", tissue: str =
       reference: how its reference mask was read, '' where it has none.
       tissue: how its tissue was found.
     """
-    known = {name: str(value) for name, value in cube.provenance.items() if value is not None}
+    known = {
+        name: in_command_words(str(value)) for name, value in cube.provenance.items() if value is not None
+    }
     height, width, channels = cube.absorbance.shape
     axis = cube.wavenumbers_cm1
     facts = {name: known.get(name, "") for name in FACTS}
-    facts["pixels"] = f"{height} × {width}" + (" (resized)" if resized else "")
+    facts["pixels"] = f"{height} × {width}"
     facts["channels"] = f"{channels}"
     if axis is not None:
         facts["channels"] += f", {axis[0]:g} … {axis[-1]:g} cm⁻¹"
     stated = known.get("pixel_size", "")
     if cube.pixel_size_um is None:
-        facts["pixel_size"] = stated or ("unknown, resized" if resized else "not stated")
+        facts["pixel_size"] = stated or ("unknown after resizing" if resized else "not stated")
     else:
         facts["pixel_size"] = f"{cube.pixel_size_um:g} µm" + (f" ({stated})" if stated else "")
+    facts["resized"] = f"to {resized} × {resized} pixels" if resized else ""
     facts["reference"], facts["tissue"] = reference, tissue
     return {name: value for name, value in facts.items() if value}
 
 
 @dataclass(frozen=True)
-class Usual:
-    """A fact as most samples have it.
+class Fact:
+    """A fact as most samples that have it at all have it.
 
     Attributes:
-      fact: its heading.
-      value: the usual value, or the values there are.
-      samples: how many have it; all, where samples differ freely.
+      name: one of ``FACTS``.
+      value: what most have; where samples differ freely, the values there are.
+      samples: how many have it.
     """
 
-    fact: str
+    name: str
     value: str
     samples: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A fact that some samples have otherwise than most.
+
+    Attributes:
+      name: one of ``FACTS``.
+      value: what they have.
+      samples: their ids.
+    """
+
+    name: str
+    value: str
+    samples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,22 +108,25 @@ class Readings:
     Attributes:
       count: samples that were read.
       usual: each fact as most have it.
-      exceptions: id, heading and value where a sample differs from what is usual.
-      varying: facts that each sample has in its own way.
+      exceptions: where samples differ from what is usual.
+      varying: names of facts that each sample has in its own way.
     """
 
     count: int
-    usual: tuple[Usual, ...]
-    exceptions: tuple[tuple[str, str, str], ...]
+    usual: tuple[Fact, ...]
+    exceptions: tuple[Difference, ...]
     varying: tuple[str, ...]
 
     def in_one_line(self) -> str:
-        """For the terminal: what all samples have in common, and where to look for the others."""
-        said = {heading: name for name, heading in FACTS.items()}
-        parts = [f"{each.fact} {each.value}" for each in self.usual if said[each.fact] in _IN_ONE_LINE]
-        different = len({sample_id for sample_id, _, _ in self.exceptions})
-        more = f"; {different} sample(s) differ, see the summary" if different else ""
-        return f"{self.count} samples read as: {'; '.join(parts)}{more}"
+        """For the terminal: what all or most samples have in common, and how many have not."""
+        parts = [
+            f"{FACTS[each.name]} {each.value}"
+            for each in self.usual
+            if each.name in _IN_ONE_LINE and each.samples >= MOST * self.count
+        ]
+        different = len({sample_id for each in self.exceptions for sample_id in each.samples})
+        more = f" · {different} differ in something, see the summary" if different else ""
+        return f"{self.count} samples read as: {' · '.join(parts)}{more}"
 
 
 NOTHING_READ = Readings(0, (), (), ())
@@ -110,26 +134,31 @@ NOTHING_READ = Readings(0, (), (), ())
 
 def compare(readings: Mapping[str, Mapping[str, str]]) -> Readings:
     """What the readings of samples, by their ids, have in common."""
-    usual, varying = [], []
-    exceptions: list[tuple[str, str, str]] = []
-    for name, heading in FACTS.items():
-        values = {sample_id: facts.get(name, "") for sample_id, facts in readings.items()}
-        counts = Counter(values.values())
-        if not any(counts):
+    usual, varying, exceptions = [], [], []
+    for name in FACTS:
+        having: dict[str, list[str]] = {}
+        for sample_id, facts in readings.items():
+            if name in facts:
+                having.setdefault(facts[name], []).append(sample_id)
+        if not having:
             continue
-        value, count = counts.most_common(1)[0]
-        if count < max(MOST * len(values), 1):
+        count = sum(map(len, having.values()))
+        value = max(having, key=lambda value: len(having[value]))
+        if len(having[value]) < MOST * count:
             varying.append(name)
-            usual.append(Usual(heading, _listed(counts), len(values)))
+            usual.append(Fact(name, _listed(name, having), count))
             continue
-        usual.append(Usual(heading, value or "–", count))
-        exceptions += [
-            (sample_id, heading, other or "–") for sample_id, other in values.items() if other != value
-        ]
+        usual.append(Fact(name, value, len(having[value])))
+        others = ((other, ids) for other, ids in having.items() if other != value)
+        exceptions += [Difference(name, other, tuple(ids)) for other, ids in others]
     return Readings(len(readings), tuple(usual), tuple(exceptions), tuple(varying))
 
 
-def _listed(counts: Counter[str]) -> str:
-    if len(counts) > _FEW:
-        return f"{len(counts)} different"
-    return ", ".join(f"{value or '–'} ({count})" for value, count in counts.most_common())
+def _listed(name: str, having: Mapping[str, list[str]]) -> str:
+    """Values that samples have each in its own way: all of them, their range, or how many there are."""
+    if len(having) <= _FEW:
+        return ", ".join(f"{value} ({len(ids)})" for value, ids in having.items())
+    if name == "pixels":
+        heights, widths = zip(*(map(int, value.split(" × ")) for value in having), strict=True)
+        return f"{min(heights)}–{max(heights)} × {min(widths)}–{max(widths)}"
+    return f"{len(having)} different"

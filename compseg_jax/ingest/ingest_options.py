@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.readers import MaskRule
 from compseg_jax.readers.reading_options import ReadingOptions
+
+MaskKind = Literal["reference", "tissue"]
+_LISTS = ("--positive", "--negative", "--exclude", "--mask-values", "--reference-names", "--tissue-names")
 
 
 class IngestError(ValueError):
@@ -22,9 +27,19 @@ class IngestOptions(ReadingOptions):
     images: Path | None = None
     """Folder of the images, each named after its id, for tables without a 'path' column."""
     references: Path | None = None
-    """Folder of reference masks (non-zero = diseased), each named after its id."""
+    """Folder of reference masks (inside = diseased), each named after its id."""
     tissues: Path | None = None
-    """Folder of tissue masks (non-zero = tissue), each named after its id."""
+    """Folder of tissue masks (inside = tissue), each named after its id."""
+    mask_values: tuple[str, ...] = ()
+    """Values (255) or colours (#ff0000) that lie inside masks, separated by commas; without it a mask has two values,
+    one of them 0, and the other is inside."""
+    mask_threshold: float | None = None
+    """Values of masks above it lie inside, such as 127 for masks saved as JPEG."""
+    reference_names: tuple[str, ...] = ()
+    """Classes of annotations (GeoJSON) that are the reference, or the array of a file that holds several, separated
+    by commas."""
+    tissue_names: tuple[str, ...] = ()
+    """The same for tissue masks."""
     group: str = "group"
     """Column that says what belongs together, such as a patient; a group is never split. Cells NA, '-' or empty: the
     sample belongs to no other."""
@@ -58,6 +73,26 @@ class IngestOptions(ReadingOptions):
     least_tissue: float = 0.02
     """Share of an image that must be tissue after the preparation; samples with less are dropped and listed."""
 
+    def mask_rule(self, kind: MaskKind) -> MaskRule:
+        """What counts in masks of a kind."""
+        names = self.reference_names if kind == "reference" else self.tissue_names
+        return MaskRule(self.mask_values, self.mask_threshold, names)
+
+    @staticmethod
+    def in_mask_words(message: str, kind: MaskKind) -> str:
+        """A message of ``readers.read_mask`` with the options of this command in place of the fields of its rule.
+
+        >>> IngestOptions.in_mask_words("Say so with mask_values=255.", "tissue")
+        'Say so with --mask-values 255.'
+        """
+        options = {
+            "mask_values": "--mask-values",
+            "mask_threshold": "--mask-threshold",
+            "mask_names": f"--{kind}-names",
+        }
+        words = re.sub(r"\b(mask_\w+)=(?=[^\s,;.])", lambda match: f"{options[match[1]]} ", message)
+        return re.sub(r"\b(mask_\w+)=", lambda match: options[match[1]], words)
+
 
 def split_commas(arguments: list[str]) -> list[str]:
     """--positive T,TI-III,M as tyro takes it: one value after the other."""
@@ -65,7 +100,7 @@ def split_commas(arguments: list[str]) -> list[str]:
     names_follow = False
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        is_list = option in ("--positive", "--negative", "--exclude")
+        is_list = option in _LISTS
         if is_list:
             spread += [option, *_names(value)]
         else:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
+from compseg_jax.ingest.ingest_options import IngestError, IngestOptions, MaskKind
 from compseg_jax.ingest.table import Row
 from compseg_jax.ingest.tissue_arrays import TissueArray
-from compseg_jax.readers import read, read_mask
+from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1
 from compseg_jax.readers.cube import Background, Cube, CubeError
 from compseg_jax.spectra.tissue import tissue_from_background
@@ -27,19 +26,20 @@ class RawSample:
 
     Attributes:
       cube: its image, absorbance float32.
-      tissue: the tissue mask of the table, None where it names none.
+      shape: its rows and columns as read, before it was resized.
+      tissue: the tissue mask of the table and how it was read, None where it names none.
       own: pixels that belong to this core and not to its neighbours; None for whole images.
     """
 
     cube: Cube
-    tissue: Bool[np.ndarray, "y x"] | None = None
+    shape: tuple[int, int]
+    tissue: Mask | None = None
     own: Bool[np.ndarray, "y x"] | None = None
 
     def candidates(self, background: Background) -> Bool[np.ndarray, "y x"]:
         """Pixels that may hold this sample's tissue: those of its mask, else by the rule of the store."""
-        tissue = self.tissue
-        if tissue is None:
-            tissue = tissue_from_background(self.cube.absorbance, background)
+        given = self.tissue
+        tissue = tissue_from_background(self.cube.absorbance, background) if given is None else given.inside
         return tissue if self.own is None else tissue & self.own
 
 
@@ -59,29 +59,36 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
         raise IngestError(f"row {row.line} ({row.id}): {error}") from error
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
         absorbance = np.asarray(cube.absorbance, np.float32)
+    shape = absorbance.shape[:2]
     if options.resize:
         channels = [_resized(absorbance[..., c], options.resize) for c in range(absorbance.shape[2])]
         absorbance = np.stack(channels, axis=-1)
     pixel_size_um = None if options.resize else cube.pixel_size_um
     cube = replace(cube, absorbance=absorbance, pixel_size_um=pixel_size_um)
-    tissue = None if row.tissue is None else read_mask_of(row, row.tissue, cube, options)
-    return RawSample(cube, tissue, own)
+    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own)
 
 
-def read_mask_of(row: Row, path: Path, cube: Cube, options: IngestOptions) -> Bool[np.ndarray, "y x"]:
-    """A mask that the table names, resized as the image was; raises IngestError where it does not fit."""
+def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: IngestOptions) -> Mask | None:
+    """A mask that the table names for an image of `shape`, resized as the image was; None where it names none.
+
+    Raises:
+      IngestError: naming the row, when the file cannot be read as a mask or does not fit the image.
+    """
+    path = row.reference if kind == "reference" else row.tissue
+    if path is None:
+        return None
     try:
-        mask = read_mask(path)
+        mask = read_mask(path, shape=shape, rule=options.mask_rule(kind))
     except CubeError as error:
-        raise IngestError(f"row {row.line} ({row.id}): {error}") from error
-    if options.resize:
-        return _resized(mask, options.resize) >= 0.5
-    if mask.shape != cube.absorbance.shape[:2]:
+        words = options.in_mask_words(str(error), kind)
+        raise IngestError(f"row {row.line} ({row.id}): {words}") from error
+    found = mask.inside.shape
+    if found != shape and not options.resize:
         raise IngestError(
-            f"{row.place()}: the mask {path} has {mask.shape[0]}×{mask.shape[1]} pixels, the image "
-            f"{cube.absorbance.shape[0]}×{cube.absorbance.shape[1]}. They must match, or use --resize."
+            f"{row.place()}: the mask {path} has {found[0]}×{found[1]} pixels, the image "
+            f"{shape[0]}×{shape[1]}. They must match, or use --resize."
         )
-    return mask
+    return replace(mask, inside=_resized(mask.inside, options.resize) >= 0.5) if options.resize else mask
 
 
 def _resized(image: np.ndarray, size: int) -> np.ndarray:

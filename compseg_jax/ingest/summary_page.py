@@ -14,10 +14,11 @@ import numpy as np
 from compseg_jax.drawing import document
 from compseg_jax.drawing.pictures import palette_png
 from compseg_jax.drawing.plots import DISEASED, HEALTHY, Axes, label_channels, new_figure, plot_mean, svg_text
-from compseg_jax.ingest.how_read import FACTS, NOTHING_READ, Readings, Usual
+from compseg_jax.ingest.how_read import FACTS, NOTHING_READ, Difference, Fact, Readings
 from compseg_jax.ingest.records import SampleRecord
 
 EXCEPTIONS_SHOWN = 200
+SAMPLES_NAMED = 8
 KEPT, BACKGROUND = (38, 110, 150), (226, 231, 235)
 # Okabe and Ito's colours for every kind of colour vision, without the blue that means kept.
 DROPPED = ((213, 94, 0), (230, 159, 0), (204, 121, 167), (0, 158, 115), (240, 228, 66), (0, 0, 0))
@@ -58,8 +59,8 @@ def summary_page(records: Sequence[SampleRecord], content: SummaryContent) -> st
         arrays=content.arrays,
         notes=content.notes,
         readings=content.readings,
-        exceptions=content.readings.exceptions[:EXCEPTIONS_SHOWN],
-        usual=[(each.fact, _of_all(each, content.readings.count)) for each in content.readings.usual],
+        exceptions=[_in_words(each) for each in content.readings.exceptions[:EXCEPTIONS_SHOWN]],
+        usual=[(FACTS[each.name], _of_all(each, content.readings.count)) for each in content.readings.usual],
         any_marked=any(record.marked is not None for record in records),
         varying={name: FACTS[name] for name in content.readings.varying},
         spectra=spectra_figure(records),
@@ -69,8 +70,14 @@ def summary_page(records: Sequence[SampleRecord], content: SummaryContent) -> st
     )
 
 
-def _of_all(usual: Usual, count: int) -> str:
+def _of_all(usual: Fact, count: int) -> str:
     return usual.value if usual.samples == count else f"{usual.value} ({usual.samples} of {count} samples)"
+
+
+def _in_words(each: Difference) -> tuple[str, str, str]:
+    more = len(each.samples) - SAMPLES_NAMED
+    names = ", ".join(each.samples[:SAMPLES_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return FACTS[each.name], each.value, names
 
 
 def reason_colours(records: Sequence[SampleRecord]) -> dict[str, tuple[int, int, int]]:

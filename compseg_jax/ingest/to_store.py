@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 
 from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.how_read import Readings, compare, how_read
@@ -24,6 +23,7 @@ from compseg_jax.ingest.same_images import SameValues, join_same_images
 from compseg_jax.ingest.summary_page import SummaryContent, summary_page
 from compseg_jax.ingest.table import Row, read_table, with_splits
 from compseg_jax.ingest.tissue_arrays import TissueArray, join_cores, open_arrays
+from compseg_jax.readers import Mask
 from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.spectra.preparation import (
     Image,
@@ -211,7 +211,7 @@ def _add_prepared(
 ) -> SampleRecord:
     before, after = prepared
     share, why = float(after.mask.mean()), ""
-    reference = _reference(row, sample, options)
+    reference = read_mask_of(row, "reference", sample.shape, options)
     if share < max(options.least_tissue, 1 / after.mask.size):
         why = f"{share:.1%} of the image is tissue, required {options.least_tissue:.1%}"
     else:
@@ -223,8 +223,8 @@ def _add_prepared(
         kept=not why,
         why=why,
         split=row.split,
-        marked=None if reference is None else int(reference.sum()),
-        reading=_how_read(row, sample, options),
+        marked=None if reference is None else int(reference.inside.sum()),
+        reading=_how_read(sample, reference, options),
         **measured(before, after),  # type: ignore[arg-type]
     )
 
@@ -244,7 +244,7 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
             f"{row.place()}: the sample is all background, no pixel holds tissue. Remove the row, or give a "
             "tissue mask."
         )
-    reference = _reference(row, sample, options)
+    reference = read_mask_of(row, "reference", sample.shape, options)
     _write(writer, row, absorbance, tissue, reference)
     return SampleRecord(
         id=row.id,
@@ -252,19 +252,15 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
         source=row.source(),
         split=row.split,
         tissue=int(tissue.sum()),
-        marked=None if reference is None else int(reference.sum()),
-        reading=_how_read(row, sample, options),
+        marked=None if reference is None else int(reference.inside.sum()),
+        reading=_how_read(sample, reference, options),
     )
 
 
-def _reference(row: Row, sample: RawSample, options: IngestOptions) -> Bool[np.ndarray, "y x"] | None:
-    return None if row.reference is None else read_mask_of(row, row.reference, sample.cube, options)
-
-
-def _how_read(row: Row, sample: RawSample, options: IngestOptions) -> dict[str, str]:
+def _how_read(sample: RawSample, reference: Mask | None, options: IngestOptions) -> dict[str, str]:
     is_spectral = sample.cube.wavenumbers_cm1 is not None
-    if row.tissue is not None:
-        tissue = "mask of the table"
+    if sample.tissue is not None:
+        tissue = f"mask of the table; {sample.tissue.words}"
     elif _background(sample.cube, options) == "zero" and (is_spectral or not options.prepare):
         tissue = "pixels that are not 0 in every channel"
     else:
@@ -272,7 +268,7 @@ def _how_read(row: Row, sample: RawSample, options: IngestOptions) -> dict[str, 
     return how_read(
         sample.cube,
         resized=options.resize,
-        reference="" if row.reference is None else "pixels that are not 0",
+        reference="" if reference is None else reference.words,
         tissue=tissue,
     )
 
@@ -282,9 +278,9 @@ def _write(
     row: Row,
     absorbance: np.ndarray,
     tissue: np.ndarray,
-    reference: np.ndarray | None,
+    reference: Mask | None,
 ) -> None:
     height, width = tissue.shape
     has_reference = reference is not None
     entry = Sample(row.id, row.label, row.split, row.group, height, width, has_reference, row.source())
-    writer.add(entry, absorbance, tissue, reference)
+    writer.add(entry, absorbance, tissue, None if reference is None else reference.inside)

@@ -8,53 +8,31 @@
    its values can be nothing but wavenumbers.
 3. The extent as long as the axis is the spectral one, the last where several are; the other two are y and x in the
    order in which they are stored. Where the caller names the file's axes, these hold instead.
-4. Without an axis, few channels are those of an ordinary image; more are refused, or kept and said to be none.
+4. Spectra in rows become an image where the file says where their pixels are (`unfolded`).
+5. Without an axis, few channels are those of an ordinary image; more are refused, or kept and said to be none.
 
 Whatever was chosen is said in the words for the provenance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, axis_names, pixel_size
+from compseg_jax.readers import axis, axis_names, pixel_size, unfolded
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 
 MOST_IMAGE_CHANNELS = 4
 """Channels of an ordinary image; more of them are a spectrum, or features."""
 _SHOWN = 20
+_NO_NAME = "no vector in the file has the name of a spectral axis"
 # A shorter vector beside an array says little by its length.
 _LEAST_TELLING = 5
-
-
-@dataclass(frozen=True)
-class NamedArray:
-    """An array of a file: its shape, how to load it, the unit the file states for it, if any, and its type's name."""
-
-    shape: tuple[int, ...]
-    load: Callable[[], np.ndarray]
-    unit: str | None = None
-    stored_type: str = ""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a file holds.
-
-    Attributes:
-      arrays: every numeric array by its full name (groups separated by `/`).
-      texts: every text by its full name; one called `units` may state the unit of an axis beside it.
-      unread: what else there is, by name, and why it is not read.
-    """
-
-    arrays: Mapping[str, NamedArray]
-    texts: Mapping[str, str] = field(default_factory=dict)
-    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +75,7 @@ def find(
       CubeError: if no or several arrays fit, or there is no axis where one is needed.
     """
     order = None if axes is None else axes_order(axes, path)
+    contents = unfolded.folded(contents, path)
     name = _cube_name(contents, variable, path)
     chosen = contents.arrays[name]
     shape = _without_ones(chosen.shape)
@@ -138,6 +117,7 @@ def find(
         "direction": axis.direction(found),
         "axes": said,
         "stored_type": chosen.stored_type or str(values.dtype),
+        **(chosen.said or {}),
     }
     return Chosen(values, found, name, provenance)
 
@@ -200,7 +180,7 @@ def _has_axis(arrays: Mapping[str, NamedArray], cube: str) -> bool:
 
 
 def _listed(contents: Contents) -> str:
-    shapes = [f"{name} {array.shape}" for name, array in contents.arrays.items()]
+    shapes = [f"{name} {array.shape}" for name, array in contents.arrays.items() if array.shape]
     shapes += [f"{name} ({what})" for name, what in contents.unread.items()]
     more = f" and {len(shapes) - _SHOWN} more" if len(shapes) > _SHOWN else ""
     return ", ".join(shapes[:_SHOWN]) + more or "no numbers"
@@ -246,7 +226,7 @@ def _axis(
                 f"{path}: found {', '.join(named)}, but the array {cube!r} of shape {contents.arrays[cube].shape} has "
                 "no extent as long. Give the axis that belongs to it with wavenumbers_cm1=."
             )
-        return "no vector in the file has the name of a spectral axis"
+        return ""
     not_taken = []
     for rank in sorted({each.rank for each in fitting}):
         found = []
@@ -369,20 +349,22 @@ def _without_axis(
     Raises:
       CubeError: if it has more channels than an image and must have an axis, or a vector that may be one is there.
     """
-    if channels <= MOST_IMAGE_CHANNELS:
-        return f"none stated; the channels have no unit ({why})"
     as_long = [
         other
         for other, array in contents.arrays.items()
-        if _length(array) == channels >= _LEAST_TELLING and other != name
+        if _length(array) == channels
+        and other != name
+        and (channels >= _LEAST_TELLING or axis_names.meaning(other) is not None)
     ]
+    if channels <= MOST_IMAGE_CHANNELS and not as_long:
+        return f"none stated; the channels have no unit{f' ({why})' if why else ''}"
     if refuse_features or as_long:
         beside = f", of {channels} values as the channels are {', '.join(as_long)}" if as_long else ""
         image = (
             "" if refuse_features else ", or save the array alone as .npy where its channels are no spectrum"
         )
         raise axis.AxisMissingError(
-            f"{path}: no spectral axis found for {name!r} ({why}{beside}). Give one with wavenumbers_cm1=, "
+            f"{path}: no spectral axis found for {name!r} ({why or _NO_NAME}{beside}). Give one with wavenumbers_cm1=, "
             f"one value in cm⁻¹ for each channel in the order of the channels{image}."
         )
     return (

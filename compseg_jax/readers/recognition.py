@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.readers import not_read
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.reading_options import Instructions, check_instructions
@@ -28,6 +29,7 @@ class Format:
       magic: first bytes of the file, one of which must be there; empty where the format has none.
       companions: suffixes, one of which a file of the same stem beside it must have; empty for none.
       takes: which of the keywords `variable`, `axes` and `level` of :func:`read` its module takes.
+      stands_beside: whether another file beside it stands for the image, so that in a folder it is passed over.
       told_by_content: whether the module's `holds(path) -> bool` has the last word, as among formats of text.
     """
 
@@ -38,6 +40,7 @@ class Format:
     companions: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     told_by_content: bool = False
+    stands_beside: bool = False
 
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -63,11 +66,18 @@ FORMATS: tuple[Format, ...] = (
     Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".bsp",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".dat",), (), (".bsp",)),
-    Format("Agilent FPA tile of a mosaic", "agilent", (".dmd",)),
-    Format("Agilent FPA interferograms", "agilent", (".seq", ".drd")),
+    Format("Agilent FPA tile of a mosaic", "agilent", (".dmd",), stands_beside=True),
+    Format("Agilent FPA interferograms", "agilent", (".seq", ".drd"), stands_beside=True),
     Format("ENVI header", "envi", (".hdr",), (b"ENVI", b"\xef\xbb\xbfENVI")),
     Format("header of another program", "envi", (".hdr",), told_by_content=True),
-    Format("ENVI data", "envi", (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""), (), (".hdr",)),
+    Format(
+        "ENVI data",
+        "envi",
+        (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""),
+        (),
+        (".hdr",),
+        stands_beside=True,
+    ),
     Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), takes=("variable", "axes")),
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
     Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
@@ -76,16 +86,20 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "NeXus", "nexus", (".h5", ".hdf5", ".hdf"), (_HDF5,), (), ("variable", "axes"), told_by_content=True
     ),
-    Format("HDF5", "hdf5", (".h5", ".hdf5", ".hdf"), (_HDF5,), takes=("variable", "axes")),
+    Format(
+        "HDF5", "hdf5", (".h5", ".hdf5", ".hdf", ".hspy", ".he5", ".nc"), (_HDF5,), takes=("variable", "axes")
+    ),
     Format("PerkinElmer map", "perkinelmer", (".fsm",), (b"PEPE",)),
     Format("PerkinElmer spectrum", "perkinelmer", (".sp",), (b"PEPE",)),
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
     Format("OMNIC", "omnic", (".map", ".spa", ".spg", ".srs"), (b"Spectral Data Fi", b"Spectral Exte Fi")),
     Format("GRAMS", "grams", (".spc",), told_by_content=True),
+    Format("JCAMP-DX", "jcamp", (".jdx", ".dx", ".jcm", ".jcamp"), told_by_content=True),
+    Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
-    Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
+    Format("imzML", "imzml", (".ibd",), (), (".imzml",), stands_beside=True),
     Format("Aperio slide", "slide", (".svs",), takes=("level",)),
     Format("Hamamatsu slide", "slide", (".ndpi",), takes=("level",)),
     Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),
@@ -130,6 +144,10 @@ def recognise(path: str | os.PathLike[str]) -> Format:
         if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
             return each
     by_content = [each for each in FORMATS if each.magic and first.startswith(each.magic)]
+    other = not_read.named(path, first)
+    if other is not None:
+        advice = f"this is {other.what}, which is not read: {other.instead}"
+        raise CubeError(f"{path}: format not recognised (begins with {first[:8]!r}); {advice}.")
     if not named and len({each.module for each in by_content}) == 1 and _accompanied(path, by_content[0]):
         return by_content[0]
     if named and by_content:

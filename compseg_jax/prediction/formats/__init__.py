@@ -2,7 +2,6 @@
 
 from compseg_jax.prediction.formats.geojson import (
     Annotation,
-    geojson_to_mask,
     segmentation_features,
     segmentation_to_geojson,
     write_geojson,
@@ -24,6 +23,7 @@ from compseg_jax.prediction.formats.prediction_tables import (
 )
 from compseg_jax.prediction.formats.sample_files import SampleFormat, write_sample_files
 from compseg_jax.prediction.formats.thumbnail import Overview, OverviewWriter, open_overview, overview_step
+from compseg_jax.readers.drawn_outlines import geojson_to_mask
 
 __all__ = [
     "ActivationMapWriter",

@@ -1,4 +1,4 @@
-"""Segmentations as GeoJSON annotations for QuPath, and annotations as masks.
+"""Segmentations as GeoJSON annotations for QuPath; `compseg_jax.readers.drawn_outlines` makes masks of them again.
 
 Coordinates are pixels of the full-resolution image from its top left corner, x to the right and y downwards, as
 QuPath has them: the pixel in row r and column c is the square from (c, r) to (c + 1, r + 1).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,96 +173,3 @@ def _checked_mask(mask: np.ndarray) -> np.ndarray:
             )
         mask = mask.astype(np.bool_)
     return mask
-
-
-def geojson_to_mask(
-    geojson: Mapping[str, Any], shape: tuple[int, int], *, classification: str | None = None
-) -> Bool[np.ndarray, "y x"]:
-    """Pixels whose centre lies inside a polygon of a GeoJSON: the reverse of `segmentation_to_geojson`.
-
-    Also takes what was drawn or changed in QuPath, so that a pathologist's annotations can serve as reference
-    masks: a FeatureCollection or Feature of Polygon and MultiPolygon geometries, at any coordinates. Overlapping
-    features are united.
-
-    Args:
-      geojson: as ``json.load`` returns it.
-      shape: rows and columns of the image; what lies outside of it is cut off.
-      classification: takes only features of this class; None takes all.
-
-    Raises:
-      ValueError: if a feature has another geometry, or coordinates that are no closed rings of numbers.
-    """
-    mask = np.zeros(shape, np.bool_)
-    for number, feature in enumerate(_features_of(geojson)):
-        if classification is None or _class_of(feature) == classification:
-            for rings in _polygons(feature, number):
-                _fill(mask, [_ring(ring, number) for ring in rings])
-    return mask
-
-
-def _class_of(feature: Mapping[str, Any]) -> Any:
-    return ((feature.get("properties") or {}).get("classification") or {}).get("name")
-
-
-def _polygons(feature: Mapping[str, Any], number: int) -> list[Any]:
-    """The polygons of a feature, each a list of rings."""
-    geometry = feature.get("geometry") or {}
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates") or []
-    if kind == "Polygon":
-        return [coordinates]
-    if kind == "MultiPolygon":
-        return list(coordinates)
-    raise ValueError(
-        f"feature {number} of the GeoJSON is a {kind}, required Polygon or MultiPolygon. Export areas only, "
-        "or name a classification that has areas only."
-    )
-
-
-def _features_of(geojson: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    kind = geojson.get("type") if isinstance(geojson, Mapping) else type(geojson).__name__
-    if kind == "FeatureCollection":
-        return list(geojson["features"])
-    if kind == "Feature":
-        return [geojson]
-    raise ValueError(
-        f"found a GeoJSON of type {kind}, required FeatureCollection or Feature; export as those."
-    )
-
-
-def _ring(ring: Any, number: int) -> np.ndarray:
-    try:
-        points = np.array(ring, np.float64)
-    except (TypeError, ValueError):
-        points = np.empty(0)
-    is_ring = points.ndim == 2 and points.shape[0] >= 4 and points.shape[1] >= 2
-    if not is_ring or not np.isfinite(points).all() or (points[0] != points[-1]).any():
-        raise ValueError(
-            f"feature {number} of the GeoJSON has a ring that is not a list of at least four (x, y) whose last is "
-            "its first. Export it again."
-        )
-    return points[:, :2]
-
-
-def _fill(mask: np.ndarray, rings: list[np.ndarray]) -> None:
-    """Sets the pixels whose centre has an odd number of edges on its left, as the rings of one polygon have."""
-    x0, y0 = np.concatenate([ring[:-1] for ring in rings]).T
-    x1, y1 = np.concatenate([ring[1:] for ring in rings]).T
-    height, width = mask.shape
-    # An edge counts for the rows whose centre lies in its half-open span, so that a shared end counts once.
-    top = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    bottom = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    crossed = np.maximum(bottom - top, 0)
-    if not crossed.any():
-        return
-    edge = np.repeat(np.arange(len(x0)), crossed)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + top[edge]
-    x = x0[edge] + (row + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
-    column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    first_row, first_column = row.min(), column.min()
-    extent = (row.max() - first_row + 1, column.max() - first_column + 1)
-    edges = np.bincount(
-        (row - first_row) * extent[1] + column - first_column, minlength=extent[0] * extent[1]
-    )
-    inside = np.logical_xor.accumulate((edges & 1).astype(np.bool_).reshape(extent), axis=1)[:, :-1]
-    area = mask[first_row : first_row + extent[0], first_column : first_column + extent[1] - 1]
-    area |= inside

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -12,6 +14,7 @@ import numpy as np
 
 from compseg_jax.readers import checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 
 # Longest end of a zip archive: 22 bytes and a comment of 65535 (PKWARE APPNOTE 4.3.16).
 _MAX_END_BYTES = 22 + 0xFFFF
@@ -52,8 +55,8 @@ def read(
                 pixel_size_um, stated = named_arrays.pixel_size_um(contents)
         else:
             values = load(path)
-            whole = named_arrays.NamedArray(values.shape, lambda: values, None, str(values.dtype))
-            contents = named_arrays.Contents({"the array": whole})
+            whole = NamedArray(values.shape, lambda: values, None, str(values.dtype))
+            contents = Contents({"the array": whole})
             chosen = named_arrays.find(
                 contents, path, variable="the array", axes=axes, given=wavenumbers_cm1, refuse_features=False
             )
@@ -76,9 +79,9 @@ def load(path: Path) -> np.ndarray:
         return values
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> named_arrays.Contents:
+def _members(archive: zipfile.ZipFile, path: Path) -> Contents:
     """What an archive holds, every size checked, nothing but texts read."""
-    arrays: dict[str, named_arrays.NamedArray] = {}
+    arrays: dict[str, NamedArray] = {}
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
     _check_directory(archive, path)
@@ -101,8 +104,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> named_arrays.Contents:
             with archive.open(member) as stream:
                 _, shape = checks.array_header(stream, member.file_size, path, member.filename)
             load = partial(_load_member, archive, member)
-            arrays[name] = named_arrays.NamedArray(shape, load, None, str(dtype))
-    return named_arrays.Contents(arrays, texts, unread)
+            arrays[name] = NamedArray(shape, load, None, str(dtype))
+    return Contents(arrays, texts, unread)
 
 
 def _check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
@@ -134,3 +137,10 @@ def _check_directory(archive: zipfile.ZipFile, path: Path) -> None:
     stated = int.from_bytes(end[at + 10 : at + 12], "little")
     if stated not in (len(archive.infolist()), 0xFFFF):
         raise CubeError(f"{path}: found {len(archive.infolist())} of {stated} arrays; the file is damaged.")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[named_arrays.Contents]:
+    """What a .npz holds, while its arrays are loaded."""
+    with zipfile.ZipFile(path) as archive:
+        yield _members(archive, path)

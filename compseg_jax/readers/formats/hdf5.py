@@ -6,6 +6,9 @@ import contextlib
 import importlib
 import math
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ import numpy as np
 
 from compseg_jax.readers import checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.hdf5_heaps import check_heaps
 
 _MAX_TEXTS = 1 << 12
+_MAX_AXIS = 1 << 20
 
 
 def read(
@@ -63,7 +68,7 @@ def read(
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
-def _resolved(file: Any, found: named_arrays.Contents, variable: str | None, path: Path) -> str | None:
+def _resolved(file: Any, found: Contents, variable: str | None, path: Path) -> str | None:
     """The full name of what `variable` names, through links within the file."""
     if variable is None:
         return None
@@ -78,17 +83,22 @@ def _resolved(file: Any, found: named_arrays.Contents, variable: str | None, pat
     return next(same, variable)
 
 
-def contents(file: Any, path: Path, *, reverse: bool = False) -> named_arrays.Contents:
+def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
     """What an open file holds; `reverse` turns the axes round, as MATLAB stores them.
 
     Left out are groups, types with a name of their own, and empty datasets.
     """
     h5py = checks.imported("h5py", path)
-    arrays: dict[str, named_arrays.NamedArray] = {}
+    arrays: dict[str, NamedArray] = {}
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
 
     def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Group):
+            described = _axis_of_hyperspy(item)
+            if described is not None:
+                arrays[f"{name.rpartition('/')[0]}/{described[0]}".strip("/")] = described[1]
+            return
         if not isinstance(item, h5py.Dataset) or item.shape is None or 0 in item.shape:
             return
         shape = tuple(int(extent) for extent in item.shape)
@@ -100,7 +110,7 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> named_arrays.Co
         elif kind == "char":
             texts[name] = _characters(item)
         elif item.dtype.kind in "fiub":
-            arrays[name] = named_arrays.NamedArray(
+            arrays[name] = NamedArray(
                 shape[::-1] if reverse else shape,
                 lambda: load(item, path).T if reverse else load(item, path),
                 text(item.attrs.get("units", item.attrs.get("unit"))),
@@ -114,7 +124,22 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> named_arrays.Co
             unread[name] = f"of type {kind or item.dtype}, which holds no plain numbers"
 
     file.visititems(note)
-    return named_arrays.Contents(arrays, texts, unread)
+    return Contents(arrays, texts, unread)
+
+
+def _axis_of_hyperspy(group: Any) -> tuple[str, NamedArray] | None:
+    """The name and values of an axis that HyperSpy describes by a group `axis-N` beside the data."""
+    attributes = group.attrs
+    if not re.fullmatch(r".*/axis-\d", group.name) or not {"name", "size", "scale", "offset"} <= set(
+        attributes
+    ):
+        return None
+    size, scale, offset = (float(np.asarray(attributes[key]).item()) for key in ("size", "scale", "offset"))
+    if not 1 < size < _MAX_AXIS:
+        return None
+    values = offset + scale * np.arange(int(size))
+    unit = text(attributes.get("units"))
+    return text(attributes["name"]) or "axis", NamedArray(values.shape, lambda: values, unit)
 
 
 def _class_of(dataset: Any) -> str | None:
@@ -215,3 +240,11 @@ def text(value: Any) -> str | None:
     if isinstance(value, np.ndarray):
         return "".join(str(text(part)) for part in value.ravel())
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def opened(path: Path, *, reverse: bool = False) -> Iterator[named_arrays.Contents]:
+    """What a file holds, while its arrays are loaded; `reverse` turns the axes round, as MATLAB stores them."""
+    h5py = checks.imported("h5py", path)
+    with h5py.File(path, "r") as file:
+        yield contents(file, path, reverse=reverse)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from compseg_jax.readers import axis, checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.formats import cytospec, hdf5, mat5, witec
 from compseg_jax.readers.point_spectra import Spectra
 
@@ -69,7 +72,7 @@ def _refuse_version_4(path: Path) -> None:
 
 
 def _found(
-    contents: named_arrays.Contents,
+    contents: Contents,
     path: Path,
     version: str,
     wavenumbers_cm1: np.ndarray | None,
@@ -82,15 +85,15 @@ def _found(
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
-def _contents(variables: dict[str, Any]) -> named_arrays.Contents:
+def _contents(variables: dict[str, Any]) -> Contents:
     """Numbers, texts and the rest, fields of structures and elements of cell arrays by their full names."""
-    arrays: dict[str, named_arrays.NamedArray] = {}
+    arrays: dict[str, NamedArray] = {}
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
 
     def note(name: str, value: Any) -> None:
         if isinstance(value, np.ndarray) and value.size:
-            arrays[name] = named_arrays.NamedArray(value.shape, lambda: value, None, str(value.dtype))
+            arrays[name] = NamedArray(value.shape, lambda: value, None, str(value.dtype))
         elif isinstance(value, str):
             texts[name] = value
         elif isinstance(value, mat5.Unread):
@@ -104,7 +107,7 @@ def _contents(variables: dict[str, Any]) -> named_arrays.Contents:
 
     for name, value in variables.items():
         note(name, value)
-    return named_arrays.Contents(arrays, texts, unread)
+    return Contents(arrays, texts, unread)
 
 
 def holds(path: Path) -> bool:
@@ -166,3 +169,14 @@ def _is_hdf5(path: Path) -> bool:
     with path.open("rb") as stream:
         begin = stream.read(520)
     return begin.startswith(_HDF5_MARK) or begin[512:].startswith(_HDF5_MARK)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[named_arrays.Contents]:
+    """What a file holds, while its arrays are loaded."""
+    if _is_hdf5(path):
+        with hdf5.opened(path, reverse=True) as found:
+            yield found
+        return
+    _refuse_version_4(path)
+    yield _contents(mat5.contents(path))

@@ -1,9 +1,12 @@
-"""Bruker OPUS files: single spectra and FPA or mapping images.
+"""Bruker OPUS files: single spectra, series, and FPA or mapping images.
 
 Layout as documented by the brukeropus and octavvs projects: a directory of typed blocks; each data block
-has a parameter block with its axis (FXV, LXV, NPT), and an image also its extent (NPX, NPY). Parsed here
-because brukeropus repeats for ever on a parameter of negative length and reads an unknown point format as
-float32.
+has a parameter block with its axis (FXV, LXV, NPT), and an image also its extent (NPX, NPY) and its steps in µm
+(DDX, DDY). A block of many spectra begins with how many there are, their size, and the runs that were stored, which
+are fewer where a measurement was broken off.
+
+Parsed here because brukeropus repeats for ever on a parameter of negative length and reads an unknown point format
+as float32.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks
+from compseg_jax.readers import axis, checks, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 
@@ -35,6 +38,8 @@ _QUANTITIES = {
     10: "Raman",
 }
 _STORE_TABLE_AT = 24
+# Most pixels for each that was measured: beyond it the extent of an image is forged.
+_MOST_UNMEASURED = 16
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class _Result:
 def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = None) -> Cube:
     """Reads an OPUS image; its spectra are stored line after line, x fastest.
 
+    Pixels of an image that was broken off are zero and counted in provenance `left_out`.
+
     Returns:
       the cube, shape (y, x, c); provenance `quantity` names what was measured.
 
@@ -59,27 +66,32 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
     with checks.Reading(path, "an OPUS image"):
         result, found = _chosen(path, is_image=True)
         parameters = result.parameters
+        if not {"NPX", "NPY"} <= parameters.keys():
+            raise CubeError(f"{path}: it holds a series of spectra, not an image; read it with read_spectra.")
         width, height, points = (int(parameters[name]) for name in ("NPX", "NPY", "NPT"))
         number = checks.count((height, width), path, "the image")
-        _, stored, offset, data_bytes, info_bytes, _ = struct.unpack_from("<6i", result.content, 0)
-        stride = data_bytes + info_bytes
-        if stored != number or data_bytes != 4 * points or info_bytes < 0 or offset < _STORE_TABLE_AT:
-            raise CubeError(
-                f"{path}: found {stored} spectra of {data_bytes} bytes for {height} × {width} pixels of "
-                f"{points} points. The file is damaged or was not measured to its end."
+        values, runs = _many(result, points, number, path)
+        measured = len(values)
+        if measured < number:
+            if number > _MOST_UNMEASURED * measured:
+                raise CubeError(f"{path}: found {measured} spectra for {height} × {width} pixels. Damaged.")
+            image = np.zeros((number, points), values.dtype)
+            image[runs] = values
+            values = image
+        size_um, size = None, "not stated"
+        if {"DDX", "DDY"} <= parameters.keys():
+            size_um, size = pixel_size.judged(
+                [abs(float(parameters[name])) for name in ("DDY", "DDX")], "DDX and DDY"
             )
-        if offset + number * stride > len(result.content):
-            raise CubeError(f"{path}: its image needs {number * stride} bytes, too many for its block. Cut.")
-        table = np.frombuffer(result.content, np.uint8, number * stride, offset).reshape(number, stride)
-        values = np.ascontiguousarray(table[:, :data_bytes]).view(_number_format(parameters, path))
-        values = _scaled(values, parameters)
     found, stated = axis.settle(found, wavenumbers_cm1, path, "FXV, LXV and NPT, cm⁻¹ in the file")
-    provenance = _provenance(path, result, found, stated)
-    return Cube(checks.as_float(values, path).reshape(height, width, points), found, None, provenance)
+    provenance = {**_provenance(path, result, found, stated), "orientation": "as stored", "pixel_size": size}
+    if measured < number:
+        provenance["left_out"] = f"{number - measured} of {number} pixels were not measured; they are zero"
+    return Cube(checks.as_float(values, path).reshape(height, width, points), found, size_um, provenance)
 
 
 def read_spectra(path: str | os.PathLike[str]) -> Spectra:
-    """Reads the result spectrum of an OPUS file: absorbance where there is one, of several the last saved.
+    """Reads the result spectrum of an OPUS file: absorbance where there is one, of several the last saved; or a series.
 
     Raises:
       CubeError: if the file is damaged or holds no result.
@@ -87,6 +99,11 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     path = Path(path)
     with checks.Reading(path, "an OPUS spectrum"):
         result, found = _chosen(path, is_image=False)
+        if result.is_image:
+            values, _ = _many(result, found.size, None, path)
+            provenance = _provenance(path, result, found, "FXV, LXV and NPT, cm⁻¹ in the file")
+            provenance["measurement"] = f"a series of {len(values)} spectra"
+            return Spectra(checks.as_float(values, path), found, (), None, provenance)
         parameters, points = result.parameters, found.size
         values = np.frombuffer(result.content, _number_format(parameters, path), points)
         values = _scaled(values, parameters)
@@ -98,6 +115,41 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     return Spectra(checks.as_float(values[np.newaxis], path), found, (), None, provenance)
 
 
+def _many(result: _Result, points: int, number: int | None, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The spectra of an image or series (n, c) that were stored, and the run of each, (n,)."""
+    _, stated, offset, data_bytes, info_bytes, ranges = struct.unpack_from("<6i", result.content, 0)
+    stride = data_bytes + info_bytes
+    if data_bytes != 4 * points or info_bytes < 0 or offset < _STORE_TABLE_AT:
+        raise CubeError(
+            f"{path}: found spectra of {data_bytes} bytes for {points} points. The file is damaged."
+        )
+    stored = stated
+    bounds = np.array([[0, stated - 1]])
+    if number not in (None, stated) or offset + stated * stride > len(result.content):
+        if not 0 < ranges <= (offset - _STORE_TABLE_AT) // 8:
+            raise CubeError(f"{path}: found {stated} spectra for {number} pixels, in {ranges} runs. Damaged.")
+        bounds = (
+            np.frombuffer(result.content, "<i4", 2 * ranges, _STORE_TABLE_AT).reshape(-1, 2).astype(np.int64)
+        )
+        lengths = bounds[:, 1] - bounds[:, 0] + 1
+        stored = int(lengths.sum())
+        most = number if number is not None else stated
+        is_rising = np.all(lengths > 0) and np.all(np.diff(bounds.ravel())[1::2] > 0)
+        if not is_rising or bounds[0, 0] < 0 or bounds[-1, 1] >= most or stated not in (stored, most):
+            raise CubeError(
+                f"{path}: found {stated} spectra for {number} pixels, stored in the runs {bounds[:3].tolist()}. The "
+                "file is damaged; save it again in OPUS."
+            )
+    if stored < 1 or offset + stored * stride > len(result.content):
+        raise CubeError(
+            f"{path}: {stored} spectra need {stored * stride} bytes, too many for their block. Cut."
+        )
+    table = np.frombuffer(result.content, np.uint8, stored * stride, offset).reshape(stored, stride)
+    values = np.ascontiguousarray(table[:, :data_bytes]).view(_number_format(result.parameters, path))
+    runs = np.concatenate([np.arange(first, last + 1) for first, last in bounds])
+    return _scaled(values, result.parameters), runs
+
+
 def _provenance(path: Path, result: _Result, found: np.ndarray, stated: str) -> dict[str, Any]:
     return {
         "source": str(path),
@@ -105,6 +157,7 @@ def _provenance(path: Path, result: _Result, found: np.ndarray, stated: str) -> 
         "quantity": _QUANTITIES[result.quantity],
         "axis": stated,
         "direction": axis.direction(found),
+        "stored_type": "int32" if result.parameters.get("DPF", 1) == 2 else "float32",
     }
 
 
@@ -122,6 +175,8 @@ def _chosen(path: Path, *, is_image: bool) -> tuple[_Result, np.ndarray]:
         if kind | 1 << 4 in parameters
     ]
     fitting = [each for each in results if each.is_image == is_image]
+    if not fitting and not is_image:
+        fitting = [each for each in results if "NPX" not in each.parameters]
     if not fitting:
         advice = "read it with read" if results and not is_image else "it holds single spectra, read_spectra"
         raise CubeError(

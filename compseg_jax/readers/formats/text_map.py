@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks, grid, text_lines
+from compseg_jax.readers import axis, checks, grid, text_lines, text_numbers
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 
@@ -159,10 +159,10 @@ def _read(path: Path) -> _Table:
     if layout is None:
         raise CubeError(f"{path}: its rows do not begin with x and y below an axis; not a map in text.")
     body = _of_table(every)[layout.first :]
+    columns = (layout.x, layout.y, *layout.spectrum)
+    values = text_numbers.read(body, layout.first + 1, path, columns=columns)
     if layout.wavenumbers is not None:
-        values = _numbers(body, (layout.x, layout.y, *layout.spectrum), layout.first, path)
         return _Table(layout, values[:, 2:], values[:, :2], np.array(layout.wavenumbers))
-    values = _numbers(body, (layout.x, layout.y, *layout.spectrum), layout.first, path)
     _, first, which = np.unique(values[:, 0] + 1j * values[:, 1], return_index=True, return_inverse=True)
     counts = np.bincount(which)
     if np.ptp(counts):
@@ -289,35 +289,6 @@ def _comments(lines: Sequence[str]) -> dict[str, str]:
         if equal:
             found[name.strip().lower()] = value.strip()
     return found
-
-
-def _numbers(lines: Sequence[str], columns: tuple[int, ...], first: int, path: Path) -> np.ndarray:
-    """The numbers of the columns of all rows, float64 (n, columns)."""
-    few = text_lines.cells(lines[:_TOLD_BY], path)
-    cells = len(few[0])
-    for delimiter in ("\t", ";", ",", None):
-        if [[cell.strip() for cell in line.split(delimiter)] for line in lines[:_TOLD_BY]] != few:
-            continue
-        try:
-            values = np.loadtxt(lines, np.float64, comments=None, delimiter=delimiter, ndmin=2)
-        except ValueError:
-            break  # which row is at fault, or how its numbers are written, is found below
-        if values.shape == (len(lines), cells) and cells > max(columns):
-            return values[:, columns]
-    rows = text_lines.cells(lines, path)
-    values = np.empty((len(rows), len(columns)))
-    for at, row in enumerate(rows):
-        if len(row) != cells or cells <= max(columns):
-            raise CubeError(
-                f"{path}: row {at + first + 1} has {len(row)} cells; required are {cells} as in the first."
-            )
-        for place, column in enumerate(columns):
-            if not text_lines.is_number(row[column]):
-                raise CubeError(
-                    f"{path}: row {at + first + 1}, cell {column + 1} is {row[column]!r}; required is a number."
-                )
-            values[at, place] = text_lines.number(row[column])
-    return values
 
 
 def _axis(table: _Table, path: Path) -> tuple[np.ndarray, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks
+from compseg_jax.readers import axis, checks, pixel_size
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.picture import Picture, refuse_profile, refused_colours, turned
 
@@ -27,6 +27,7 @@ _COLOUR_MODELS = {5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "
 _COLOUR_MODELS |= {32803: "a colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw"}
 # Compressions whose decoders turn YCbCr into RGB: JPEG of both kinds and of NDPI, WebP.
 _DECODED_TO_RGB = (6, 7, 33007, 50001)
+_OLD_JPEG = 6
 # Values of ExtraSamples that mean alpha, associated or not; 0 has no meaning (TIFF 6.0, page 31).
 _ALPHAS = (1, 2)
 # tifffile's letters for an axis of unknown meaning and for pages without a description.
@@ -34,8 +35,6 @@ _WITHOUT_MEANING = ("Q", "I")
 _ORIENTATION_TAG, _SHORT = 274, 3
 _UM_PER_UNIT = {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _UM_PER_UNIT |= {"dm": 1e5, "m": 1e6, "thou": 25.4, "in": 25400.0}
-# Programs write the two edges of one pixel with different numbers of digits.
-_SQUARE_WITHIN = 0.01
 _WAVENUMBER_NAME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:cm-1|cm\^-1|cm⁻¹|1/cm)\s*", re.IGNORECASE)
 
 
@@ -154,9 +153,14 @@ def _decoded(series: Any, path: Path) -> np.ndarray:
     try:
         values: np.ndarray = series.asarray()
         return values
-    except ValueError as error:
+    except Exception as error:  # every codec has its own
         if "imagecodecs" in str(error):
             checks.imported("imagecodecs", path)
+        if int(series.keyframe.compression) == _OLD_JPEG:
+            raise CubeError(
+                f"{path}: it is compressed as JPEG in the old way (compression 6), which programs wrote in ways that "
+                "cannot be told from another. Save it anew as TIFF or PNG, for example in ImageJ."
+            ) from error
         raise
 
 
@@ -174,6 +178,8 @@ def _palette(series: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
     if colours.max() <= 255:
         colours = colours.astype(np.uint8)
     indices = _decoded(series, path)
+    if indices.dtype == bool:  # of one bit
+        indices = indices.astype(np.uint8)
     if indices.max(initial=0) >= colours.shape[1]:
         raise CubeError(
             f"{path}: a pixel has colour {indices.max()} of a palette of {colours.shape[1]}; damaged."
@@ -312,7 +318,7 @@ def ome_pixels(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
-    """Edge of a pixel in µm and how it is stated; None where it is not, or a pixel is no square."""
+    """Edge of a pixel in µm and how it is stated; None where it is not, or is not that of a microscope."""
     edges, words = [], []
     for side in ("X", "Y"):
         value, unit = pixels.get(f"PhysicalSize{side}"), str(pixels.get(f"PhysicalSize{side}Unit", "µm"))
@@ -320,14 +326,12 @@ def ome_pixel_size(pixels: dict[str, Any]) -> tuple[float | None, str]:
             return None, "not stated"
         words.append(f"{value} {unit}")
         if isinstance(value, bool) or not isinstance(value, int | float) or unit not in _UM_PER_UNIT:
-            return None, f"{' × '.join(words)} of the OME header is no length; not used"
+            return (
+                None,
+                f"{' × '.join(words)} in the OME header is no length; give pixel_size_um= where you know it",
+            )
         edges.append(value * _UM_PER_UNIT[unit])
-    stated = f"{' × '.join(words)} in the OME header"
-    if not all(math.isfinite(edge) and edge > 0 for edge in edges):
-        return None, f"{stated} is no length; not used"
-    if not math.isclose(*edges, rel_tol=_SQUARE_WITHIN):
-        return None, f"{stated} is no square; not used"
-    return sum(edges) / 2 if edges[0] != edges[1] else edges[0], stated
+    return pixel_size.judged(edges, f"{' × '.join(words)} in the OME header")
 
 
 def ome_wavenumbers(pixels: dict[str, Any], channels: int, path: Path) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from compseg_jax.readers import checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.file_contents import Contents, NamedArray
 
 # Blosc, zstd and gzip: no codec in use makes real spectra smaller than this.
 _MAX_RATIO = checks.DEFLATE_MAX_RATIO
@@ -42,7 +43,7 @@ def read(
         attributes = dict(root.attrs)
         found_arrays = {"absorbance": root} if hasattr(root, "shape") else dict(_arrays(root, ""))
         arrays = {
-            name: named_arrays.NamedArray(
+            name: NamedArray(
                 tuple(array.shape), partial(_load, array, path), _unit(array), str(np.dtype(array.dtype))
             )
             for name, array in found_arrays.items()
@@ -52,8 +53,8 @@ def read(
             attributes.update(dict(found_arrays[name].attrs) if len(arrays[name].shape) == 3 else {})
         if wavenumbers_cm1 is None and "wavenumbers_cm1" in attributes:
             listed = np.array(attributes["wavenumbers_cm1"], np.float64)
-            arrays["wavenumbers_cm1"] = named_arrays.NamedArray(listed.shape, lambda: listed)
-        contents = named_arrays.Contents(arrays)
+            arrays["wavenumbers_cm1"] = NamedArray(listed.shape, lambda: listed)
+        contents = Contents(arrays)
         chosen = named_arrays.find(contents, path, variable=variable, axes=axes, given=wavenumbers_cm1)
         size = attributes.get("pixel_size_um")
         if size is None:

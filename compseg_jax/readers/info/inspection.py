@@ -102,7 +102,7 @@ def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
         field = f"{height * size / 1000:.4g} × {width * size / 1000:.4g} mm"
         pixel = f"{size:.6g} µm; field of view {field} (y × x)"
     else:
-        pixel = "not stated"
+        pixel = str(scan.provenance.get("pixel_size", "not stated"))
     lines = [
         _row(
             "shape",
@@ -110,7 +110,20 @@ def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
         ),
         *([_row("axis", "none, an ordinary image")] if is_image else _axis_lines(axis, scan.provenance)),
         _row("pixel size", pixel),
-        _row("type", f"read as {sample.spectra.dtype}, {_bytes(bytes_as_array)} as an array"),
+        _row(
+            "type",
+            f"{_stored(scan, sample)}read as {sample.spectra.dtype}, {_bytes(bytes_as_array)} as an array",
+        ),
+        *(
+            _row(name, str(scan.provenance[key]))
+            for name, key in (
+                ("axes", "axes"),
+                ("level", "level"),
+                ("turned", "orientation"),
+                ("left out", "left_out"),
+            )
+            if scan.provenance.get(key) not in (None, "", "as stored")
+        ),
     ]
     if sample.note:
         lines.append(_row("sampled", sample.note))
@@ -119,6 +132,11 @@ def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
         lines.append(_row("all-zero", f"{share_text(number, sample.background.size)} pixels"))
     lines += _amide_lines(scan, sample)
     return lines
+
+
+def _stored(scan: Scan, sample: Sample) -> str:
+    stored = scan.provenance.get("stored_type", "")
+    return f"stored as {stored}, " if stored not in ("", str(sample.spectra.dtype)) else ""
 
 
 def _amide_lines(scan: Scan, sample: Sample) -> list[str]:
