@@ -163,6 +163,14 @@ def _written(kind: str, folder: Path) -> Sample:
         frames = np.arange(96, dtype=np.uint16).reshape(1, 8, 12)
         path = science_files.dicom(folder / f"a.{kind}", frames, syntax=syntax)
         return Sample(path, (path,))
+    if kind == "nxs":
+        axes = {
+            "sample_y": (np.arange(4.0), "um"),
+            "sample_x": (np.arange(4.0), "um"),
+            "wavenumber": (axis, "1/cm"),
+        }
+        path = science_files.nexus(folder / "a.nxs", values, axes)
+        return Sample(path, (path,))
     writer, suffix, reader, part = {
         "fsm": (files.fsm, "fsm", read, values),
         "opus map": (files.opus, "0", read, values),
@@ -209,7 +217,7 @@ WRITTEN = (
         "jcamp",
         "witec graph",
     ),
-    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm"),
+    *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm", "nxs"),
 )
 _AGILENT, _TILES = "agilent/5_mosaic_agg1024", "agilent/5_Mosaic_agg1024_0000_000"
 # Files that belong together, the one opened first; how many of them are damaged; the reader.

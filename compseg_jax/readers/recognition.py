@@ -82,6 +82,10 @@ FORMATS: tuple[Format, ...] = (
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
     Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
+    Format("NeXus", "nexus", (".nxs", ".nx5", ".nexus"), (_HDF5,), takes=("variable", "axes")),
+    Format(
+        "NeXus", "nexus", (".h5", ".hdf5", ".hdf"), (_HDF5,), (), ("variable", "axes"), told_by_content=True
+    ),
     Format(
         "HDF5", "hdf5", (".h5", ".hdf5", ".hdf", ".hspy", ".he5", ".nc"), (_HDF5,), takes=("variable", "axes")
     ),
