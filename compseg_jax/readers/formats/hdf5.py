@@ -17,6 +17,7 @@ import numpy as np
 from compseg_jax.readers import checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
+from compseg_jax.readers.hdf5_heaps import check_heaps
 
 _MAX_TEXTS = 1 << 12
 _MAX_AXIS = 1 << 20
@@ -42,6 +43,7 @@ def read(
     """
     path = Path(path)
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         found = contents(file, path)
         chosen = named_arrays.find(
@@ -91,7 +93,9 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
 
-    def note(name: str, item: Any) -> None:
+    def note(name: str | bytes, item: Any) -> None:
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", errors="replace")  # h5py hands over what is no UTF-8
         if isinstance(item, h5py.Group):
             described = _axis_of_hyperspy(item)
             if described is not None:
