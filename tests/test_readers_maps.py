@@ -676,6 +676,9 @@ def test_other_measurements_of_neaspec_are_named(tmp_path):
     path.write_text("\n".join(lines[:-1]))
     with pytest.raises(CubeError, match="row 0, column 4 has 8 points, others have 9"):
         read_spectra(path)
+    path.write_text("# www.neaspec.com\n# Pixel Area (X, Y, Z):\t[px]\t5\t1\t9\n" + "\n".join(lines[3:10]))
+    with pytest.raises(CubeError, match="found 1 spectrum of 5 × 1 pixels"):
+        read_spectra(path)
     nanometres = "\n".join(lines).replace("Wavenumber", "Wavelength")
     path.write_text(nanometres)
     with pytest.raises(CubeError, match="its unit is not known"):

@@ -3,7 +3,8 @@
 Comments state the scan (`# Scan Area (X, Y, Z): [µm] …`); a row of titles follows, and a row for each point of each
 spectrum: Row, Column, the number of the point, its wavenumber or wavelength, and the channels, such as O2A and O2P,
 amplitude and phase of the second harmonic. Layout as pySNOM and Orange read it. Interferograms (columns Run and M, and
-the older .nea) are named, not transformed.
+the older .nea) are named, not transformed. A single spectrum does not state its points: one cut between two rows is
+read as the shorter one it is.
 """
 
 from __future__ import annotations
@@ -136,6 +137,11 @@ def _read(path: Path, variable: str | None, otherwise: str | None = None) -> _Sc
         raise CubeError(
             f"{path}: the spectrum of row {row:g}, column {column:g} has {lengths.min()} points, others have "
             f"{lengths.max()}. The file is cut; export it again."
+        )
+    asked = [entry for entry in stated.get("Pixel Area (X, Y, Z)", [])[1:3] if text_lines.is_number(entry)]
+    if len(starts) == 1 and any(text_lines.number(entry) > 1 for entry in asked):
+        raise CubeError(
+            f"{path}: found 1 spectrum of {' × '.join(asked)} pixels. The file is cut; export it again."
         )
     points = values[:, 2:].reshape(len(starts), int(lengths[0]), 2)
     if np.any(points[:, :, 0] != points[:1, :, 0]):
