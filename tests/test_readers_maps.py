@@ -611,6 +611,8 @@ def test_graph_of_witec_in_three_files(tmp_path, part):
     values, axis = files.sample(3, 5, 9)
     files.witec_graph(tmp_path / "map (Header).txt", values, axis)
     cube = read(tmp_path / f"map ({part}).txt")
+    # In a folder the header stands for its parts.
+    assert recognise(tmp_path / f"map ({part}).txt").stands_beside == (part != "Header")
     agrees(cube, values, axis, 0.5)
     assert cube.provenance["axis"] == "X-Axis, rel. 1/cm in the file"
 
