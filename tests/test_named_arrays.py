@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from compseg_jax.readers import axis as axes_of
 from compseg_jax.readers import axis_names, named_arrays, read, read_spectra
+from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.formats import mat5
@@ -132,6 +133,20 @@ def test_a_unit_in_a_text_beside_the_axis(tmp_path, kind, key):
     cube = read(written(kind, tmp_path, {"data": values, "x": rising}, {key: "Wavenumbers (cm-1)"}))
     np.testing.assert_array_equal(cube.wavenumbers_cm1, rising)
     assert cube.provenance["axis"] == "x, Wavenumbers (cm-1) in the file"
+
+
+@pytest.mark.parametrize("kind", ["npz", "hdf5", "mat73", "mat5"])
+def test_the_file_itself_can_be_the_file_of_the_axis(tmp_path, kind):
+    values, _ = files.sample()
+    rising = np.linspace(1000, 1800, 9)
+    path = written(kind, tmp_path, {"data": values, "x": rising})
+    with pytest.raises(CubeError, match="Where x is in cm⁻¹, this file can be given as the file of the axis"):
+        read(path)
+    np.testing.assert_array_equal(read(path, wavenumbers_cm1=read_axis(path)).wavenumbers_cm1, rising)
+    (tmp_path / "b").mkdir()
+    for arrays in ({"data": values}, {"wn": rising, "wavenumber": rising + 1}):
+        with pytest.raises(CubeError, match=r"required is one vector.*Save the axis alone"):
+            read_axis(written(kind, tmp_path / "b", arrays))
 
 
 def test_a_name_and_a_unit_that_contradict_each_other(tmp_path):

@@ -66,6 +66,13 @@ def read(
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
+def read_axis(path: Path) -> np.ndarray:
+    """The axis in cm⁻¹ that a file holds, as of `named_arrays.only_axis`."""
+    h5py = checks.imported("h5py", path)
+    with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        return named_arrays.only_axis(contents(file, path), path)
+
+
 def _resolved(file: Any, found: Contents, variable: str | None, path: Path) -> str | None:
     """The full name of what `variable` names, through links within the file."""
     if variable is None:
