@@ -340,6 +340,48 @@ def test_what_matlab_cannot_hand_over_is_named(tmp_path):
         read(tmp_path / "a.mat", variable="s")
 
 
+def test_tables_of_matlab_are_named(tmp_path):
+    io = pytest.importorskip("scipy.io")
+
+    def element(kind, body):
+        return struct.pack("<II", kind, len(body)) + body + bytes(-len(body) % 8)
+
+    # Class 17: flags, its name, and what MATLAB does not document.
+    table = (
+        element(6, struct.pack("<II", 17, 0))
+        + element(1, b"samples")
+        + element(1, b"MCOS")
+        + element(1, b"table")
+    )
+    io.savemat(tmp_path / "a.mat", {"wn": AXIS})
+    with (tmp_path / "a.mat").open("ab") as stream:
+        stream.write(element(14, table))
+    with pytest.raises(CubeError, match=r"samples \(a table or another object; save its arrays"):
+        read(tmp_path / "a.mat")
+    files.mat73(tmp_path / "b.mat", {"samples": np.ones((1, 6))})
+    with pytest.importorskip("h5py").File(tmp_path / "b.mat", "r+") as file:
+        file["samples"].attrs["MATLAB_object_decode"] = 3
+        file["nothing"] = np.zeros(2, np.uint64)
+        file["nothing"].attrs["MATLAB_empty"] = 1
+    with pytest.raises(CubeError, match=r"found samples \(a table or another object; save its arrays"):
+        read(tmp_path / "b.mat")
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+@pytest.mark.parametrize("of_file", [True, False])
+def test_an_axis_in_an_attribute(tmp_path, kind, of_file):
+    values, _ = files.sample()
+    path = written(kind, tmp_path, {"data": values})
+    if kind == "hdf5":
+        with pytest.importorskip("h5py").File(path, "r+") as file:
+            (file if of_file else file["data"]).attrs["wavenumbers"] = AXIS
+    else:
+        group = pytest.importorskip("zarr").open_group(str(path), mode="r+")
+        (group if of_file else group["data"]).attrs["wavenumbers"] = AXIS.tolist()
+    cube = read(path)
+    np.testing.assert_array_equal(cube.wavenumbers_cm1, AXIS)
+
+
 def test_text_of_several_rows_is_read_by_rows(tmp_path):
     io = pytest.importorskip("scipy.io")
     io.savemat(tmp_path / "a.mat", {"t": np.array(["first", "2nd"])})

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import checks, named_arrays, pixel_size
+from compseg_jax.readers import axis_names, checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 
@@ -131,7 +131,23 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
             unread[name] = f"of type {kind or item.dtype}, which holds no plain numbers"
 
     file.visititems(note)
+    cubes = [(name, file[name]) for name in arrays if len(arrays[name].shape) > 1 and name in file]
+    for name, holder in [*cubes, ("", file)]:
+        arrays.update(_axes_in_attributes(name, holder))
     return Contents(arrays, texts, unread)
+
+
+def _axes_in_attributes(name: str, holder: Any) -> dict[str, NamedArray]:
+    """Vectors among the attributes of a dataset or file that have the name of a spectral axis."""
+    found = {}
+    for key in holder.attrs:
+        if axis_names.meaning(key) is not None:
+            values = np.asarray(holder.attrs[key])
+            if values.ndim == 1 and values.size > 1 and values.dtype.kind in "fiu":
+                found[f"{name}/{key}".strip("/")] = NamedArray(
+                    values.shape, partial(np.asarray, values), None, str(values.dtype)
+                )
+    return found
 
 
 def _axis_of_hyperspy(group: Any) -> tuple[str, NamedArray] | None:
