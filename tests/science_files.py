@@ -106,3 +106,41 @@ def dicom(path: Path, frames: np.ndarray, *, syntax: str = f"{SYNTAX}.1", **attr
     little, implicit = syntax != f"{SYNTAX}.2", syntax == SYNTAX
     dataset.save_as(path, enforce_file_format=True, implicit_vr=implicit, little_endian=little)
     return path
+
+
+def nexus(
+    path: Path,
+    signal: np.ndarray,
+    axes: dict[str, tuple[np.ndarray, str]],
+    *,
+    version: int = 3,
+    groups: tuple[str, ...] = ("data",),
+    default: bool = True,
+    **how: Any,
+) -> Path:
+    """A signal with one axis (values, unit) for each dimension, as versions 1 to 3 of NeXus' rules say it."""
+    h5py = pytest.importorskip("h5py", reason="h5py writes NeXus")
+    with h5py.File(path, "w") as file:
+        file.attrs["NX_class"] = "NXroot"
+        entry = file.create_group("entry1")
+        entry.attrs["NX_class"] = "NXentry"
+        if default:
+            file.attrs["default"], entry.attrs["default"] = "entry1", groups[-1]
+        for name in groups:
+            group = entry.create_group(name)
+            group.attrs["NX_class"] = "NXdata"
+            dataset = group.create_dataset("intensity", data=signal, **how)
+            for at, (axis, (values, unit)) in enumerate(axes.items()):
+                group[axis] = values
+                if unit:
+                    group[axis].attrs["units"] = unit
+                if version == 1:
+                    group[axis].attrs["axis"] = at + 1
+            if version == 3:
+                group.attrs["signal"] = "intensity"
+                group.attrs["axes"] = list(axes)
+            else:
+                dataset.attrs["signal"] = 1
+            if version == 2:
+                dataset.attrs["axes"] = ":".join(axes)
+    return path

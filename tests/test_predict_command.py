@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ import sys
 import time
 from dataclasses import replace
 
+import instrument_files as files
 import numpy as np
 import pytest
+import science_files
 from PIL import Image
 
 from compseg_jax.cli import main as cli
@@ -240,6 +243,20 @@ def test_inputs_that_are_not_there(model, store, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="no input"):
         PredictOptions(())
+
+
+def test_files_of_one_image_are_one_sample_and_spectra_are_none(tmp_path):
+    """What another file stands for is passed over, and so is a file that holds no image; a compressed volume is named
+    without both of its suffixes."""
+    values = np.ones((3, 4, 5), np.float32)
+    header = files.envi(tmp_path, values, np.linspace(1800, 1000, 5))
+    science_files.imzml(tmp_path, values, 100.0 + np.arange(5))
+    (tmp_path / "spectra.csv").write_text("1000,1\n1010,2\n1020,3\n", encoding="utf-8")
+    (tmp_path / "peak.jdx").write_text("##TITLE= x\n##JCAMP-DX= 4.24\n##END=\n", encoding="utf-8")
+    (tmp_path / "brain.nii.gz").write_bytes(gzip.compress(b"\x5c\x01\0\0" + bytes(348)))
+    found = find_tasks((tmp_path,))
+    assert sorted(task.id for task in found.tasks) == sorted(["brain", "image", header.stem])
+    assert sorted(path.name for path in found.left_out) == ["peak.jdx", "spectra.csv"]
 
 
 def test_equal_names_carry_those_of_their_folders(tmp_path):

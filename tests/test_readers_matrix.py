@@ -548,3 +548,28 @@ def test_ome_pixel_sizes_in_every_unit(tmp_path, x, y, unit, expected, said):
     cube = read(tmp_path / "a.ome.tif")
     assert cube.pixel_size_um == (None if expected is None else pytest.approx(expected, rel=1e-9))
     assert said in cube.provenance["pixel_size"]
+
+
+def test_tiff_palette_of_one_bit(tmp_path):
+    indices = np.random.default_rng(1).integers(0, 2, SHAPE).astype(np.uint8)
+    palette = np.array([[200, 10], [100, 20], [50, 30]], np.uint16) * 257
+    (tmp_path / "a.tif").write_bytes(tags_of(indices, bits=1, palette=palette))
+    agrees(tmp_path / "a.tif", np.moveaxis(palette[:, indices] // 257, 0, -1))
+
+
+def test_sound_files_of_kinds_that_are_not_read_are_not_called_damaged(tmp_path):
+    """JPEG in TIFF by the way of 1992, and a bitmap whose masks of colours are no usual ones."""
+    content = tags_of(numbers("u1", *SHAPE, 3))
+    content = content.replace(struct.pack("<HHIHH", 259, 3, 1, 1, 0), struct.pack("<HHIHH", 259, 3, 1, 6, 0))
+    content = content.replace(struct.pack("<HHIHH", 262, 3, 1, 2, 0), struct.pack("<HHIHH", 262, 3, 1, 6, 0))
+    (tmp_path / "old.tif").write_bytes(content)
+    with pytest.raises(CubeError, match="JPEG in the old way") as refused:
+        read(tmp_path / "old.tif")
+    assert "damaged" not in str(refused.value)
+    height, width = SHAPE
+    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, 4 * height * width, 0, 0, 0, 0)
+    masks = struct.pack("<4I", 0x3F, 0xFC0, 0x3F000, 0) + bytes(52)
+    body = head + masks + bytes(4 * height * width)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 108) + body)
+    with pytest.raises(CubeError, match="a kind of BMP that is not read"):
+        read(tmp_path / "a.bmp")

@@ -15,11 +15,8 @@ from compseg_jax.readers import recognise
 from compseg_jax.readers.cube import Background, CubeError
 from compseg_jax.readers.reading_again import open_as_trained
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
+from compseg_jax.readers.recognition import module_of
 from compseg_jax.store.read import LONGEST_ID_BYTES, Sample, Store, names_a_file
-
-# Found in folders beside the file that stands for an image, or too often no image at all.
-STANDS_BESIDE = ("ENVI data", "Agilent FPA tile of a mosaic", "Agilent FPA interferograms")
-NAMED_ONLY = ("text table of spectra",)
 
 
 class InputError(ValueError):
@@ -163,12 +160,11 @@ def _of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
             continue
         stem = path.with_suffix("")
         agilent = any((stem.with_suffix(suffix)).is_file() for suffix in (".bsp", ".BSP"))
-        beside = found.name in STANDS_BESIDE or (agilent and path.suffix.lower() in (".hdr", ".dat"))
-        if beside:
+        if found.stands_beside or (agilent and path.suffix.lower() in (".hdr", ".dat")):
             continue
         # A document or a program's file may begin like an archive of arrays.
         named = path.is_dir() or any(fnmatchcase(path.suffix.lower(), each) for each in found.suffixes)
-        (images if named and found.name not in NAMED_ONLY else others).append(path)
+        (images if named and hasattr(module_of(found), "read") else others).append(path)
     return images, others
 
 
@@ -187,7 +183,7 @@ def _is_zarr(path: Path) -> bool:
 def _id(path: Path) -> str:
     """The name of a file without its suffix, as a name of a folder."""
     name = path.resolve().name
-    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr", path.suffix):
+    for suffix in (".ome.tif", ".ome.tiff", ".ome.zarr", ".nii.gz", path.suffix):
         if suffix and name.lower().endswith(suffix.lower()):
             name = name[: -len(suffix)]
             break

@@ -29,6 +29,7 @@ class Format:
       magic: first bytes of the file, one of which must be there; empty where the format has none.
       companions: suffixes, one of which a file of the same stem beside it must have; empty for none.
       takes: which of the keywords `variable`, `axes` and `level` of :func:`read` its module takes.
+      stands_beside: whether another file beside it stands for the image, so that in a folder it is passed over.
       told_by_content: whether the module's `holds(path) -> bool` has the last word, as among formats of text.
     """
 
@@ -39,6 +40,7 @@ class Format:
     companions: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     told_by_content: bool = False
+    stands_beside: bool = False
 
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -64,15 +66,26 @@ FORMATS: tuple[Format, ...] = (
     Format("Agilent FPA mosaic", "agilent", (".dmt",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".bsp",), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)),
     Format("Agilent FPA tile", "agilent", (".dat",), (), (".bsp",)),
-    Format("Agilent FPA tile of a mosaic", "agilent", (".dmd",)),
-    Format("Agilent FPA interferograms", "agilent", (".seq", ".drd")),
+    Format("Agilent FPA tile of a mosaic", "agilent", (".dmd",), stands_beside=True),
+    Format("Agilent FPA interferograms", "agilent", (".seq", ".drd"), stands_beside=True),
     Format("ENVI header", "envi", (".hdr",), (b"ENVI", b"\xef\xbb\xbfENVI")),
     Format("header of another program", "envi", (".hdr",), told_by_content=True),
-    Format("ENVI data", "envi", (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""), (), (".hdr",)),
+    Format(
+        "ENVI data",
+        "envi",
+        (".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ""),
+        (),
+        (".hdr",),
+        stands_beside=True,
+    ),
     Format("MATLAB 5", "matlab", (".mat",), (b"MATLAB 5.0",), takes=("variable", "axes")),
     Format("MATLAB 7.3", "matlab", (".mat",), (b"MATLAB 7.3",), takes=("variable", "axes")),
     Format("MATLAB 4", "matlab", (".mat",), told_by_content=True),
     Format("photothermal map", "ptir", (".ptir",), (_HDF5,), takes=("variable",)),
+    Format("NeXus", "nexus", (".nxs", ".nx5", ".nexus"), (_HDF5,), takes=("variable", "axes")),
+    Format(
+        "NeXus", "nexus", (".h5", ".hdf5", ".hdf"), (_HDF5,), (), ("variable", "axes"), told_by_content=True
+    ),
     Format(
         "HDF5", "hdf5", (".h5", ".hdf5", ".hdf", ".hspy", ".he5", ".nc"), (_HDF5,), takes=("variable", "axes")
     ),
@@ -86,9 +99,10 @@ FORMATS: tuple[Format, ...] = (
     Format("Gwyddion Simple Field", "gsf", (".gsf",), (b"Gwyddion Simple ",)),
     Format("neaSPEC text", "neaspec", (".txt",), takes=("variable",), told_by_content=True),
     Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
+    Format("long text table", "long_text", (".txt", ".csv", ".tsv", ".dat"), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
-    Format("imzML", "imzml", (".ibd",), (), (".imzml",)),
+    Format("imzML", "imzml", (".ibd",), (), (".imzml",), stands_beside=True),
     Format("Aperio slide", "slide", (".svs",), takes=("level",)),
     Format("Hamamatsu slide", "slide", (".ndpi",), takes=("level",)),
     Format("Akoya slide", "slide", (".qptiff",), takes=("level",)),

@@ -18,6 +18,7 @@ import numpy as np
 from compseg_jax.readers import axis_names, checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
+from compseg_jax.readers.hdf5_heaps import check_heaps
 
 _MAX_TEXTS = 1 << 12
 _MAX_AXIS = 1 << 20
@@ -43,6 +44,7 @@ def read(
     """
     path = Path(path)
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         found = contents(file, path)
         chosen = named_arrays.find(

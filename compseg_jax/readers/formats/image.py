@@ -91,7 +91,7 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
         if head.startswith(_JPEG):
             return _jpeg(path)
         if head.startswith(_BMP):
-            return _pillow(path, BmpImageFile)
+            return _bmp(path)
         raise CubeError(f"{path}: begins with {head[:8]!r}; required is a PNG, JPEG, BMP or TIFF image.")
 
 
@@ -102,6 +102,17 @@ def _jpeg(path: Path) -> Picture:
         if "-bit layers" in str(error):
             raise CubeError(
                 f"{path}: {error}, as JPEGs of more than 8 bits are; convert it to TIFF or PNG."
+            ) from error
+        raise
+
+
+def _bmp(path: Path) -> Picture:
+    try:
+        return _pillow(path, BmpImageFile)
+    except OSError as error:
+        if "Unsupported" in str(error):
+            raise CubeError(
+                f"{path}: {error}: a kind of BMP that is not read, or a damaged one. Save it as PNG or TIFF."
             ) from error
         raise
 

@@ -271,10 +271,10 @@ def _with_tifffile(path: Path, level: int | None) -> SlideScan | None:
         size_um, size_stated = _pixel_size_um(file, series, tifffile)
         levels = _levels(sizes, size_um)
         chosen = _chosen(level, levels, path)
-        tiff.check_sizes(series.levels[chosen], path)
         pages = _pages(series.levels[chosen], path)
         if pages is None:
             return None
+        tiff.check_sizes(series.levels[chosen], path)
         keyframe = series.keyframe
         channels = sum(page.channels for page in pages)
         has_alpha = channels == 4 and pages[0].channels == 4 and len(keyframe.extrasamples) == 1

@@ -27,6 +27,7 @@ _COLOUR_MODELS = {5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "
 _COLOUR_MODELS |= {32803: "a colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw"}
 # Compressions whose decoders turn YCbCr into RGB: JPEG of both kinds and of NDPI, WebP.
 _DECODED_TO_RGB = (6, 7, 33007, 50001)
+_OLD_JPEG = 6
 # Values of ExtraSamples that mean alpha, associated or not; 0 has no meaning (TIFF 6.0, page 31).
 _ALPHAS = (1, 2)
 # tifffile's letters for an axis of unknown meaning and for pages without a description.
@@ -152,9 +153,14 @@ def _decoded(series: Any, path: Path) -> np.ndarray:
     try:
         values: np.ndarray = series.asarray()
         return values
-    except ValueError as error:
+    except Exception as error:  # every codec has its own
         if "imagecodecs" in str(error):
             checks.imported("imagecodecs", path)
+        if int(series.keyframe.compression) == _OLD_JPEG:
+            raise CubeError(
+                f"{path}: it is compressed as JPEG in the old way (compression 6), which programs wrote in ways that "
+                "cannot be told from another. Save it anew as TIFF or PNG, for example in ImageJ."
+            ) from error
         raise
 
 
@@ -172,6 +178,8 @@ def _palette(series: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
     if colours.max() <= 255:
         colours = colours.astype(np.uint8)
     indices = _decoded(series, path)
+    if indices.dtype == bool:  # of one bit
+        indices = indices.astype(np.uint8)
     if indices.max(initial=0) >= colours.shape[1]:
         raise CubeError(
             f"{path}: a pixel has colour {indices.max()} of a palette of {colours.shape[1]}; damaged."
