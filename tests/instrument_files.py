@@ -565,3 +565,35 @@ def of_matlab(kind: str, values: np.ndarray, axis: np.ndarray) -> dict:
     if kind == "cytospec":
         return of_cytospec((values,), axis)
     return {"scan": {"cube": values, "wavenumbers": axis}}
+
+
+def gsf(path: Path, values: np.ndarray, **fields: object) -> Path:
+    """A Gwyddion Simple Field, as the user guide of Gwyddion lays it out."""
+    stated = {
+        "XRes": values.shape[1],
+        "YRes": values.shape[0],
+        "XReal": 3e-6,
+        "YReal": 2e-6,
+        "XYUnits": "m",
+        **fields,
+    }
+    head = (
+        "Gwyddion Simple Field 1.0\n" + "".join(f"{name} = {value}\n" for name, value in stated.items())
+    ).encode()
+    path.write_bytes(head + bytes(4 - len(head) % 4) + values.astype("<f4").tobytes())
+    return path
+
+
+def neaspec(path: Path, channels: dict[str, np.ndarray], axis: np.ndarray, *, step_um: float = 0.1) -> Path:
+    """neaSPEC's text: comments, then a row for each point of each spectrum."""
+    height, width, points = next(iter(channels.values())).shape
+    area = f"{step_um * (width - 1):.3f}\t{step_um * (height - 1):.3f}\t0.000"
+    lines = ["# www.neaspec.com", "# Scan:\t \tFourier Scan", f"# Scan Area (X, Y, Z):\t[µm]\t{area}"]
+    lines.append("\t".join(["Row", "Column", "Omega", "Wavenumber", *channels]))
+    for row in range(height):
+        for column in range(width):
+            for at in range(points):
+                held = [f"{values[row, column, at]:.8g}" for values in channels.values()]
+                lines.append("\t".join([str(row), str(column), str(at), f"{axis[at]:g}", *held]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

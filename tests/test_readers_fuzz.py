@@ -159,6 +159,12 @@ def _written(kind: str, folder: Path) -> Sample:
             data[:2] = values[:2]
             file["wavenumbers"] = axis
         return Sample(folder / "a.h5", (folder / "a.h5",))
+    if kind == "neaspec":
+        path = files.neaspec(folder / "a.txt", {"O2A": values}, axis)
+        return Sample(path, (path,), rows_may_be_missing=True)
+    if kind == "gsf":
+        path = files.gsf(folder / "a.gsf", values[:, :, 0])
+        return Sample(path, (path,))
     if kind == "witec table":
         path = files.table_of_witec(folder / "a.txt", values, axis)
         return Sample(path, (path,), points_may_be_missing=True)

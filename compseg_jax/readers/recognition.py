@@ -96,6 +96,8 @@ FORMATS: tuple[Format, ...] = (
     Format("OMNIC", "omnic", (".map", ".spa", ".spg", ".srs"), (b"Spectral Data Fi", b"Spectral Exte Fi")),
     Format("GRAMS", "grams", (".spc",), told_by_content=True),
     Format("JCAMP-DX", "jcamp", (".jdx", ".dx", ".jcm", ".jcamp"), told_by_content=True),
+    Format("Gwyddion Simple Field", "gsf", (".gsf",), (b"Gwyddion Simple ",)),
+    Format("neaSPEC text", "neaspec", (".txt",), takes=("variable",), told_by_content=True),
     Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
     Format("long text table", "long_text", (".txt", ".csv", ".tsv", ".dat"), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),

@@ -61,6 +61,12 @@ def read(
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
+def read_axis(path: Path) -> np.ndarray:
+    """The axis in cm⁻¹ that a .npz holds, as of `named_arrays.only_axis`."""
+    with checks.Reading(path, "a NumPy archive"), zipfile.ZipFile(path) as archive:
+        return named_arrays.only_axis(_members(archive, path), path)
+
+
 def _of_archive(
     path: Path, variable: str | None, axes: str | None, given: np.ndarray | None
 ) -> tuple[named_arrays.Chosen, float | None, dict[str, str]]:
