@@ -159,12 +159,6 @@ def _written(kind: str, folder: Path) -> Sample:
             data[:2] = values[:2]
             file["wavenumbers"] = axis
         return Sample(folder / "a.h5", (folder / "a.h5",))
-    if kind == "neaspec":
-        path = files.neaspec(folder / "a.txt", {"O2A": values}, axis)
-        return Sample(path, (path,), rows_may_be_missing=True)
-    if kind == "gsf":
-        path = files.gsf(folder / "a.gsf", values[:, :, 0])
-        return Sample(path, (path,))
     if kind == "witec table":
         path = files.table_of_witec(folder / "a.txt", values, axis)
         return Sample(path, (path,), points_may_be_missing=True)
@@ -197,6 +191,12 @@ def _written(kind: str, folder: Path) -> Sample:
     if kind == "witec graph":
         path = files.witec_graph(folder / "a (Header).txt", values, axis)
         return Sample(path, (path, folder / "a (X-Axis).txt", folder / "a (Y-Axis).txt"))
+    if kind == "gsf":
+        path = files.gsf(folder / "a.gsf", values[..., 0], XReal=1e-6, YReal=1e-6, XYUnits="m")
+        return Sample(path, (path,))
+    if kind == "neaspec":
+        path = files.neaspec(folder / "a.txt", {"O2A": values}, axis)
+        return Sample(path, (path,), rows_may_be_missing=True)
     if kind in ("labspec", "wire text"):
         path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
         return Sample(path, (path,), rows_may_be_missing=True)
@@ -269,6 +269,8 @@ WRITTEN = (
         "ptir5",
         "jcamp",
         "witec graph",
+        "gsf",
+        "neaspec",
     ),
     *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm", "nxs"),
 )
