@@ -515,7 +515,16 @@ def of_witec(
 def of_cytospec(blocks: tuple[np.ndarray, ...], axis: np.ndarray, **changed: float) -> dict:
     """As CytoSpec saves: (x, y, c, block), and parameters each in a row before its name."""
     height, width, channels = blocks[0].shape
-    stated = {"LWN": axis[0], "VWN": axis[-1], "NOD": channels, "XDI": width, "YDI": height, **changed}
+    step = f"{axis[1] - axis[0]:.4g}"
+    stated = {
+        "LWN": axis[0],
+        "VWN": axis[-1],
+        "WVS": step,
+        "NOD": channels,
+        "XDI": width,
+        "YDI": height,
+        **changed,
+    }
     rows = [row for key, value in stated.items() for row in (f"{value}", f" {key}")]
     held = np.stack([values.transpose(1, 0, 2) for values in blocks], -1).astype(np.float64)
     return {"C": held, "Info": {"File": np.array(rows), "Org": "", "Pre": ""}}

@@ -350,6 +350,8 @@ def test_an_image_of_cytospec(tmp_path):
     np.testing.assert_array_equal(read(path, variable="preprocessed").absorbance, 2 * values)
     with pytest.raises(CubeError, match="only original, preprocessed"):
         read(path, variable="derivative")
+    with pytest.raises(CubeError, match=r"WVS is 3, but from 1000 to 1032 in 9 points the step is 4"):
+        read(cytospec(tmp_path / "c.mat", values, axis=rising, WVS=3.0))
     with pytest.raises(CubeError, match="XDI is 5, but `C` has 4"):
         read(cytospec(tmp_path / "b.mat", values, axis=rising, XDI=5))
 

@@ -47,12 +47,7 @@ def read(
         if not is_zip and variable is not None:
             raise CubeError(f"{path}: a .npy file has no variables; found variable={variable!r}.")
         if is_zip:
-            with zipfile.ZipFile(path) as archive:
-                contents = _members(archive, path)
-                chosen = named_arrays.find(
-                    contents, path, variable=variable, axes=axes, given=wavenumbers_cm1, refuse_features=False
-                )
-                pixel_size_um, stated = named_arrays.pixel_size_um(contents)
+            chosen, pixel_size_um, stated = _of_archive(path, variable, axes, wavenumbers_cm1)
         else:
             values = load(path)
             whole = NamedArray(values.shape, lambda: values, None, str(values.dtype))
@@ -63,6 +58,23 @@ def read(
             pixel_size_um, stated = None, {}
     provenance = {"source": str(path), "format": "npz" if is_zip else "npy", **chosen.provenance, **stated}
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
+
+
+def _of_archive(
+    path: Path, variable: str | None, axes: str | None, given: np.ndarray | None
+) -> tuple[named_arrays.Chosen, float | None, dict[str, str]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            contents = _members(archive, path)
+            chosen = named_arrays.find(
+                contents, path, variable=variable, axes=axes, given=given, refuse_features=False
+            )
+            return chosen, *named_arrays.pixel_size_um(contents)
+    except NotImplementedError as error:
+        raise CubeError(
+            f"{path}: a kind of zip archive that numpy.savez does not write ({error}). The file is damaged, or of "
+            "another program; save the arrays with numpy.savez."
+        ) from error
 
 
 def load(path: Path) -> np.ndarray:

@@ -3,8 +3,8 @@
 Layout as in the file that hySpc.read.mat keeps for its tests, and in CytoSpec's list of parameters: `C` is
 (x, y, wavenumber) or (x, y, wavenumber, block), the blocks being original, pre-processed, derivative and deconvolved
 spectra. Each parameter in `Info.File` stands in a row of its own before the row that names it; LWN and VWN (or HWN)
-are the first and last wavenumber, evenly spaced, XDI and YDI the extents. Pixels that its quality test refused are
-NaN in every channel.
+are the first and last wavenumber, evenly spaced by WVS, XDI and YDI the extents. Pixels that its quality test refused
+are NaN in every channel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 from compseg_jax.readers import axis, checks
 from compseg_jax.readers.cube import Cube, CubeError
 
+# The step is written to four digits.
+_STEP_TOLERANCE = 0.01
 BLOCKS = ("original", "preprocessed", "derivative", "deconvolved")
 
 
@@ -59,6 +61,16 @@ def cube(
     last = stated.get("VWN", stated.get("HWN"))
     if wavenumbers_cm1 is None and last is not None and "LWN" in stated:
         evenly = np.linspace(stated["LWN"], last, values.shape[2])
+        step = stated.get("WVS")
+        if (
+            step is not None
+            and evenly.size > 1
+            and abs(evenly[1] - evenly[0] - step) > _STEP_TOLERANCE * abs(step)
+        ):
+            raise CubeError(
+                f"{path}: WVS is {step:g}, but from {evenly[0]:g} to {last:g} in {evenly.size} points the step is "
+                f"{evenly[1] - evenly[0]:g} cm⁻¹. The file is damaged; save it again, or give wavenumbers_cm1=."
+            )
         found = axis.to_wavenumbers_cm1(evenly, "cm-1", path)
     found, words = axis.settle(found, wavenumbers_cm1, path, "LWN and VWN of Info, cm⁻¹")
     block = np.array(checks.as_float(values[..., held.index(name)].transpose(1, 0, 2), path))

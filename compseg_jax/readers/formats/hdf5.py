@@ -93,7 +93,9 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
 
-    def note(name: str, item: Any) -> None:
+    def note(name: str | bytes, item: Any) -> None:
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", errors="replace")  # h5py hands over what is no UTF-8
         if isinstance(item, h5py.Group):
             described = _axis_of_hyperspy(item)
             if described is not None:

@@ -178,7 +178,7 @@ def _array(cursor: _Cursor, depth: int) -> tuple[str, Any]:
         return name, Unread("complex numbers; save their real part or magnitude")
     stored, body = cursor.element()
     if kind == _CHAR:
-        return name, _text(stored, body, cursor.order, shape[0])
+        return name, _text(stored, body, cursor.order, shape)
     values: np.ndarray = np.frombuffer(body, cursor.order + _STORED[stored]) if len(body) else np.zeros(0)
     if values.size != number:
         raise ValueError(f"{values.size} numbers where {number} are announced")
@@ -201,7 +201,7 @@ def _structure(cursor: _Cursor, shape: tuple[int, ...], depth: int, *, is_object
     return records[0] if len(records) == 1 else Cells(shape, records)
 
 
-def _text(kind: int, body: memoryview, order: str, rows: int) -> str:
+def _text(kind: int, body: memoryview, order: str, shape: tuple[int, ...]) -> str:
     """Text as one line for each row of the character array, which is stored by columns."""
     if kind in _TEXT:
         encoding = _TEXT[kind] + ("" if kind == 16 else "-le" if order == "<" else "-be")
@@ -209,4 +209,8 @@ def _text(kind: int, body: memoryview, order: str, rows: int) -> str:
     else:
         # WITec stores the units of text as elements of type 4.
         text = "".join(chr(int(unit)) for unit in np.frombuffer(body, order + _STORED[kind]))
-    return text if rows < 2 else "\n".join(text[row::rows].rstrip() for row in range(rows))
+    if len(shape) > 2 or shape[0] < 2 or not text:
+        return text
+    if len(text) != math.prod(shape):
+        raise ValueError(f"{len(text)} characters where {shape} are announced")
+    return "\n".join(text[row :: shape[0]].rstrip() for row in range(shape[0]))
