@@ -295,6 +295,29 @@ def wire_text(path: Path, values: np.ndarray, axis: np.ndarray, *, step: float =
     return path
 
 
+def witec_graph(
+    path: Path,
+    values: np.ndarray,
+    axis: np.ndarray,
+    *,
+    unit: str = "rel. 1/cm",
+    sizes: tuple[int, int, int] | None = None,
+) -> Path:
+    """WITec Project's export of an image in three files, of which `path` is the header; pixels of 0.5 µm."""
+    height, width, points = sizes or values.shape
+    header = (
+        "//Exported ASCII-File\r\n[Header]\r\nFileName = C:\\map.wip\r\nGraphName = map\r\n"
+        f"SizeX = {width}\r\nSizeY = {height}\r\nSizeGraph = {points}\r\nScanUnit = µm\r\n"
+        f"ScanWidth = {width * 0.5}\r\nScanHeight = {height * 0.5}\r\nXAxisUnit = {unit}\r\n"
+        "DataUnit = CCD cts\r\n"
+    )
+    path.write_bytes(header.encode("cp1252"))
+    for part, numbers in (("X-Axis", axis), ("Y-Axis", values.ravel())):
+        text = "\n".join(repr(float(value)) for value in numbers) + "\n"
+        path.with_name(path.name.replace("Header", part)).write_text(text)
+    return path
+
+
 def omnic(path: Path, sections: list[tuple[int, bytes]], *, is_extended: bool) -> Path:
     """An OMNIC file of sections of a type and content."""
     entry, stride = ("<hqi", 22) if is_extended else ("<hii", 16)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import science_files
 
+from compseg_jax.ingest.ingest_options import IngestOptions
+from compseg_jax.ingest.to_store import ingest
 from compseg_jax.readers import CubeError, read
+from compseg_jax.store import Store
 
 writer = pytest.importorskip("pyimzml.ImzMLWriter", reason="pyimzML writes the files of these tests")
 compression = pytest.importorskip("pyimzml.compression")
@@ -159,3 +162,17 @@ def test_a_cut_ibd_is_refused(tmp_path):
         CubeError, match=rf"found {len(content) - 1} bytes, but .* needs at least {len(content)}"
     ):
         read(path)
+
+
+def test_pixels_without_a_spectrum_are_background_of_a_store(tmp_path):
+    rows = ["id,label,path,split"]
+    values = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32) + 1
+    values[0, :3] = 0
+    for at in range(4):
+        folder = tmp_path / f"s{at}"
+        folder.mkdir()
+        science_files.imzml(folder, values + at * (values > 0), 100.0 + np.arange(7))
+        rows.append(f"s{at},{at % 2},s{at}/image.imzML,{'train' if at < 2 else 'val'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    ingest(tmp_path / "t.csv", tmp_path / "store", IngestOptions())
+    np.testing.assert_array_equal(Store.open(tmp_path / "store").tissue("s3"), values.any(axis=2))

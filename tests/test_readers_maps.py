@@ -123,6 +123,27 @@ def test_incomplete_text_map_has_zeros_that_are_counted(tmp_path):
     assert cube.provenance["left_out"] == "3 of 15 pixels were not measured; they are zero"
 
 
+def test_spectrum_beside_the_map_is_named(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.labspec(tmp_path / "map.txt", values, axis)
+    lines = path.read_text(encoding="cp1252").splitlines()
+    beside = "\t".join(["5", "103", *lines[-1].split("\t")[2:]])
+    path.write_text("\n".join([*lines, beside]))
+    with pytest.raises(CubeError, match="spectrum at x = 5, y = 103 lies apart from all others"):
+        read(path)
+    assert read_spectra(path).absorbance.shape == (16, 9)
+
+
+def test_line_that_was_left_out_is_zero(tmp_path):
+    values, axis = files.sample(5, 5, 9)
+    at = np.arange(25)
+    cube = read(files.labspec(tmp_path / "map.txt", values, axis, order=at[at % 5 != 2]))
+    expected = values.copy()
+    expected[:, 2] = 0
+    agrees(cube, expected, axis, 1.5)
+    assert cube.provenance["left_out"].startswith("5 of 25 pixels")
+
+
 def test_wire_text_map(tmp_path):
     values, axis = files.sample(3, 5, 9)
     path = files.wire_text(tmp_path / "map.txt", values, axis)
@@ -132,8 +153,26 @@ def test_wire_text_map(tmp_path):
     path.write_text("\n".join([lines[0], *(line for at in range(9) for line in lines[1 + at :: 9])]))
     agrees(read(path), values, axis, 1.5)
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(CubeError, match="has 8 points, others have 9"):
+    with pytest.raises(CubeError, match="at X = -1, Y = 103 has 8 points, others have 9"):
         read(path)
+
+
+def test_series_and_layers_of_wire_text_are_named(tmp_path):
+    lines = ["#Time\t#Wave\t#Intensity", "0\t1000\t1", "0\t1004\t2", "5\t1000\t3", "5\t1004\t4"]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(lines))
+    with pytest.raises(
+        CubeError, match="a series of 2 spectra along Time, not a map; read it with read_spectra"
+    ):
+        read(path)
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, [[1, 2], [3, 4]])
+    assert spectra.names == ("Time 0", "Time 5")
+    layers = [f"{x}\t{y}\t{z}\t{w}\t1" for z in (0, 1) for y in (0, 1) for x in (0, 1) for w in (1000, 1004)]
+    path.write_text("\n".join(["#X\t#Y\t#Z\t#Wave\t#Intensity", *layers]))
+    with pytest.raises(CubeError, match=r"4 spectra lie where another does.*layers of a series"):
+        read(path)
+    assert read_spectra(path).absorbance.shape == (8, 2)
 
 
 def written(path, values, axis, *, titles, delimiter, cells, decimal="."):
@@ -175,6 +214,21 @@ def test_wide_tables_name_x_and_y(tmp_path, titles, cells, delimiter, decimal, p
     assert "taken as cm⁻¹" in cube.provenance["axis"]
     if len(titles) > 3:
         assert cube.provenance["columns_not_used"] == titles[0]
+
+
+def test_line_that_tells_excel_the_delimiter(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = written(
+        tmp_path / "a.csv",
+        values,
+        axis,
+        titles=["x", "y", None],
+        cells=lambda x, y, n: [x, y, None],
+        delimiter=";",
+        decimal=",",
+    )
+    path.write_text("sep=;\n" + path.read_text())
+    agrees(read(path), values, axis, 2)
 
 
 def test_orange_table_with_rows_of_types(tmp_path):
@@ -255,7 +309,7 @@ def test_omnic_map_that_is_incomplete_or_a_line(tmp_path):
     agrees(cube, expected, axis, 12.5)
     assert cube.provenance["left_out"].startswith("3 of 15 pixels")
     path = files.omnic_map(tmp_path / "b.map", values[:1], axis)
-    with pytest.raises(CubeError, match=r"a line or scattered points, 5 spectra.*read_spectra"):
+    with pytest.raises(CubeError, match=r"a line of 5 spectra.*read_spectra"):
         read(path)
     np.testing.assert_array_equal(read_spectra(path).absorbance, values[0])
 
@@ -552,23 +606,10 @@ def test_opus_runs_that_do_not_agree_are_refused(tmp_path):
         read(path)
 
 
-def witec_graph(folder, values, axis, *, unit="rel. 1/cm", sizes=None):
-    height, width, points = sizes or values.shape
-    header = (
-        "//Exported ASCII-File\r\n[Header]\r\nFileName = C:\\map.wip\r\nGraphName = map\r\n"
-        f"SizeX = {width}\r\nSizeY = {height}\r\nSizeGraph = {points}\r\nScanUnit = µm\r\nScanWidth = {width * 0.5}\r\n"
-        f"ScanHeight = {height * 0.5}\r\nXAxisUnit = {unit}\r\nDataUnit = CCD cts\r\n"
-    )
-    (folder / "map (Header).txt").write_bytes(header.encode("cp1252"))
-    (folder / "map (X-Axis).txt").write_text("\n".join(f"{value:.6f}" for value in axis) + "\n")
-    (folder / "map (Y-Axis).txt").write_text("\n".join(repr(float(value)) for value in values.ravel()) + "\n")
-    return folder / "map (Header).txt"
-
-
 @pytest.mark.parametrize("part", ["Header", "X-Axis", "Y-Axis"])
 def test_graph_of_witec_in_three_files(tmp_path, part):
     values, axis = files.sample(3, 5, 9)
-    witec_graph(tmp_path, values, axis)
+    files.witec_graph(tmp_path / "map (Header).txt", values, axis)
     cube = read(tmp_path / f"map ({part}).txt")
     agrees(cube, values, axis, 0.5)
     assert cube.provenance["axis"] == "X-Axis, rel. 1/cm in the file"
@@ -576,14 +617,14 @@ def test_graph_of_witec_in_three_files(tmp_path, part):
 
 def test_graph_of_witec_that_does_not_agree(tmp_path):
     values, axis = files.sample(3, 5, 9)
-    path = witec_graph(tmp_path, values, axis, sizes=(4, 5, 9))
+    path = files.witec_graph(tmp_path / "map (Header).txt", values, axis, sizes=(4, 5, 9))
     with pytest.raises(CubeError, match="135 values for 4 × 5 pixels of 9 points"):
         read(path)
-    path = witec_graph(tmp_path, values, axis, unit="a.u.")
+    path = files.witec_graph(tmp_path / "map (Header).txt", values, axis, unit="a.u.")
     with pytest.raises(CubeError, match=r"XAxisUnit is 'a.u.'.*or give wavenumbers_cm1="):
         read(path)
     agrees(read(path, wavenumbers_cm1=axis), values, axis, 0.5)
-    path = witec_graph(tmp_path, values[:1], axis)
+    path = files.witec_graph(tmp_path / "map (Header).txt", values[:1], axis)
     with pytest.raises(
         CubeError, match="a line or series of 5 spectra, not an image; read it with read_spectra"
     ):

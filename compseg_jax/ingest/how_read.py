@@ -32,6 +32,7 @@ _IN_ONE_LINE = (
     "format",
     "variable",
     "pixels",
+    "resized",
     "channels",
     "axis",
     "axes",
@@ -39,14 +40,18 @@ _IN_ONE_LINE = (
     "stored_type",
     "bands",
     "orientation",
+    "reference",
 )
 
 
-def how_read(cube: Cube, *, resized: int = 0, reference: str = "", tissue: str = "") -> dict[str, str]:
+def how_read(
+    cube: Cube, shape: tuple[int, int], *, resized: int = 0, reference: str = "", tissue: str = ""
+) -> dict[str, str]:
     """The facts of one sample that are known, by the names of ``FACTS``.
 
     Args:
-      cube: as it was read; its provenance says what its reader assumed.
+      cube: as it was read, or resized; its provenance says what its reader assumed.
+      shape: rows and columns of its file.
       resized: height and width in pixels that it was brought to, 0 for none.
       reference: how its reference mask was read, '' where it has none.
       tissue: how its tissue was found.
@@ -54,11 +59,10 @@ def how_read(cube: Cube, *, resized: int = 0, reference: str = "", tissue: str =
     known = {
         name: in_command_words(str(value)) for name, value in cube.provenance.items() if value is not None
     }
-    height, width, channels = cube.absorbance.shape
     axis = cube.wavenumbers_cm1
     facts = {name: known.get(name, "") for name in FACTS}
-    facts["pixels"] = f"{height} × {width}"
-    facts["channels"] = f"{channels}"
+    facts["pixels"] = f"{shape[0]} × {shape[1]}"
+    facts["channels"] = f"{cube.absorbance.shape[2]}"
     if axis is not None:
         facts["channels"] += f", {axis[0]:g} … {axis[-1]:g} cm⁻¹"
     stated = known.get("pixel_size", "")

@@ -53,7 +53,7 @@ class IngestOptions(ReadingOptions):
     """Height and width in pixels that all images are resized to (0: as they are)."""
     background: Literal["auto", "zero", "none"] = "auto"
     """Tissue where no tissue mask is given. 'zero': pixels whose channels are all 0 are background. 'none':
-    every pixel is tissue. 'auto': 'zero' for cubes with wavenumbers, 'none' for ordinary images."""
+    every pixel is tissue. 'auto': 'none' for ordinary images, 'zero' for cubes with wavenumbers or above 4 channels."""
     val_fraction: float = 0.15
     """Share of the samples for validation, when the table has no 'split' column."""
     test_fraction: float = 0.2

@@ -168,7 +168,7 @@ class _Source:
 def _image(sample: RawSample) -> Image:
     """The image before the first step; pixels of a spectral cube whose channels are all 0 are background."""
     axis = axis_of_steps(sample.cube.wavenumbers_cm1, sample.cube.absorbance.shape[2])
-    background: Background = "none" if sample.cube.wavenumbers_cm1 is None else "zero"
+    background: Background = "none" if sample.cube.is_picture else "zero"
     return Image.of(sample.cube.absorbance, axis, sample.candidates(background))
 
 
@@ -177,7 +177,7 @@ def _background(cube: Cube, options: IngestOptions) -> Background:
         return "zero"
     if options.background != "auto":
         return options.background
-    return "zero" if cube.wavenumbers_cm1 is not None else "none"
+    return "none" if cube.is_picture else "zero"
 
 
 def _writer(
@@ -258,15 +258,17 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
 
 
 def _how_read(sample: RawSample, reference: Mask | None, options: IngestOptions) -> dict[str, str]:
-    is_spectral = sample.cube.wavenumbers_cm1 is not None
     if sample.tissue is not None:
         tissue = f"mask of the table; {sample.tissue.words}"
-    elif _background(sample.cube, options) == "zero" and (is_spectral or not options.prepare):
-        tissue = "pixels that are not 0 in every channel"
+    elif _background(sample.cube, options) == "zero" and not (sample.cube.is_picture and options.prepare):
+        tissue = "pixels of which some channel is not 0"
     else:
         tissue = "every pixel"
+    tissue += ", nearer to this core than to others" if sample.own is not None else ""
+    tissue += ", then by the preparation" if options.prepare else ""
     return how_read(
         sample.cube,
+        sample.shape,
         resized=options.resize,
         reference="" if reference is None else reference.words,
         tissue=tissue,

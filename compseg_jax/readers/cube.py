@@ -16,6 +16,10 @@ Background = Literal["zero", "none"]
 """What the pixels without tissue hold: 'zero' in every channel, or values like any other."""
 
 
+MOST_COLOURS = 4
+"""Channels of an ordinary image; more of them are a spectrum, or features."""
+
+
 class CubeError(ValueError):
     """A file or array cannot be read as a cube; the message names it, what was found and what to do."""
 
@@ -41,6 +45,11 @@ class Cube:
     pixel_size_um: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is an ordinary image, where a pixel of zeros is black and not a pixel that was not measured."""
+        return self.wavenumbers_cm1 is None and self.absorbance.shape[2] <= MOST_COLOURS
 
     def __post_init__(self) -> None:
         source = self.provenance.get("source", "array")

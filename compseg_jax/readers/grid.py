@@ -104,6 +104,7 @@ def of_positions(
     width, height = extents
     if width < 2 or height < 2 or len(positions) < _FILLED * width * height:
         return None
+    _refuse_stray(places, extents, positions, path)
     _refuse_shared(places[1] * width + places[0], positions, path)
     rows = height - 1 - places[1] if is_y_upwards else places[1]
     return Grid(rows, places[0], (height, width), (steps[1], steps[0]), is_y_upwards)
@@ -127,9 +128,10 @@ def of_stated(
     """
     places, found = [], []
     for values, first, step, number in zip(positions.T, start, steps, extent, strict=True):
-        if number < 1 or not (np.isfinite(step) and step != 0) or not np.all(np.isfinite(values)):
+        if number < 1 or step == 0 or not np.all(np.isfinite([first, step, *values])):
             return None
-        exact = (values - first) / step
+        with np.errstate(over="ignore"):
+            exact = (values - first) / step
         if np.min(exact) < -_BESIDE or np.max(exact) > number - 1 + _BESIDE:
             return None
         place = np.rint(exact).astype(np.int64)
@@ -143,9 +145,22 @@ def of_stated(
     return Grid(places[1], places[0], (extent[1], extent[0]), (found[1], found[0]))
 
 
+def described(positions: Float[np.ndarray, "n 2"]) -> str:
+    """What positions are that fill no grid, in words."""
+    number = len(positions)
+    if number == 1:
+        return "a single spectrum with its position"
+    spread = np.linalg.svd(positions - positions.mean(axis=0), compute_uv=False)
+    kind = "a line of" if spread[-1] <= 1e-3 * spread[0] else "scattered points,"
+    return f"{kind} {number} spectra with positions"
+
+
 def _along(values: Float[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], float] | None:
     """Place of each coordinate on an even scale and the scale's step; None where there is no such scale."""
-    span = float(np.ptp(values))
+    with np.errstate(over="ignore"):
+        span = float(np.ptp(values))
+    if not np.isfinite(span):
+        return None
     if span == 0:
         return np.zeros(values.size, np.int64), 0.0
     gaps = np.diff(np.unique(values))
@@ -160,6 +175,21 @@ def _along(values: Float[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], floa
         if np.max(np.abs(exact - place)) <= _BESIDE:
             return place, step
     return None
+
+
+def _refuse_stray(
+    places: list[Int[np.ndarray, " n"]], extents: list[int], positions: np.ndarray, path: Path
+) -> None:
+    """Refuses a single spectrum beyond empty lines: damage, or a reference measured beside the map."""
+    for place, extent in zip(places, extents, strict=True):
+        numbers = np.bincount(place, minlength=extent)
+        for end, beside in ((0, 1), (extent - 1, extent - 2)):
+            if numbers[end] == 1 and numbers[beside] == 0:
+                x, y = positions[np.argmax(place == end)]
+                raise CubeError(
+                    f"{path}: the spectrum at x = {x:g}, y = {y:g} lies apart from all others. Export the map without "
+                    "it, or again if it belongs to the map."
+                )
 
 
 def _refuse_shared(places: Int[np.ndarray, " n"], positions: np.ndarray, path: Path) -> None:

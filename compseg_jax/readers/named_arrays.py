@@ -24,11 +24,9 @@ from typing import Any
 import numpy as np
 
 from compseg_jax.readers import axis, axis_names, pixel_size, unfolded
-from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.cube import MOST_COLOURS, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 
-MOST_IMAGE_CHANNELS = 4
-"""Channels of an ordinary image; more of them are a spectrum, or features."""
 _SHOWN = 20
 _NO_NAME = "no vector in the file has the name of a spectral axis"
 # A shorter vector beside an array says little by its length.
@@ -219,7 +217,7 @@ def _axis(
     fitting = [each for each in fitting if each.name.rpartition("/")[0] == group] or fitting
     if not fitting:
         named = [f"{each.name} of {_length(each.array)} values" for each in candidates if each.rank < 2]
-        if named and is_named and lengths[-1] <= MOST_IMAGE_CHANNELS:
+        if named and is_named and lengths[-1] <= MOST_COLOURS:
             return f"{', '.join(named)} belong to another array"
         if named:
             raise CubeError(
@@ -356,7 +354,7 @@ def _without_axis(
         and other != name
         and (channels >= _LEAST_TELLING or axis_names.meaning(other) is not None)
     ]
-    if channels <= MOST_IMAGE_CHANNELS and not as_long:
+    if channels <= MOST_COLOURS and not as_long:
         return f"none stated; the channels have no unit{f' ({why})' if why else ''}"
     if refuse_features or as_long:
         beside = f", of {channels} values as the channels are {', '.join(as_long)}" if as_long else ""

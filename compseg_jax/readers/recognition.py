@@ -97,6 +97,7 @@ FORMATS: tuple[Format, ...] = (
     Format("GRAMS", "grams", (".spc",), told_by_content=True),
     Format("JCAMP-DX", "jcamp", (".jdx", ".dx", ".jcm", ".jcamp"), told_by_content=True),
     Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
+    Format("long text table", "long_text", (".txt", ".csv", ".tsv", ".dat"), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
     Format("imzML", "imzml", (".ibd",), (), (".imzml",), stands_beside=True),

@@ -202,13 +202,14 @@ def _new(content: memoryview, order: str, path: Path) -> _File:
             f"{path}: its {number} spectra do not fill {planes} planes. Damaged; export it again."
         )
     within = number // planes if planes > 1 else number
-    z = subs["z"].astype(np.float64)
-    if not flags & _OWN_Z:
-        step = z_step if z_step else float(subs["next_z"][0]) - z[0]
-        z = z[0] + step * (np.arange(number) % within)
-    w = subs["w"].astype(np.float64)
-    if w_step:
-        w = w[0] + w_step * (np.arange(number) // within)
+    # Damage shows in the positions, which must be finite.
+    with np.errstate(invalid="ignore", over="ignore"):
+        z, w = subs["z"].astype(np.float64), subs["w"].astype(np.float64)
+        if not flags & _OWN_Z:
+            step = z_step if z_step else float(subs["next_z"][0]) - z[0]
+            z = z[0] + step * (np.arange(number) % within)
+        if w_step:
+            w = w[0] + w_step * (np.arange(number) // within)
     return _File(spectra, stored_type, scale, kind, quantity, z, z_kind, w, w_kind, planes)
 
 
@@ -228,7 +229,8 @@ def _old(content: memoryview, path: Path) -> _File:
         subs["exponent"] if flags & _MULTI else np.full(number, exponent & 0xFF, np.uint8).view(np.int8)
     )
     spectra, stored_type = _values(table, exponents, "old", is_short=bool(flags & _SHORT))
-    z = subs["z"].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        z = subs["z"].astype(np.float64)
     scale = _even(first, last, points, path)
     return _File(spectra, stored_type, scale, kind, quantity, z, year >> 12, np.zeros(number), 0, 0)
 

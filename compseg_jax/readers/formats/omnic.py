@@ -79,8 +79,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         placed = grid.of_positions(positions, path, is_y_upwards=True)
         if placed is None:
             raise CubeError(
-                f"{path}: it holds a line or scattered points, {len(titles)} spectra with positions, not a map; "
-                "read it with read_spectra."
+                f"{path}: it holds {grid.described(positions)}, not a map; read it with read_spectra."
             )
         found, stated = (None, "") if wavenumbers_cm1 is not None else _axis(header, path)
         found, stated = axis.settle(found, wavenumbers_cm1, path, stated)
@@ -214,7 +213,8 @@ def _positions(
             number, values = struct.unpack_from("<HI", content, start)
             if values == 2 and number == len(titles) & 0xFFFF:
                 listed = np.frombuffer(content, "<f4", 2 * len(titles), start + 6)
-                return listed.astype(np.float64).reshape(-1, 2)
+                with np.errstate(invalid="ignore"):
+                    return listed.astype(np.float64).reshape(-1, 2)
     found = [_POSITION.search(title) for title in titles]
     if any(each is None for each in found):
         return None

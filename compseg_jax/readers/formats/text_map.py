@@ -1,10 +1,9 @@
-"""Maps in text: tables in which every spectrum stands with its x and y position.
+"""Maps in text: tables in which every spectrum is a row that holds its x and y position.
 
-Two layouts are read, told by their first rows and not by their suffix. In a *wide* table the first row holds the
-axis and every other row x, y and a spectrum: LabSpec's export (two empty cells before the axis, comments that
-begin with # before it), the .xyz of CytoSpec and Orange (https://www.cytospec.com/file.php#FileASCII3), and tables
-whose titles name x and y, in any place. In a *long* table each row holds x, y, a point of the axis and a value:
-WiRE's export (`#X #Y #Wave #Intensity`).
+Such a table is told by its first rows and not by its suffix: the first holds the axis, every other x, y and a
+spectrum. Read are LabSpec's export (two empty cells before the axis, comments that begin with # before it), the .xyz
+of CytoSpec and Orange (https://www.cytospec.com/file.php#FileASCII3), and tables whose titles name x and y, in any
+place.
 
 The pixel of a spectrum is that of its position. A text does not state how many rows it has: one cut between two
 rows is read as the smaller or incomplete map it is.
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks, grid, text_lines, text_numbers
+from compseg_jax.readers import axis, checks, grid, position_titles, text_lines, text_numbers
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 
@@ -29,13 +28,6 @@ _HEAD_BYTES = 1 << 20
 _LINE_END = re.compile(r"\r\n|\n|\r")
 # Rows by which a layout is told, and an axis of fewer points is none.
 _TOLD_BY, _LEAST_POINTS = 20, 3
-_X_NAMES = frozenset(
-    ("x", "mapx", "posx", "xpos", "positionx", "xposition", "columnx", "stagex", "xcoordinate")
-)
-_Y_NAMES = frozenset(("y", "mapy", "posy", "ypos", "positiony", "yposition", "rowy", "stagey", "ycoordinate"))
-_AXIS_NAMES = frozenset(("wave", "wavenumber", "wavenumbers", "ramanshift", "shift", "wavelength"))
-_VALUE_NAMES = frozenset(("intensity", "intens", "absorbance", "counts", "signal", "value"))
-_UM_PER_UNIT = {"": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6}
 _ORANGE_TYPES = frozenset(("", "c", "d", "s", "t", "continuous", "discrete", "string", "time"))
 
 
@@ -47,8 +39,8 @@ class _Layout:
       first: number of the line after which rows of numbers follow, among those that are no comments.
       x: column of the x position.
       y: column of the y position.
-      wavenumbers: the axis of a wide table as it is written, None for a long one.
-      spectrum: columns of the spectrum of a wide table; of the axis and the value of a long one.
+      wavenumbers: the axis as it is written.
+      spectrum: columns of the spectrum.
       axis_unit: unit of the axis as the file states it, empty where it does not.
       um_per_unit: µm of one unit of the positions, None for a unit that is no length.
       is_unit_stated: whether the file states the unit of the positions.
@@ -58,7 +50,7 @@ class _Layout:
     first: int
     x: int
     y: int
-    wavenumbers: tuple[float, ...] | None
+    wavenumbers: tuple[float, ...]
     spectrum: tuple[int, ...]
     axis_unit: str
     um_per_unit: float | None
@@ -73,7 +65,6 @@ class _Table:
     layout: _Layout
     spectra: np.ndarray
     positions: np.ndarray
-    scale: np.ndarray
 
 
 def holds(path: Path) -> bool:
@@ -107,12 +98,12 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         placed = grid.of_positions(table.positions, path)
         if placed is None:
             raise CubeError(
-                f"{path}: it holds {_what(table.positions)}, not a map; read it with read_spectra. Of a map, "
+                f"{path}: it holds {grid.described(table.positions)}, not a map; read it with read_spectra. Of a map, "
                 "export every pixel with its x and y."
             )
         found, stated = None, ""
         if wavenumbers_cm1 is None:
-            found, stated = _axis(table, path)
+            found, stated = _axis(table.layout, path)
         found, stated = axis.settle(found, wavenumbers_cm1, path, stated)
         unit = "in the unit stated" if table.layout.is_unit_stated else "taken as µm, no unit is stated"
         pixel_size_um, pixel_size = placed.pixel_size(
@@ -137,20 +128,20 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     path = Path(path)
     with checks.Reading(path, "a text table of spectra with positions"):
         table = _read(path)
-        found, stated = _axis(table, path)
+        found, stated = _axis(table.layout, path)
     scale = table.layout.um_per_unit
     positions_um = None if scale is None else table.positions * scale
-    provenance = {**_provenance(path, table.layout, found, stated), "measurement": _what(table.positions)}
+    provenance = {
+        **_provenance(path, table.layout, found, stated),
+        "measurement": grid.described(table.positions),
+    }
     return Spectra(table.spectra, found, (), positions_um, provenance)
 
 
 def _of_table(lines: Sequence[str]) -> list[str]:
-    """The lines of a table without comments; the row of titles of WiRE's export begins with # too."""
-    return [
-        line
-        for line in lines
-        if line.strip() and (not line.lstrip().startswith("#") or _is_long(_titles(line)) is not None)
-    ]
+    """The lines of a table without comments and without the line that tells Excel the delimiter."""
+    kept = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return kept[1:] if kept and re.fullmatch(r"sep=.\s*", kept[0], re.IGNORECASE) else kept
 
 
 def _read(path: Path) -> _Table:
@@ -161,23 +152,7 @@ def _read(path: Path) -> _Table:
     body = _of_table(every)[layout.first :]
     columns = (layout.x, layout.y, *layout.spectrum)
     values = text_numbers.read(body, layout.first + 1, path, columns=columns)
-    if layout.wavenumbers is not None:
-        return _Table(layout, values[:, 2:], values[:, :2], np.array(layout.wavenumbers))
-    _, first, which = np.unique(values[:, 0] + 1j * values[:, 1], return_index=True, return_inverse=True)
-    counts = np.bincount(which)
-    if np.ptp(counts):
-        x, y = values[first[np.argmin(counts)], :2]
-        raise CubeError(
-            f"{path}: the spectrum at x = {x:g}, y = {y:g} has {counts.min()} points, others have {counts.max()}. "
-            "The file is cut or two maps in one; export it again."
-        )
-    # The positions in the order of the file, and their points in the order in which they stand there.
-    rank = np.empty_like(first)
-    rank[np.argsort(first)] = np.arange(first.size)
-    ordered = values[np.argsort(rank[which], kind="stable")].reshape(first.size, int(counts[0]), 4)
-    if np.any(ordered[:, :, 2] != ordered[:1, :, 2]):
-        raise CubeError(f"{path}: its spectra do not share one axis. Export the map on one axis.")
-    return _Table(layout, ordered[:, :, 3].copy(), ordered[:, 0, :2].copy(), ordered[0, :, 2].copy())
+    return _Table(layout, values[:, 2:], values[:, :2])
 
 
 def _layout(every: Sequence[str], path: Path) -> _Layout | None:
@@ -185,12 +160,6 @@ def _layout(every: Sequence[str], path: Path) -> _Layout | None:
     lines = _of_table(every[: len(stated) + 2 * _TOLD_BY])
     if len(lines) < 2:
         return None
-    titles = _titles(lines[0])
-    columns = _is_long(titles)
-    if columns is not None:
-        um_per_unit, is_stated = _unit_of_positions([titles[columns[0]], titles[columns[1]]])
-        unit = _unit_in(titles[columns[2]]) or ("nm" if "length" in titles[columns[2]].lower() else "")
-        return _Layout(1, columns[0], columns[1], None, columns[2:], unit, um_per_unit, is_stated, ())
     rows = text_lines.cells(lines, path)
     header, first = rows[0], 1
     if len(rows) > 3 and {cell.lower() for cell in rows[1]} <= _ORANGE_TYPES:
@@ -207,12 +176,16 @@ def _layout(every: Sequence[str], path: Path) -> _Layout | None:
     elif len(header) != len(row):
         return None
     others = [at for at in range(len(header)) if at not in set(numbers)]
-    named = [_name(header[at]) for at in others]
+    named = [position_titles.name(header[at]) for at in others]
     if others == [0, 1] and named == ["", ""]:
-        x, y = (1, 0) if _name(stated.get("axistype[2]", "")) in _Y_NAMES else (0, 1)
+        x, y = (
+            (1, 0)
+            if position_titles.name(stated.get("axistype[2]", "")) in position_titles.Y_NAMES
+            else (0, 1)
+        )
     else:
-        xs = [at for at, name in zip(others, named, strict=True) if name in _X_NAMES]
-        ys = [at for at, name in zip(others, named, strict=True) if name in _Y_NAMES]
+        xs = [at for at, name in zip(others, named, strict=True) if name in position_titles.X_NAMES]
+        ys = [at for at, name in zip(others, named, strict=True) if name in position_titles.Y_NAMES]
         if len(xs) != 1 or len(ys) != 1:
             return None
         x, y = xs[0], ys[0]
@@ -221,7 +194,7 @@ def _layout(every: Sequence[str], path: Path) -> _Layout | None:
     units = [header[x], header[y]]
     if "axisunit[2]" in stated:
         units = [f"x ({stated['axisunit[2]']})", f"y ({stated.get('axisunit[3]', stated['axisunit[2]'])})"]
-    um_per_unit, is_stated = _unit_of_positions(units)
+    um_per_unit, is_stated = position_titles.um_per_unit(units)
     return _Layout(
         first=first,
         x=x,
@@ -233,50 +206,6 @@ def _layout(every: Sequence[str], path: Path) -> _Layout | None:
         is_unit_stated=is_stated,
         unused=tuple(header[at] for at in others if at not in (x, y)),
     )
-
-
-def _titles(line: str) -> list[str]:
-    parts = re.split(r"[\t;,]+", line.strip()) if re.search(r"[\t;,]", line.strip()) else line.split()
-    return [part.strip().strip('"').lstrip("#") for part in parts if part.strip()]
-
-
-def _is_long(titles: Sequence[str]) -> tuple[int, int, int, int] | None:
-    """Columns of x, y, axis and value where the titles are those of a long table."""
-    if len(titles) != 4:
-        return None
-    names = [_name(title) for title in titles]
-    found = [
-        [at for at, name in enumerate(names) if name in wanted]
-        for wanted in (_X_NAMES, _Y_NAMES, _AXIS_NAMES, _VALUE_NAMES)
-    ]
-    if any(len(each) != 1 for each in found):
-        return None
-    return found[0][0], found[1][0], found[2][0], found[3][0]
-
-
-def _name(title: str) -> str:
-    """A title without unit, blanks and signs: `Map_X (µm)` is `mapx`, `column (x)` is `columnx`."""
-    text = title.lower()
-    unit = re.search(r"[(\[/]\s*([^()\[\]]*?)\s*[)\]]?$", text)
-    if unit is not None and unit.group(1) not in ("x", "y"):
-        text = text[: unit.start()]
-    text = re.sub(r"[_ ](um|µm|μm|mm|nm)$", "", text.strip())
-    return re.sub(r"[^a-z]", "", text)
-
-
-def _unit_in(title: str) -> str:
-    found = re.search(r"[(\[/]\s*([^()\[\]]*?)\s*[)\]]?$", title) or re.search(
-        r"[_ ](um|µm|μm|mm|nm)$", title
-    )
-    return found.group(1) if found is not None and found.group(1).lower() not in ("x", "y") else ""
-
-
-def _unit_of_positions(titles: Sequence[str]) -> tuple[float | None, bool]:
-    units = {_unit_in(title).lower().rstrip("s") for title in titles}
-    if len(units) != 1:
-        return None, True
-    unit = units.pop()
-    return _UM_PER_UNIT.get(unit), bool(unit)
 
 
 def _comments(lines: Sequence[str]) -> dict[str, str]:
@@ -291,25 +220,13 @@ def _comments(lines: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _axis(table: _Table, path: Path) -> tuple[np.ndarray, str]:
-    unit, where = table.layout.axis_unit, "first row"
-    if table.layout.wavenumbers is None:
-        where = "column of the axis"
-    stated = f"{where}, {unit} in the file" if unit else f"{where}, taken as cm⁻¹, no unit is stated"
-    found = axis.to_wavenumbers_cm1(table.scale, unit or "cm-1", path)
-    if axis.unit_named(unit) == "nm" or axis.unit_named(unit) == "um":
+def _axis(layout: _Layout, path: Path) -> tuple[np.ndarray, str]:
+    unit = layout.axis_unit
+    stated = f"first row, {unit} in the file" if unit else "first row, taken as cm⁻¹, no unit is stated"
+    found = axis.to_wavenumbers_cm1(np.array(layout.wavenumbers), unit or "cm-1", path)
+    if axis.unit_named(unit) in ("nm", "um"):
         stated += ", turned to absolute wavenumbers"
     return found, stated
-
-
-def _what(positions: np.ndarray) -> str:
-    number = len(positions)
-    if number == 1:
-        return "a single spectrum with its position"
-    centred = positions - positions.mean(axis=0)
-    spread = np.linalg.svd(centred, compute_uv=False)
-    kind = "a line of" if spread[-1] <= 1e-3 * spread[0] else "scattered points,"
-    return f"{kind} {number} spectra with positions"
 
 
 def _provenance(path: Path, layout: _Layout, found: np.ndarray, stated: str) -> dict[str, Any]:

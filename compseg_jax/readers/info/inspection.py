@@ -13,7 +13,7 @@ import numpy as np
 
 from compseg_jax.readers import Format, Spectra, read_spectra, recognise
 from compseg_jax.readers.checks import companion
-from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.cube import MOST_COLOURS, CubeError
 from compseg_jax.readers.formats.agilent import Mosaic
 from compseg_jax.readers.info.overview import Sample, choose_band, take_sample
 from compseg_jax.readers.info.value_summary import histogram_lines, share_text, summarise
@@ -22,7 +22,6 @@ from compseg_jax.readers.recognition import module_of
 from compseg_jax.readers.scan import Scan, open_scan
 
 LARGE_SCAN_PIXELS = 512 * 512  # from here on a spectral image is taken for a scan of many cores
-LARGEST_COLOUR_CHANNELS = 4
 NAMES_SHOWN = 4
 GAP_STEPS = 5.0  # a step so many times the usual one is a gap of the axis
 
@@ -229,7 +228,7 @@ def _next_step(options: InfoOptions, opened: Scan | Spectra, *, is_image: bool) 
     if isinstance(opened, Spectra):
         return "spectra serve as reference or constituents of EMSC: readers.read_spectra reads them"
     height, width, channels = opened.shape
-    if opened.wavenumbers_cm1 is None and not is_image and channels > LARGEST_COLOUR_CHANNELS:
+    if opened.wavenumbers_cm1 is None and not is_image and channels > MOST_COLOURS:
         return f"compseg info {name} --axis FILE{options.words}"
     if not is_image and height * width >= LARGE_SCAN_PIXELS:
         return f"compseg dearray {name}{options.words}"
