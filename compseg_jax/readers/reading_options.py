@@ -65,7 +65,8 @@ class ReadingOptions:
     axis: Path | None = None
     """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' own axis."""
     variable: str | None = None
-    """Array to read, in files that hold several (.npz, MATLAB, HDF5, .ptir, zarr)."""
+    """Array to read, in files that hold several (.npz, MATLAB, HDF5, .ptir, zarr); of a volume a slice or frame, such
+    as slice:12 (NIfTI) or frame:3 (DICOM)."""
     axes: str | None = None
     """Order of the axes in the files where they do not state it: three letters of y, x and c, such as yxc or cyx."""
     level: int | None = None
