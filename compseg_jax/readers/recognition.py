@@ -137,6 +137,9 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     if path.is_dir():
         if any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
             return _ZARR
+        other = not_read.named(path, b"")
+        if other is not None:
+            raise CubeError(f"{path}: this folder is {other.what}, which is not read: {other.instead}.")
         raise CubeError(f"{path}: this directory is not a zarr array or group (no zarr.json); give a file.")
     with path.open("rb") as stream:
         first = stream.read(16)

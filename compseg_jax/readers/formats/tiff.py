@@ -213,6 +213,8 @@ def _without_alpha(values: np.ndarray, page: Any, path: Path) -> np.ndarray:
 def check_directories(path: Path) -> set[int]:
     """Refuses chains of directories that leave the file or return: tifffile follows those for ever.
 
+    Files of Hamamatsu (.ndpi) lead to the next directory by 64 bits, so that they may be larger than 4 GB.
+
     Returns:
       the orientations that directories state; those that state none are taken to follow the others.
     """
@@ -220,9 +222,10 @@ def check_directories(path: Path) -> set[int]:
     order = _BYTE_ORDERS[bytes(content[:2])]
     (version,) = struct.unpack_from(order + "H", content, 2)
     at, offset_code, count_code, entry_bytes = _VERSIONS[version]
+    pointer_code = "Q" if path.suffix.lower() == ".ndpi" and order == "<" else offset_code
     seen: set[int] = set()
     orientations: set[int] = set()
-    (begin,) = struct.unpack_from(order + offset_code, content, at)
+    (begin,) = struct.unpack_from(order + pointer_code, content, at)
     while begin:
         if begin in seen:
             raise CubeError(f"{path}: its list of images returns to an earlier one; the file is damaged.")
@@ -230,7 +233,7 @@ def check_directories(path: Path) -> set[int]:
         (entries,) = struct.unpack_from(order + count_code, content, begin)
         first = begin + struct.calcsize("=" + count_code)
         end = first + entries * entry_bytes
-        if entries < 1 or end + struct.calcsize("=" + offset_code) > content.size:
+        if entries < 1 or end + struct.calcsize("=" + pointer_code) > content.size:
             raise CubeError(f"{path}: a directory of {entries} entries at {begin} leaves the file; damaged.")
         for entry in range(first, end, entry_bytes):
             tag, kind, number = struct.unpack_from(order + "HH" + offset_code, content, entry)
@@ -244,7 +247,7 @@ def check_directories(path: Path) -> set[int]:
                 value_at = entry + 4 + struct.calcsize("=" + offset_code)
                 (orientation,) = struct.unpack_from(order + "H", content, value_at)
                 orientations.add(orientation if orientation in range(1, 9) else 1)
-        (begin,) = struct.unpack_from(order + offset_code, content, end)
+        (begin,) = struct.unpack_from(order + pointer_code, content, end)
     return orientations
 
 
