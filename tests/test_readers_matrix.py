@@ -549,7 +549,7 @@ def test_kinds_that_are_not_read_are_named_and_not_called_damaged(tmp_path):
     content = bytearray((tmp_path / "a.bmp").read_bytes())
     content[28] = 2  # bits of a pixel
     (tmp_path / "a.bmp").write_bytes(content)
-    with pytest.raises(CubeError, match="a kind of BMP that is not read.*Save it as PNG"):
+    with pytest.raises(CubeError, match=r"a kind of BMP that is not read.*Save it as PNG"):
         read(tmp_path / "a.bmp")
 
 
