@@ -94,9 +94,9 @@ FORMATS: tuple[Format, ...] = (
     Format("Bruker OPUS", "opus", (".[0-9]", ".[0-9][0-9]", ".[0-9][0-9][0-9]"), (b"\x0a\x0a\xfe\xfe",)),
     Format("Renishaw WiRE", "wdf", (".wdf",), (b"WDF1",)),
     Format("OMNIC", "omnic", (".map", ".spa", ".spg", ".srs"), (b"Spectral Data Fi", b"Spectral Exte Fi")),
-    Format("Gwyddion Simple Field", "gsf", (".gsf",), (b"Gwyddion Simple ",)),
     Format("GRAMS", "grams", (".spc",), told_by_content=True),
     Format("JCAMP-DX", "jcamp", (".jdx", ".dx", ".jcm", ".jcamp"), told_by_content=True),
+    Format("Gwyddion Simple Field", "gsf", (".gsf",), (b"Gwyddion Simple ",)),
     Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
     Format(
         "part of a WITec graph",
@@ -144,6 +144,9 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     if path.is_dir():
         if any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
             return _ZARR
+        other = not_read.named(path, b"")
+        if other is not None:
+            raise CubeError(f"{path}: this folder is {other.what}, which is not read: {other.instead}.")
         raise CubeError(f"{path}: this directory is not a zarr array or group (no zarr.json); give a file.")
     with path.open("rb") as stream:
         first = stream.read(16)
