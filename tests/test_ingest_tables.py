@@ -399,10 +399,23 @@ def test_files_of_a_folder_are_found_with_and_without_suffix(folder: Path) -> No
     np.savez(folder / "images" / "b0.npz", x=np.ones((2, 3, 4)))
     (folder / "images" / "c0.mat").write_bytes(b"")
     (folder / "images" / "a0.mat").write_bytes(b"")
-    listed = [["id", "label"], ["b0", 1], ["c0", 0], ["a0", 0]]
+    for name in (
+        "c0.txt",
+        "d0.txt",
+        "e0.nii.gz",
+        "f0.hdr",
+        "f0.dat",
+        "g0.bsp",
+        "g0.dat",
+        "g0.hdr",
+        "h0.ome.tif",
+    ):
+        (folder / "images" / name).write_bytes(b"")
+    # Pictures go before instruments' files of the same name, these before text, and headers are found for their data.
+    found = ("b0.npz", "c0.mat", "a0.png", "d0.txt", "e0.nii.gz", "f0.hdr", "g0.bsp", "h0.ome.tif")
+    listed = [["id", "label"], *([name.partition(".")[0], 0] for name in found)]
     rows = rows_of(write(folder, listed), IngestOptions(images=Path("images")))
-    # A picture goes before files of other kinds that are named like it.
-    assert [row.path.name for row in rows] == ["b0.npz", "c0.mat", "a0.png"]
+    assert [row.path.name for row in rows] == [*found]
 
 
 # Excel

@@ -18,6 +18,8 @@ from compseg_jax.readers import CubeError, recognise
 
 ENDS_BYTES = 65_536
 """Files of one size are compared by their two ends first: most differ there, and few are read whole."""
+MARKS = {"envi": (".",), "imzml": (".",), "slide": (".",), "agilent": (".", "_")}
+"""Reader of images of several files, and what follows their common name in each; a folder may have it, too."""
 LOOKED_INTO = 8
 """Files of a folder whose ends are compared, the largest."""
 _SHOWN = 3
@@ -145,7 +147,7 @@ class _Files:
             module = recognise(path).module
         except CubeError:
             module = ""  # its reader will say why
-        marks = {"envi": (".",), "agilent": (".", "_")}.get(module)
+        marks = MARKS.get(module)
         if marks is None:
             return [("", path)]
         if path.parent not in self._beside:
@@ -154,7 +156,11 @@ class _Files:
         beginning = names[bisect.bisect_left(names, path.stem) :]
         belonging = takewhile(lambda name: name.startswith(path.stem), beginning)
         parts = [(name[len(path.stem) :], path.with_name(name)) for name in belonging]
-        return [(end, each) for end, each in parts if end.startswith(marks) and each.is_file()]
+        folder = path.with_suffix("")
+        inside = folder.rglob("*") if folder != path and folder.is_dir() else ()
+        parts = [(end, each) for end, each in parts if end.startswith(marks)]
+        parts += sorted((str(each.relative_to(folder)), each) for each in inside)
+        return [(end, each) for end, each in parts if each.is_file()]
 
 
 def _ends(file: Path) -> bytes:

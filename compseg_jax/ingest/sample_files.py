@@ -11,29 +11,19 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from compseg_jax.ingest.ingest_options import IngestError
-from compseg_jax.readers import FORMATS, Format
+from compseg_jax.readers import FORMATS
 
 Listing = Mapping[str, Sequence[Path]]
-
-
-def _has_images(found: Format) -> bool:
-    """Whether a file of a format may be a whole image: no part of another, of a suffix that nothing else has."""
-    return not (found.companions or found.module in ("agilent", "opus", "text", "jcamp"))
-
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
-OTHER_IMAGE_SUFFIXES = (
-    *sorted(
-        suffix
-        for suffix in {suffix for each in FORMATS if _has_images(each) for suffix in each.suffixes}
-        if suffix not in IMAGE_SUFFIXES
-    ),
-    ".zarr",
-)
-"""Taken for a sample's image where its folder holds none of IMAGE_SUFFIXES for it."""
-TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".dat", ".asc", ".xyz")
-"""Of these, those that notes and exports have too: taken where the folder holds no other file for a sample."""
-OTHER_MASK_SUFFIXES = (".bmp", ".geojson", ".mat")
+Suffixes = Sequence[Sequence[str]]
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
+TEXT = (".txt", ".csv", ".tsv", ".asc", ".xyz", ".dpt")
+_DATA = {suffix for each in FORMATS if each.stands_beside for suffix in each.suffixes}
+"""Of files that a header leads to."""
+_OTHERS = {suffix for each in FORMATS for suffix in each.suffixes if "[" not in suffix} | {".zarr"}
+IMAGES = (PICTURES, tuple(sorted(_OTHERS - {*PICTURES, *TEXT, *_DATA})), TEXT)
+"""Suffixes of a sample's image in a folder; a later group where no file of those before has the sample's name."""
+MASKS = (PICTURES, (".bmp", ".geojson", ".json", ".mat", ".h5", ".hdf5"))
+"""The same of masks."""
 _QUOTES = "\"'“”„«»‘’"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -118,13 +108,13 @@ class SampleFiles:
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         return f" (paths are relative to the table).{hint} Correct the path or remove the row."
 
-    def in_folder(self, folder: Path, option: str, others: Sequence[str]) -> Listing:
+    def in_folder(self, folder: Path, option: str, suffixes: Suffixes) -> Listing:
         """Files of a folder by their name, with and without suffix; the folder as given, or else beside the table.
 
         Args:
           folder: where they lie.
           option: that named it.
-          others: suffixes of files that are listed under names that no file of ``IMAGE_SUFFIXES`` has.
+          suffixes: ``IMAGES`` or ``MASKS``.
 
         Raises:
           IngestError: when there is no such folder.
@@ -135,21 +125,25 @@ class SampleFiles:
                 f"{option} {folder}: no such folder, here or beside {self.table}. Correct the path."
             )
         entries = [path for path in sorted(places[0].iterdir()) if not path.name.startswith(".")]
-        text = [suffix for suffix in others if suffix in TEXT_SUFFIXES]
-        binary = [suffix for suffix in others if suffix not in TEXT_SUFFIXES]
-        return _by_name(entries, text) | _by_name(entries, binary) | _by_name(entries, IMAGE_SUFFIXES)
+        listing: dict[str, list[Path]] = {}
+        for group in reversed(suffixes):
+            listing |= _by_name(entries, group)
+        return listing
 
 
 def _by_name(entries: Iterable[Path], suffixes: Sequence[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in entries:
         if path.suffix.lower() in suffixes:
-            for name in {path.name, path.stem, path.stem.removesuffix(".ome")}:
+            for name in {path.name, path.stem, path.stem.removesuffix(".ome").removesuffix(".nii")}:
                 found.setdefault(_composed(name), []).append(path)
+    for name, paths in found.items():
+        # Agilent's files have a header for ENVI beside them, which knows less.
+        found[name] = [path for path in paths if path.suffix.lower() != ".hdr"] or paths
     return found
 
 
-def of_sample(listing: Listing, sample_id: str, what: str, others: Sequence[str]) -> Path:
+def of_sample(listing: Listing, sample_id: str, what: str, suffixes: Suffixes) -> Path:
     """The file of a folder that is named after a sample.
 
     Raises:
@@ -165,9 +159,8 @@ def of_sample(listing: Listing, sample_id: str, what: str, others: Sequence[str]
     near = difflib.get_close_matches(_composed(sample_id), listing, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise IngestError(
-        f"no {what} {sample_id}.* in the folder given; its suffix must be one of "
-        f"{', '.join((*IMAGE_SUFFIXES, *others))}.{hint} "
-        "Add the file or remove the row."
+        f"no {what} {sample_id}.* in the folder given; its suffix must be one of {', '.join(suffixes[0])}, or that of "
+        f"another format that is read.{hint} Add the file or remove the row."
     )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from compseg_jax.ingest.columns import SPLIT_NAMES, Columns, expected_names, find_columns
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.sample_files import (
-    OTHER_IMAGE_SUFFIXES,
-    OTHER_MASK_SUFFIXES,
+    IMAGES,
+    MASKS,
     Listing,
     SampleFiles,
     of_sample,
@@ -127,11 +127,11 @@ class _Rows:
         self.columns, self.options = columns, options
         self.files = SampleFiles(table)
         self.folders: dict[str, Listing] = {
-            name: self.files.in_folder(folder, option, others)
-            for name, folder, option, others in (
-                ("path", options.images, "--images", OTHER_IMAGE_SUFFIXES),
-                ("reference", options.references, "--references", OTHER_MASK_SUFFIXES),
-                ("tissue", options.tissues, "--tissues", OTHER_MASK_SUFFIXES),
+            name: self.files.in_folder(folder, option, suffixes)
+            for name, folder, option, suffixes in (
+                ("path", options.images, "--images", IMAGES),
+                ("reference", options.references, "--references", MASKS),
+                ("tissue", options.tissues, "--tissues", MASKS),
             )
             if folder is not None
         }
@@ -249,8 +249,7 @@ class _Rows:
     def _file(self, line: Line, sample_id: str, name: str, what: str) -> Path:
         """A file named in the table, or found in a folder by the sample's id."""
         if name in self.folders:
-            others = OTHER_IMAGE_SUFFIXES if name == "path" else OTHER_MASK_SUFFIXES
-            return of_sample(self.folders[name], sample_id, what, others)
+            return of_sample(self.folders[name], sample_id, what, IMAGES if name == "path" else MASKS)
         return self.files.named(self._value(line, name), what)
 
     def _mask(self, line: Line, sample_id: str, name: str) -> Path | None:
