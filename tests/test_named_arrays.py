@@ -424,6 +424,27 @@ def test_a_file_of_matlab_4_is_named(tmp_path):
         read(tmp_path / "b.mat")
 
 
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+def test_attributes_of_netcdf(tmp_path, kind):
+    values, _ = files.sample()
+    values[1, 2] = values[0, 0, 4] = -9999
+    path = written(kind, tmp_path, {"data": values, "wavenumbers": AXIS})
+    about = {"_FillValue": -9999.0, "scale_factor": 0.1, "add_offset": 0.0, "pixel_size_um": "5 µm"}
+    if kind == "hdf5":
+        with pytest.importorskip("h5py").File(path, "r+") as file:
+            file["data"].attrs.update(about)
+    else:
+        pytest.importorskip("zarr").open_group(str(path), mode="r+")["data"].attrs.update(about)
+    cube = read(path)
+    values[1, 2] = values[0, 0] = 0
+    np.testing.assert_array_equal(cube.absorbance, values)
+    said = cube.provenance["left_out"]
+    assert said.startswith("2 of 12 pixels that hold the _FillValue -9999, 1 of them in some channels only")
+    assert said.endswith("scale_factor, which are not applied: the numbers are as stored")
+    assert cube.pixel_size_um is None
+    assert "'5 µm', no number; give pixel_size_um=" in cube.provenance["pixel_size"]
+
+
 def hdf5(path):
     return pytest.importorskip("h5py").File(path, "w")
 
