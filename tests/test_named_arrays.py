@@ -200,6 +200,16 @@ def test_an_image_and_features_without_an_axis(tmp_path):
     assert "wavenumbers_cm1=" in many.provenance["axis"]
 
 
+def test_channels_that_may_stand_first_are_asked_for(tmp_path):
+    picture = np.arange(3 * 8 * 7, dtype=np.uint8).reshape(3, 8, 7)
+    path = written("hdf5", tmp_path, {"0": picture})
+    with pytest.raises(CubeError, match="Where its channels stand first, say so with axes='cyx'"):
+        read(path)
+    np.testing.assert_array_equal(read(path, axes="cyx").absorbance, picture.transpose(1, 2, 0))
+    np.save(tmp_path / "a.npy", picture)
+    assert "say so with axes='cyx'" in read(tmp_path / "a.npy").provenance["axis"]
+
+
 def test_a_vector_as_long_as_the_channels_is_never_passed_over(tmp_path):
     values, _ = files.sample()
     np.savez(tmp_path / "a.npz", cube=values, ticks=AXIS)

@@ -107,7 +107,11 @@ def find(
     else:
         order, said = _order(shape, found, name, path)
     if found is None:
-        stated = _without_axis(contents, name, shape[order[2]], stated, path, refuse_features=refuse_features)
+        can_be_first = axes is None and shape[0] <= MOST_IMAGE_CHANNELS < shape[2]
+        first = " Where its channels stand first, say so with axes='cyx'." if can_be_first else ""
+        stated = _without_axis(
+            contents, name, shape[order[2]], stated, path, refuse_features=refuse_features, more=first
+        )
     values = chosen.load().reshape(shape).transpose(order)
     provenance = {
         "variable": name,
@@ -360,7 +364,7 @@ def _order(
 
 
 def _without_axis(
-    contents: Contents, name: str, channels: int, why: str, path: Path, *, refuse_features: bool
+    contents: Contents, name: str, channels: int, why: str, path: Path, *, refuse_features: bool, more: str
 ) -> str:
     """The words for a cube without an axis.
 
@@ -389,11 +393,9 @@ def _without_axis(
         )
         raise axis.AxisMissingError(
             f"{path}: no spectral axis found for {name!r} ({why or _NO_NAME}{beside}). Give one with wavenumbers_cm1=, "
-            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own if len(called) == 1 else ''}"
+            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own if len(called) == 1 else ''}{more}"
         )
-    return (
-        f"none found: {channels} channels without wavenumbers, as of features; wavenumbers_cm1= gives an axis"
-    )
+    return f"none found: {channels} channels without wavenumbers, as of features; wavenumbers_cm1= gives an axis{more}"
 
 
 def pixel_size_um(contents: Contents) -> tuple[float | None, dict[str, str]]:
