@@ -318,6 +318,35 @@ def witec_graph(
     return path
 
 
+def gsf(path: Path, picture: np.ndarray, **stated: object) -> Path:
+    """A Gwyddion Simple Field of values (y, x)."""
+    height, width = picture.shape
+    lines = [f"XRes={width}", f"YRes={height}", *(f"{name}={value}" for name, value in stated.items())]
+    head = ("Gwyddion Simple Field 1.0\n" + "".join(f"{line}\n" for line in lines)).encode()
+    path.write_bytes(head + bytes(4 - len(head) % 4) + picture.astype("<f4").tobytes())
+    return path
+
+
+def neaspec(
+    path: Path, channels: dict[str, np.ndarray], axis: np.ndarray, *, order: list[int] | None = None
+) -> Path:
+    """Spectra (y, x, c) of each channel as neaSPEC's programs export them, with pixels of 0.05 µm."""
+    height, width, points = next(iter(channels.values())).shape
+    lines = [
+        "# www.neaspec.com",
+        "# Scan:\t \tFourier Scan",
+        f"# Scan Area (X, Y, Z):\t[µm]\t{0.05 * width:.3f}\t{0.05 * height:.3f}\t0.000",
+        "\t".join(["Row", "Column", "Omega", "Wavenumber", *channels, ""]),
+    ]
+    for place in order or range(height * width):
+        row, column = divmod(place, width)
+        for at in range(points):
+            values = [repr(float(values[row, column, at])) for values in channels.values()]
+            lines.append("\t".join([str(row), str(column), str(at), repr(float(axis[at])), *values, ""]))
+    path.write_text("\r\n".join(lines) + "\r\n", encoding="utf-8", newline="")
+    return path
+
+
 def omnic(path: Path, sections: list[tuple[int, bytes]], *, is_extended: bool) -> Path:
     """An OMNIC file of sections of a type and content."""
     entry, stride = ("<hqi", 22) if is_extended else ("<hii", 16)
@@ -565,35 +594,3 @@ def of_matlab(kind: str, values: np.ndarray, axis: np.ndarray) -> dict:
     if kind == "cytospec":
         return of_cytospec((values,), axis)
     return {"scan": {"cube": values, "wavenumbers": axis}}
-
-
-def gsf(path: Path, values: np.ndarray, **fields: object) -> Path:
-    """A Gwyddion Simple Field, as the user guide of Gwyddion lays it out."""
-    stated = {
-        "XRes": values.shape[1],
-        "YRes": values.shape[0],
-        "XReal": 3e-6,
-        "YReal": 2e-6,
-        "XYUnits": "m",
-        **fields,
-    }
-    head = (
-        "Gwyddion Simple Field 1.0\n" + "".join(f"{name} = {value}\n" for name, value in stated.items())
-    ).encode()
-    path.write_bytes(head + bytes(4 - len(head) % 4) + values.astype("<f4").tobytes())
-    return path
-
-
-def neaspec(path: Path, channels: dict[str, np.ndarray], axis: np.ndarray, *, step_um: float = 0.1) -> Path:
-    """neaSPEC's text: comments, then a row for each point of each spectrum."""
-    height, width, points = next(iter(channels.values())).shape
-    area = f"{step_um * (width - 1):.3f}\t{step_um * (height - 1):.3f}\t0.000"
-    lines = ["# www.neaspec.com", "# Scan:\t \tFourier Scan", f"# Scan Area (X, Y, Z):\t[µm]\t{area}"]
-    lines.append("\t".join(["Row", "Column", "Omega", "Wavenumber", *channels]))
-    for row in range(height):
-        for column in range(width):
-            for at in range(points):
-                held = [f"{values[row, column, at]:.8g}" for values in channels.values()]
-                lines.append("\t".join([str(row), str(column), str(at), f"{axis[at]:g}", *held]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def pyramid(
     """Levels (y, x, c), the finest first, in a TIFF as programs write pyramids.
 
     `kind` is one of: pages, one after the other (libvips, ASAP); subifds (Bio-Formats, QuPath); planes of colours;
-    strips instead of tiles; svs with thumbnail, label and macro.
+    strips instead of tiles; svs with thumbnail, label and macro; hamamatsu, for `as_ndpi`.
     """
     path = folder / ("slide.svs" if kind == "svs" else "pyramid.tif")
     how = {"photometric": "rgb" if levels[0].shape[2] == 3 else "minisblack", "metadata": None, **how}
@@ -55,6 +56,9 @@ def pyramid(
                 more["subifds"] = len(levels) - 1
             elif at:
                 more["subfiletype"] = 1
+            if kind == "hamamatsu":
+                # Make of the scanner, and the version of its format.
+                more["extratags"] = [(271, 2, 10, "Hamamatsu", True), (65420, 4, 1, 1, True)]
             file.write(image, **more)
             if kind == "svs" and at == 0:
                 file.write(small, photometric="rgb", description=f"Aperio Image Library\nthumbnail -> {um}")
@@ -72,6 +76,26 @@ def nifti(path: Path, values: np.ndarray, *, affine: np.ndarray | None = None, u
     image.header.set_xyzt_units(unit)
     nibabel.save(image, path)
     return path
+
+
+def as_ndpi(path: Path) -> Path:
+    """A little-endian TIFF with its directories written anew as Hamamatsu does, which lead on by 64 bits."""
+    content = bytearray(path.read_bytes())
+    (begin,) = struct.unpack_from("<I", content, 4)
+    pointer_at = 4
+    while begin:
+        (entries,) = struct.unpack_from("<H", content, begin)
+        directory = bytes(content[begin : begin + 2 + 12 * entries])
+        (following,) = struct.unpack_from("<I", content, begin + len(directory))
+        content += bytes(-len(content) % 2)
+        struct.pack_into("<Q", content, pointer_at, len(content))
+        pointer_at = len(content) + len(directory)
+        content += (
+            directory + bytes(8) + bytes(4 * entries)
+        )  # the next directory, and the upper halves of offsets
+        begin = following
+    path.with_suffix(".ndpi").write_bytes(content)
+    return path.with_suffix(".ndpi")
 
 
 SYNTAX = "1.2.840.10008.1.2"

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from compseg_jax.readers import FORMATS
+from compseg_jax.readers.not_read import NOT_READ
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -56,3 +59,39 @@ def test_every_decision_is_listed():
     )
     assert pages
     assert sorted(pages) == listed
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """Cells of the rows of the table below a heading of docs/formats.md."""
+    text = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    _, _, below = text.partition(f"## {heading}\n")
+    lines = [line for line in below.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def test_every_format_is_documented_by_its_suffixes():
+    documented = {
+        suffix for _, suffixes, *_ in rows_below("Read") for suffix in re.findall(r"`(\.\w+)`", suffixes)
+    }
+    patterns = {pattern for each in FORMATS for pattern in each.suffixes if pattern}
+    numbers = {pattern for pattern in patterns if "[" in pattern}  # those of OPUS and DICOM, in words
+    assert documented - {".0", ".999", ".zarr"} == patterns - numbers
+
+
+def test_every_extra_of_a_format_is_there():
+    known = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = {extra for _, _, extra, *_ in rows_below("Read") if extra}
+    assert extras
+    assert all(re.search(rf"^{extra} = \[", known, re.M) for extra in extras)
+
+
+def test_what_is_not_read_is_documented_as_the_errors_say_it():
+    listed = [
+        [" ".join(f"`{suffix}`" for suffix in each.suffixes), each.what, each.instead] for each in NOT_READ
+    ]
+    assert rows_below("Not read") == listed
+    suffixes = [suffix for each in NOT_READ for suffix in each.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+    only_with_companions = {".raw"}
+    readable = {pattern for each in FORMATS for pattern in each.suffixes}
+    assert not set(suffixes) & readable - only_with_companions

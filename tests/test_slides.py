@@ -42,6 +42,17 @@ def test_every_level_is_read_as_written(tmp_path, kind, dtype, channels):
     np.testing.assert_array_equal(read(path).absorbance, written[0])
 
 
+def test_directories_of_hamamatsu_lead_on_by_64_bits(tmp_path):
+    written = levels()
+    plain = science_files.pyramid(tmp_path, written, kind="hamamatsu", um=0.5)
+    path = science_files.as_ndpi(plain)
+    for level, image in enumerate(written):
+        cube = read(path, level=level)
+        np.testing.assert_array_equal(cube.absorbance, image)
+        assert cube.pixel_size_um == pytest.approx(0.5 * 100 / image.shape[1])
+    assert cube.provenance["format"] == "Hamamatsu slide"
+
+
 @pytest.mark.parametrize("kind", ["pages", "svs", "planes", "strips"])
 def test_windows_are_parts_of_the_level(tmp_path, kind):
     written = levels()

@@ -97,8 +97,8 @@ FORMATS: tuple[Format, ...] = (
     Format("GRAMS", "grams", (".spc",), told_by_content=True),
     Format("JCAMP-DX", "jcamp", (".jdx", ".dx", ".jcm", ".jcamp"), told_by_content=True),
     Format("Gwyddion Simple Field", "gsf", (".gsf",), (b"Gwyddion Simple ",)),
-    Format("neaSPEC text", "neaspec", (".txt",), takes=("variable",), told_by_content=True),
     Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
+    Format("neaSPEC spectra", "neaspec", (".txt", ".nea"), takes=("variable",), told_by_content=True),
     Format("long text table", "long_text", (".txt", ".csv", ".tsv", ".dat"), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),
     Format("imzML", "imzml", (".imzml",), (), (".ibd",)),
@@ -137,6 +137,9 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     if path.is_dir():
         if any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup")):
             return _ZARR
+        other = not_read.named(path, b"")
+        if other is not None:
+            raise CubeError(f"{path}: this folder is {other.what}, which is not read: {other.instead}.")
         raise CubeError(f"{path}: this directory is not a zarr array or group (no zarr.json); give a file.")
     with path.open("rb") as stream:
         first = stream.read(16)

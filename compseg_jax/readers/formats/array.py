@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Iterator
@@ -133,7 +134,7 @@ def _check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             pass
 
 
-def _dtype(stream: IO[bytes]) -> np.dtype:
+def _dtype(stream: IO[bytes] | io.BufferedIOBase) -> np.dtype:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)[2]

@@ -357,7 +357,7 @@ def _pages(series: Any, path: Path) -> tuple[_Page, ...] | None:
             found[0].tile_values(stream, 0, 0, 0)
     except (ValueError, NotImplementedError) as error:
         if "imagecodecs" in str(error):
-            checks.imported("imagecodecs", path)
+            checks.imported("imagecodecs", path, extra="slides")
         if isinstance(error, NotImplementedError):
             return None
         raise
