@@ -107,7 +107,7 @@ def find(
     else:
         order, said = _order(shape, found, name, path)
     if found is None:
-        can_be_first = axes is None and shape[0] <= MOST_IMAGE_CHANNELS < shape[2]
+        can_be_first = axes is None and shape[0] <= MOST_COLOURS < shape[2]
         first = " Where its channels stand first, say so with axes='cyx'." if can_be_first else ""
         stated = _without_axis(
             contents, name, shape[order[2]], stated, path, refuse_features=refuse_features, more=first
@@ -393,7 +393,7 @@ def _without_axis(
         )
         raise axis.AxisMissingError(
             f"{path}: no spectral axis found for {name!r} ({why or _NO_NAME}{beside}). Give one with wavenumbers_cm1=, "
-            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own if len(called) == 1 else ''}{more}"
+            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own}{more}"
         )
     return f"none found: {channels} channels without wavenumbers, as of features; wavenumbers_cm1= gives an axis{more}"
 
