@@ -200,6 +200,16 @@ def test_an_image_and_features_without_an_axis(tmp_path):
     assert "wavenumbers_cm1=" in many.provenance["axis"]
 
 
+def test_channels_that_may_stand_first_are_asked_for(tmp_path):
+    picture = np.arange(3 * 8 * 7, dtype=np.uint8).reshape(3, 8, 7)
+    path = written("hdf5", tmp_path, {"0": picture})
+    with pytest.raises(CubeError, match="Where its channels stand first, say so with axes='cyx'"):
+        read(path)
+    np.testing.assert_array_equal(read(path, axes="cyx").absorbance, picture.transpose(1, 2, 0))
+    np.save(tmp_path / "a.npy", picture)
+    assert "say so with axes='cyx'" in read(tmp_path / "a.npy").provenance["axis"]
+
+
 def test_a_vector_as_long_as_the_channels_is_never_passed_over(tmp_path):
     values, _ = files.sample()
     np.savez(tmp_path / "a.npz", cube=values, ticks=AXIS)
@@ -422,6 +432,27 @@ def test_a_file_of_matlab_4_is_named(tmp_path):
     (tmp_path / "b.mat").write_bytes(struct.pack("<5i", 9000, -1, 2, 3, 4) * 100)
     with pytest.raises(CubeError, match="not recognised"):
         read(tmp_path / "b.mat")
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+def test_attributes_of_netcdf(tmp_path, kind):
+    values, _ = files.sample()
+    values[1, 2] = values[0, 0, 4] = -9999
+    path = written(kind, tmp_path, {"data": values, "wavenumbers": AXIS})
+    about = {"_FillValue": -9999.0, "scale_factor": 0.1, "add_offset": 0.0, "pixel_size_um": "5 µm"}
+    if kind == "hdf5":
+        with pytest.importorskip("h5py").File(path, "r+") as file:
+            file["data"].attrs.update(about)
+    else:
+        pytest.importorskip("zarr").open_group(str(path), mode="r+")["data"].attrs.update(about)
+    cube = read(path)
+    values[1, 2] = values[0, 0] = 0
+    np.testing.assert_array_equal(cube.absorbance, values)
+    said = cube.provenance["left_out"]
+    assert said.startswith("2 of 12 pixels that hold the _FillValue -9999, 1 of them in some channels only")
+    assert said.endswith("scale_factor, which are not applied: the numbers are as stored")
+    assert cube.pixel_size_um is None
+    assert "'5 µm', no number; give pixel_size_um=" in cube.provenance["pixel_size"]
 
 
 def hdf5(path):

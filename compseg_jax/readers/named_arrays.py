@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, axis_names, pixel_size, unfolded
+from compseg_jax.readers import axis, axis_names, checks, ignored_value, pixel_size, unfolded
 from compseg_jax.readers.cube import MOST_COLOURS, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 
@@ -107,7 +107,11 @@ def find(
     else:
         order, said = _order(shape, found, name, path)
     if found is None:
-        stated = _without_axis(contents, name, shape[order[2]], stated, path, refuse_features=refuse_features)
+        can_be_first = axes is None and shape[0] <= MOST_COLOURS < shape[2]
+        first = " Where its channels stand first, say so with axes='cyx'." if can_be_first else ""
+        stated = _without_axis(
+            contents, name, shape[order[2]], stated, path, refuse_features=refuse_features, more=first
+        )
     values = chosen.load().reshape(shape).transpose(order)
     provenance = {
         "variable": name,
@@ -360,7 +364,7 @@ def _order(
 
 
 def _without_axis(
-    contents: Contents, name: str, channels: int, why: str, path: Path, *, refuse_features: bool
+    contents: Contents, name: str, channels: int, why: str, path: Path, *, refuse_features: bool, more: str
 ) -> str:
     """The words for a cube without an axis.
 
@@ -389,11 +393,9 @@ def _without_axis(
         )
         raise axis.AxisMissingError(
             f"{path}: no spectral axis found for {name!r} ({why or _NO_NAME}{beside}). Give one with wavenumbers_cm1=, "
-            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own if len(called) == 1 else ''}"
+            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own}{more}"
         )
-    return (
-        f"none found: {channels} channels without wavenumbers, as of features; wavenumbers_cm1= gives an axis"
-    )
+    return f"none found: {channels} channels without wavenumbers, as of features; wavenumbers_cm1= gives an axis{more}"
 
 
 def pixel_size_um(contents: Contents) -> tuple[float | None, dict[str, str]]:
@@ -404,3 +406,40 @@ def pixel_size_um(contents: Contents) -> tuple[float | None, dict[str, str]]:
             size, said = pixel_size.judged(list(sizes), f"{name} {', '.join(f'{one:g}' for one in sizes)}")
             return size, {"pixel_size": said}
     return None, {}
+
+
+def size_in_attribute(value: Any) -> tuple[float | None, dict[str, str]]:
+    """The size in an attribute `pixel_size_um`, and the entry of the provenance."""
+    sizes = np.ravel(np.asarray(value))
+    if sizes.dtype.kind not in "fiu":
+        words = f"attribute pixel_size_um is {value!r}, no number; give pixel_size_um= where you know it"
+        return None, {"pixel_size": words}
+    words = f"attribute pixel_size_um {', '.join(f'{one:g}' for one in sizes)}"
+    size, said = pixel_size.judged(list(sizes.astype(np.float64)), words)
+    return size, {"pixel_size": said}
+
+
+def as_stated(chosen: Chosen, attributes: Mapping[str, Any], path: Path) -> tuple[np.ndarray, str]:
+    """Values as floats, with what the attributes of netCDF's conventions say of them, and the words for `left_out`.
+
+    Pixels that hold `_FillValue` or `missing_value` are zero in every channel of a cube with an axis; a scale or an
+    offset is named, not applied (https://cfconventions.org, section 2.5.1 and 8.1).
+    """
+    values, words = chosen.values, []
+    for name in ("_FillValue", "missing_value"):
+        stated = np.ravel(np.asarray(attributes.get(name, ())))
+        ignored = None
+        if stated.size == 1 and stated.dtype.kind in "fiu" and chosen.wavenumbers_cm1 is not None:
+            ignored = ignored_value.of_type(float(stated[0]), values.dtype)
+        if ignored is not None and not np.isnan(ignored):
+            values, *pixels = ignored_value.zeroed(values, ignored, path)
+            words.append(ignored_value.in_words(name, ignored, (*pixels, values.shape[0] * values.shape[1])))
+            break
+    packed = [
+        name
+        for name, neutral in (("scale_factor", 1), ("add_offset", 0))
+        if name in attributes and np.any(np.asarray(attributes[name]) != neutral)
+    ]
+    if packed:
+        words.append(f"{' and '.join(packed)}, which are not applied: the numbers are as stored")
+    return checks.as_float(values, path), "; ".join(word for word in words if word)

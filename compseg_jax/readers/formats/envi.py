@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis, checks, pixel_size, text_lines
+from compseg_jax.readers import axis, checks, ignored_value, pixel_size, text_lines
 from compseg_jax.readers.cube import Cube, CubeError
 
 _DATA_SUFFIXES = ("", ".dat", ".img", ".raw", ".bsq", ".bil", ".bip", ".bin", ".spe", ".cube", ".hsi")
@@ -70,13 +70,7 @@ class _LeftOut:
         kept = np.array(values[:, :, self.good])
         if self.ignored is None:
             return checks.as_float(kept, path), 0, 0
-        found = np.isnan(kept) if np.isnan(self.ignored) else kept == self.ignored
-        wholly = found.all(axis=2)
-        # Zero in a part of the channels may be measured; any other such value leaves no spectrum.
-        excluded = wholly if self.ignored == 0 else found.any(axis=2)
-        kept = np.array(checks.as_float(kept, path))
-        kept[excluded] = 0
-        return kept, int(excluded.sum()), int((excluded & ~wholly).sum())
+        return ignored_value.zeroed(kept, self.ignored, path)
 
     def said(self, pixels: tuple[int, int, int] | None) -> dict[str, str]:
         """The entry of a provenance; `pixels` are those excluded, in part, and all, None where not counted."""
@@ -84,12 +78,9 @@ class _LeftOut:
         if not self.good.all():
             bad = np.flatnonzero(~self.good) + 1
             words.append(f"{bad.size} of {self.good.size} bands by bbl ({_ranges(bad)})")
-        if self.ignored is not None and pixels is None:
-            words.append(f"pixels that hold the data ignore value {self.ignored:g}; they are zero")
-        elif self.ignored is not None and pixels is not None and pixels[0]:
-            in_part = f", {pixels[1]} of them in some channels only" if pixels[1] else ""
-            number = f"{pixels[0]} of {pixels[2]} pixels"
-            words.append(f"{number} that hold the data ignore value {self.ignored:g}{in_part}; they are zero")
+        if self.ignored is not None:
+            words.append(ignored_value.in_words("data ignore value", self.ignored, pixels))
+        words = [each for each in words if each]
         return {"left_out": "; ".join(words)} if words else {}
 
 
@@ -406,13 +397,7 @@ def _left_out(fields: dict[str, str], values: np.ndarray, path: Path) -> _LeftOu
     stated = _listed(text, "data ignore value", path)
     if not stated:
         return _LeftOut(good, None)
-    value = stated[0]
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        held = float(value).is_integer() and limits.min <= value <= limits.max
-        return _LeftOut(good, dtype.type(int(value)) if held else None)
-    with np.errstate(over="ignore"):
-        return _LeftOut(good, dtype.newbyteorder("=").type(value))
+    return _LeftOut(good, ignored_value.of_type(stated[0], dtype))
 
 
 def _not_applied(fields: dict[str, str]) -> str:

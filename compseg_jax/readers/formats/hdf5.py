@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis_names, checks, named_arrays, pixel_size
+from compseg_jax.readers import axis_names, checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.hdf5_heaps import check_heaps
@@ -55,23 +55,23 @@ def read(
         if size is None:
             pixel_size_um, stated = named_arrays.pixel_size_um(found)
         else:
-            sizes = np.ravel(np.asarray(size, np.float64))
-            words = f"attribute pixel_size_um {', '.join(f'{one:g}' for one in sizes)}"
-            pixel_size_um, said = pixel_size.judged(list(sizes), words)
-            stated = {"pixel_size": said}
+            pixel_size_um, stated = named_arrays.size_in_attribute(size)
+        values, not_used = named_arrays.as_stated(chosen, dataset.attrs, path)
+        not_used = "; ".join(words for words in (*left_out(dataset).values(), not_used) if words)
         provenance = {
             "source": str(path),
             "format": "HDF5",
             **chosen.provenance,
             **stated,
-            **left_out(dataset),
+            **({"left_out": not_used} if not_used else {}),
         }
-    return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
+    return Cube(values, chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
 def read_axis(path: Path) -> np.ndarray:
     """The axis in cm⁻¹ that a file holds, as of `named_arrays.only_axis`."""
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         return named_arrays.only_axis(contents(file, path), path)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import axis_names, checks, named_arrays, pixel_size
+from compseg_jax.readers import axis_names, checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 
@@ -60,12 +60,16 @@ def read(
         if size is None:
             pixel_size_um, stated = named_arrays.pixel_size_um(contents)
         else:
-            sizes = np.ravel(np.asarray(size, np.float64))
-            words = f"attribute pixel_size_um {', '.join(f'{one:g}' for one in sizes)}"
-            pixel_size_um, said = pixel_size.judged(list(sizes), words)
-            stated = {"pixel_size": said}
-    provenance = {"source": str(path), "format": "zarr", **chosen.provenance, **stated}
-    return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
+            pixel_size_um, stated = named_arrays.size_in_attribute(size)
+        values, not_used = named_arrays.as_stated(chosen, dict(found_arrays[chosen.name].attrs), path)
+    provenance = {
+        "source": str(path),
+        "format": "zarr",
+        **chosen.provenance,
+        **stated,
+        **({"left_out": not_used} if not_used else {}),
+    }
+    return Cube(values, chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
 
 def _arrays(group: Any, prefix: str) -> list[tuple[str, Any]]:
