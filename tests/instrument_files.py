@@ -318,6 +318,35 @@ def witec_graph(
     return path
 
 
+def gsf(path: Path, picture: np.ndarray, **stated: object) -> Path:
+    """A Gwyddion Simple Field of values (y, x)."""
+    height, width = picture.shape
+    lines = [f"XRes={width}", f"YRes={height}", *(f"{name}={value}" for name, value in stated.items())]
+    head = ("Gwyddion Simple Field 1.0\n" + "".join(f"{line}\n" for line in lines)).encode()
+    path.write_bytes(head + bytes(4 - len(head) % 4) + picture.astype("<f4").tobytes())
+    return path
+
+
+def neaspec(
+    path: Path, channels: dict[str, np.ndarray], axis: np.ndarray, *, order: list[int] | None = None
+) -> Path:
+    """Spectra (y, x, c) of each channel as neaSPEC's programs export them, with pixels of 0.05 µm."""
+    height, width, points = next(iter(channels.values())).shape
+    lines = [
+        "# www.neaspec.com",
+        "# Scan:\t \tFourier Scan",
+        f"# Scan Area (X, Y, Z):\t[µm]\t{0.05 * width:.3f}\t{0.05 * height:.3f}\t0.000",
+        "\t".join(["Row", "Column", "Omega", "Wavenumber", *channels, ""]),
+    ]
+    for place in order or range(height * width):
+        row, column = divmod(place, width)
+        for at in range(points):
+            values = [repr(float(values[row, column, at])) for values in channels.values()]
+            lines.append("\t".join([str(row), str(column), str(at), repr(float(axis[at])), *values, ""]))
+    path.write_text("\r\n".join(lines) + "\r\n", encoding="utf-8", newline="")
+    return path
+
+
 def omnic(path: Path, sections: list[tuple[int, bytes]], *, is_extended: bool) -> Path:
     """An OMNIC file of sections of a type and content."""
     entry, stride = ("<hqi", 22) if is_extended else ("<hii", 16)

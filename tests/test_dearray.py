@@ -1,5 +1,6 @@
 """Cores of simulated arrays are found and named; tables survive editing; windows read what they need."""
 
+import csv
 import dataclasses
 import io
 import time
@@ -447,6 +448,24 @@ def test_spreadsheets_with_decimal_commas_are_read(tmp_path):
         )
 
     assert edited(tmp_path, change).cores == GRID.cores
+
+
+def test_a_table_of_cores_is_read_as_spreadsheets_save_it(tmp_path):
+    path = tmp_path / "cores.csv"
+    write_cores_csv(path, GRID, "Müller.dmt")
+    text = path.read_text(encoding="utf-8")
+    expected = dataclasses.replace(GRID, scan="Müller.dmt")
+    for raw in (text.encode("cp1252"), text.encode("utf-16"), text.replace("name,row", "Name, ROW").encode()):
+        path.write_bytes(raw)
+        assert read_cores_csv(path) == expected
+    openpyxl = pytest.importorskip(
+        "openpyxl", reason="the extra 'tables' is not installed: no workbook was read"
+    )
+    book = openpyxl.Workbook()
+    for row in csv.reader(io.StringIO(text)):
+        book.active.append([float(cell) if cell.replace(".", "", 1).isdigit() else cell for cell in row])
+    book.save(tmp_path / "cores.xlsx")
+    assert read_cores_csv(tmp_path / "cores.xlsx") == expected
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,29 @@ def test_classes_as_qupath_and_others_write_them(collected):
         geojson_to_mask(geojson, (2, 20), classification="tumor")
 
 
+@pytest.mark.parametrize("key", ["classification", "class", "class_name", "label", "category"])
+def test_classes_under_the_names_of_other_programs(key):
+    features = [drawn(0, **{key: "Tumor"}), drawn(4, **{key: "Stroma"}), drawn(6, **{key: 7})]
+    geojson = {"type": "FeatureCollection", "features": features}
+    assert np.flatnonzero(geojson_to_mask(geojson, (2, 8), classification="Stroma")[0]).tolist() == [4, 5]
+    assert np.flatnonzero(geojson_to_mask(geojson, (2, 8), classification="unclassified")[0]).tolist() == [
+        6,
+        7,
+    ]
+
+
+def test_objects_nested_in_others_are_found():
+    nested = drawn(0, classification="Tumor", childObjects=[drawn(4, classification="Stroma")])
+    root = {
+        "type": "Feature",
+        "geometry": None,
+        "properties": {"objectType": "root", "childObjects": [nested]},
+    }
+    geojson = {"type": "FeatureCollection", "features": [root]}
+    assert np.flatnonzero(geojson_to_mask(geojson, (2, 8))[0]).tolist() == [0, 1, 4, 5]
+    assert np.flatnonzero(geojson_to_mask(geojson, (2, 8), classification="Stroma")[0]).tolist() == [4, 5]
+
+
 def test_a_collection_of_nothing_is_an_empty_mask():
     empty = {"type": "FeatureCollection", "features": []}
     assert not geojson_to_mask(empty, (2, 3), classification="Tumor").any()

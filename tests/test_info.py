@@ -142,6 +142,15 @@ def test_spectra_of_a_table(tmp_path):
         text_of(tmp_path / "table.csv", axis=tmp_path / "axis.npy")
 
 
+def test_a_line_of_spectra_is_told_from_a_map(tmp_path):
+    lines = ["\t\t" + "\t".join(f"{value:g}" for value in AXIS)]
+    lines += [f"{at}\t0\t" + "\t".join(f"{at * value:g}" for value in SPECTRUM) for at in range(1, 7)]
+    (tmp_path / "line.txt").write_text("\n".join(lines))
+    text = text_of(tmp_path / "line.txt")
+    assert row(text, "measurement") == "a line of 6 spectra with positions"
+    assert row(text, "positions") == "x 1 … 6 µm, y 0 … 0 µm"
+
+
 def test_a_gap_of_the_axis_is_told(tmp_path):
     axis = np.array([1500.0, 1504, 1508, 1512, 2800, 2804, 2808])
     np.savetxt(tmp_path / "list.csv", np.stack([axis, SPECTRUM], 1), delimiter=",")

@@ -6,7 +6,8 @@ import csv
 import datetime
 import io
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_a_column_of_splits_by_another_name_is_pointed_at(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["patient", "Patient_ID", "case", "subjectNo", "donor", "slide", "Patienten-Nr"]
+    "name", ["patient", "Patient_ID", "case", "subjectNo", "donor", "slide", "Patienten-Nr", "lesion_id"]
 )
 def test_what_belongs_together_is_never_guessed(folder: Path, name: str) -> None:
     table = write(folder, renamed(lines(x=PATIENTS), x=name))
@@ -241,8 +242,8 @@ def test_every_column_that_is_not_used_is_named_once(folder: Path) -> None:
     )  # fmt: skip
     assert notes_of(write(folder, listed)) == [
         "columns not used: patient (--group patient keeps its samples together), references (did you mean reference?), "
-        "mask (rename it to reference where it marks disease, to tissue where it marks tissue), weight, "
-        "core (it needs --scans)"
+        "mask (rename it to reference where it marks disease, to tissue where it marks tissue), "
+        "core (it needs --scans), weight"
     ]
     (note,) = notes_of(write(folder, lines()), IngestOptions(images=Path("images")))
     assert note == "column not used: path (--images is given)"
@@ -251,7 +252,24 @@ def test_every_column_that_is_not_used_is_named_once(folder: Path) -> None:
 def test_two_columns_of_one_name_are_refused_where_it_is_used(folder: Path) -> None:
     message = refusal(write(folder, renamed(lines(x=[0] * 12), x="Label")))
     assert "columns 'label' and 'Label' have the same name but for case and marks; keep one" in message
-    assert len(rows_of(write(folder, renamed(lines(x=[0] * 12, y=[0] * 12), x="T 1", y="t1")))) == 12
+    for names in ({"x": "T 1", "y": "t1"}, {"x": "T", "y": "T"}):
+        assert len(rows_of(write(folder, renamed(lines(x=[0] * 12, y=[0] * 12), **names)))) == 12
+
+
+def test_what_may_be_the_name_of_samples_is_pointed_at(folder: Path) -> None:
+    listed = renamed(lines(remark=["x"] * 12), id="core code")
+    assert "Each row has its own 'core code': rename it to id" in refusal(write(folder, listed))
+    # A table without names.
+    assert "'images/a0.png' is no name of a column: put a row with the names above" in refusal(
+        write(folder, lines()[1:])
+    )
+
+
+def test_many_columns_are_counted_where_nothing_is_to_be_said_of_them(folder: Path) -> None:
+    many = {f"gene{n}": [n] * 12 for n in range(40)}
+    (note,) = notes_of(write(folder, lines(**many, patient=PATIENTS)))
+    assert note.startswith("columns not used: patient (--group patient keeps its samples together), gene0, ")
+    assert note.endswith("gene19 and 20 more")
 
 
 def test_a_slip_in_a_needed_name_is_pointed_at(folder: Path) -> None:
@@ -475,11 +493,47 @@ def test_hidden_rows_are_read_and_said(folder: Path) -> None:
     assert "1 hidden row(s) of the sheet are read too, the first row 5" in notes_of(path)
 
 
-def test_a_sheet_with_a_stray_cell_far_away_is_refused(folder: Path) -> None:
+def test_a_stray_cell_far_away_is_named_and_takes_no_memory(folder: Path) -> None:
     book, path = workbook(folder, lines())
     book.active["XFD1048576"] = "x"
     book.save(path)
-    assert "spans 1048576 rows and 16384 columns" in refusal(path)
+    message = refusal(path)
+    assert "1 problem(s)" in message
+    assert "row 1048576: id ''" in message
+
+
+def rewritten(path: Path, part: str, change: Callable[[bytes], bytes]) -> None:
+    """Changes a part of a workbook."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, change(content) if name == part else content)
+
+
+@pytest.mark.parametrize("row", ["1048577", "999999999999"])
+def test_a_forged_row_takes_no_memory(folder: Path, row: str) -> None:
+    _, path = workbook(folder, lines())
+    sheet = "xl/worksheets/sheet1.xml"
+    rewritten(path, sheet, lambda content: content.replace(b'<row r="13"', f'<row r="{row}"'.encode()))
+    assert "cells beyond row 1048576 or column XFD" in refusal(path)
+    _, path = workbook(folder, lines())
+    rewritten(path, sheet, lambda content: content.replace(b'r="C13"', b'r="ZZZZZZ13"'))
+    assert "cells beyond row 1048576 or column XFD" in refusal(path)
+
+
+def test_a_workbook_whose_drawing_is_missing_is_read(folder: Path) -> None:
+    """As R's openxlsx writes it; its sheets state their extent as A1, too."""
+    _, path = workbook(folder, lines())
+    rewritten(path, "xl/worksheets/sheet1.xml", lambda content: content.replace(b'ref="A1:C13"', b'ref="A1"'))
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/drawing"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(
+            "xl/worksheets/_rels/sheet1.xml.rels",
+            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+            f'<Relationship Id="rId1" Type="{kind}" Target="../drawings/drawing1.xml"/></Relationships>',
+        )
+    assert len(rows_of(path)) == 12
 
 
 @given(data=st.data())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from compseg_jax.readers import axis as axes_of
 from compseg_jax.readers import axis_names, named_arrays, read, read_spectra
+from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.formats import mat5
@@ -132,6 +133,20 @@ def test_a_unit_in_a_text_beside_the_axis(tmp_path, kind, key):
     cube = read(written(kind, tmp_path, {"data": values, "x": rising}, {key: "Wavenumbers (cm-1)"}))
     np.testing.assert_array_equal(cube.wavenumbers_cm1, rising)
     assert cube.provenance["axis"] == "x, Wavenumbers (cm-1) in the file"
+
+
+@pytest.mark.parametrize("kind", ["npz", "hdf5", "mat73", "mat5"])
+def test_the_file_itself_can_be_the_file_of_the_axis(tmp_path, kind):
+    values, _ = files.sample()
+    rising = np.linspace(1000, 1800, 9)
+    path = written(kind, tmp_path, {"data": values, "x": rising})
+    with pytest.raises(CubeError, match="Where x is in cm⁻¹, this file can be given as the file of the axis"):
+        read(path)
+    np.testing.assert_array_equal(read(path, wavenumbers_cm1=read_axis(path)).wavenumbers_cm1, rising)
+    (tmp_path / "b").mkdir()
+    for arrays in ({"data": values}, {"wn": rising, "wavenumber": rising + 1}):
+        with pytest.raises(CubeError, match=r"required is one vector.*Save the axis alone"):
+            read_axis(written(kind, tmp_path / "b", arrays))
 
 
 def test_a_name_and_a_unit_that_contradict_each_other(tmp_path):
@@ -323,6 +338,48 @@ def test_what_matlab_cannot_hand_over_is_named(tmp_path):
         read(tmp_path / "a.mat")
     with pytest.raises(CubeError, match=r"'s' is a sparse matrix; save it with full"):
         read(tmp_path / "a.mat", variable="s")
+
+
+def test_tables_of_matlab_are_named(tmp_path):
+    io = pytest.importorskip("scipy.io")
+
+    def element(kind, body):
+        return struct.pack("<II", kind, len(body)) + body + bytes(-len(body) % 8)
+
+    # Class 17: flags, its name, and what MATLAB does not document.
+    table = (
+        element(6, struct.pack("<II", 17, 0))
+        + element(1, b"samples")
+        + element(1, b"MCOS")
+        + element(1, b"table")
+    )
+    io.savemat(tmp_path / "a.mat", {"wn": AXIS})
+    with (tmp_path / "a.mat").open("ab") as stream:
+        stream.write(element(14, table))
+    with pytest.raises(CubeError, match=r"samples \(a table or another object; save its arrays"):
+        read(tmp_path / "a.mat")
+    files.mat73(tmp_path / "b.mat", {"samples": np.ones((1, 6))})
+    with pytest.importorskip("h5py").File(tmp_path / "b.mat", "r+") as file:
+        file["samples"].attrs["MATLAB_object_decode"] = 3
+        file["nothing"] = np.zeros(2, np.uint64)
+        file["nothing"].attrs["MATLAB_empty"] = 1
+    with pytest.raises(CubeError, match=r"found samples \(a table or another object; save its arrays"):
+        read(tmp_path / "b.mat")
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+@pytest.mark.parametrize("of_file", [True, False])
+def test_an_axis_in_an_attribute(tmp_path, kind, of_file):
+    values, _ = files.sample()
+    path = written(kind, tmp_path, {"data": values})
+    if kind == "hdf5":
+        with pytest.importorskip("h5py").File(path, "r+") as file:
+            (file if of_file else file["data"]).attrs["wavenumbers"] = AXIS
+    else:
+        group = pytest.importorskip("zarr").open_group(str(path), mode="r+")
+        (group if of_file else group["data"]).attrs["wavenumbers"] = AXIS.tolist()
+    cube = read(path)
+    np.testing.assert_array_equal(cube.wavenumbers_cm1, AXIS)
 
 
 def test_text_of_several_rows_is_read_by_rows(tmp_path):

@@ -51,6 +51,48 @@ class Sample:
     """For formats that state the ends of an even axis once."""
 
 
+def _png_of_16_bits(path: Path, values: np.ndarray) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    path.write_bytes(imagecodecs.png_encode(values[:, :, :3] * 100))
+
+
+def _tiff_of_a_palette(path: Path, values: np.ndarray) -> None:
+    colours = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
+    tifffile.imwrite(path, values[:, :, 0].astype(np.uint8), photometric="palette", colormap=colours)
+
+
+def _planes(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(values, 2, 0))
+
+
+PICTURES: dict[str, Callable[[Path, np.ndarray], None]] = {
+    "16 bits.png": _png_of_16_bits,
+    "palette.png": lambda path, values: (
+        Image.fromarray(values[:, :, :3].astype(np.uint8)).quantize(9).save(path)
+    ),
+    "plain.bmp": lambda path, values: Image.fromarray(values[:, :, :3].astype(np.uint8)).save(path),
+    "palette.tif": _tiff_of_a_palette,
+    "planes.tif": lambda path, values: tifffile.imwrite(
+        path, _planes(values[:, :, :3]), photometric="rgb", planarconfig="separate"
+    ),
+    "samples.tif": lambda path, values: tifffile.imwrite(
+        path, values, photometric="minisblack", planarconfig="contig", rowsperstrip=2
+    ),
+    "deflate.tif": lambda path, values: tifffile.imwrite(
+        path, values[:, :, :3], photometric="rgb", compression="zlib", predictor=True
+    ),
+    "tiles.tif": lambda path, values: tifffile.imwrite(
+        path, values[:, :, :3], photometric="rgb", tile=(16, 16), bigtiff=True, byteorder=">"
+    ),
+    "imagej.tif": lambda path, values: tifffile.imwrite(
+        path, _planes(values), imagej=True, metadata={"axes": "CYX"}
+    ),
+    "ome.tif": lambda path, values: tifffile.imwrite(
+        path, _planes(values), ome=True, photometric="minisblack", metadata={"axes": "CYX"}
+    ),
+}
+
+
 def _written(kind: str, folder: Path) -> Sample:
     values, axis = files.sample(4, 4, 12)
     if kind in ("png", "tif", "stack.tif", "jpg"):
@@ -62,6 +104,10 @@ def _written(kind: str, folder: Path) -> Sample:
         else:
             Image.fromarray(image).save(path)
         return Sample(path, (path,), flips=kind != "jpg")
+    if kind in PICTURES:
+        path = folder / f"a{kind[kind.rindex('.') :]}"
+        PICTURES[kind](path, np.round(values * 100).astype(np.uint16))
+        return Sample(path, (path,), flips=kind != "plain.bmp")
     if kind in ("npy", "npz"):
         path = folder / f"a.{kind}"
         if kind == "npy":
@@ -145,6 +191,12 @@ def _written(kind: str, folder: Path) -> Sample:
     if kind == "witec graph":
         path = files.witec_graph(folder / "a (Header).txt", values, axis)
         return Sample(path, (path, folder / "a (X-Axis).txt", folder / "a (Y-Axis).txt"))
+    if kind == "gsf":
+        path = files.gsf(folder / "a.gsf", values[..., 0], XReal=1e-6, YReal=1e-6, XYUnits="m")
+        return Sample(path, (path,))
+    if kind == "neaspec":
+        path = files.neaspec(folder / "a.txt", {"O2A": values}, axis)
+        return Sample(path, (path,), rows_may_be_missing=True)
     if kind in ("labspec", "wire text"):
         path = (files.labspec if kind == "labspec" else files.wire_text)(folder / "a.txt", values, axis)
         return Sample(path, (path,), rows_may_be_missing=True)
@@ -184,6 +236,7 @@ def _written(kind: str, folder: Path) -> Sample:
 
 
 WRITTEN = (
+    *PICTURES,
     *(
         "png",
         "jpg",
@@ -216,6 +269,8 @@ WRITTEN = (
         "ptir5",
         "jcamp",
         "witec graph",
+        "gsf",
+        "neaspec",
     ),
     *("imzml", "svs", "pages", "subifds", "nii", "nii.gz", "dcm", "rle.dcm", "nxs"),
 )

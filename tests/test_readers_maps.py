@@ -633,3 +633,58 @@ def test_graph_of_witec_that_does_not_agree(tmp_path):
     (tmp_path / "map (X-Axis).txt").unlink()
     with pytest.raises(CubeError, match=r"no file 'map \(X-Axis\).txt' beside it"):
         read_spectra(path)
+
+
+@pytest.mark.parametrize("title", ["", "O", "O2", "O2A"])
+def test_gwyddion_field_is_one_channel(tmp_path, title):
+    values, _ = files.sample(3, 5, 1)
+    path = files.gsf(tmp_path / "a.gsf", values[..., 0], XReal=2.5e-7, YReal=1.5e-7, XYUnits="m", Title=title)
+    cube = read(path)
+    np.testing.assert_array_equal(cube.absorbance, values)
+    assert cube.wavenumbers_cm1 is None
+    assert cube.pixel_size_um == pytest.approx(0.05)
+    assert read(path, wavenumbers_cm1=np.array([1660.0])).wavenumbers_cm1 == [1660]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CubeError, match="a picture of 3 × 5 pixels needs"):
+        read(path)
+
+
+def test_map_of_neaspec_by_channel(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    channels = {"Z": values * 0, "O2A": values, "O2P": 2 * values}
+    path = files.neaspec(tmp_path / "a.txt", channels, axis, order=list(range(14, -1, -1)))
+    with pytest.raises(CubeError, match=r"2 channels, of O2A, O2P.*variable="):
+        read(path)
+    agrees(read(path, variable="O2P"), 2 * values, axis, 0.05)
+    assert read(path, variable="O2A").provenance["variable"] == "O2A"
+    spectra = read_spectra(path)
+    np.testing.assert_array_equal(spectra.absorbance, values.reshape(15, 9)[::-1])
+    assert spectra.names[0] == "row 2, column 4"
+    with pytest.raises(CubeError, match="no channel 'O9A', of O2A, O2P"):
+        read(path, variable="O9A")
+
+
+def test_other_measurements_of_neaspec_are_named(tmp_path):
+    values, axis = files.sample(1, 5, 9)
+    path = files.neaspec(tmp_path / "a.txt", {"O2A": values}, axis)
+    with pytest.raises(CubeError, match="a line of 5 spectra, not a map; read it with read_spectra"):
+        read(path)
+    (tmp_path / "b.nea").write_text("Row\tColumn\tRun\tChannel\t\n0\t0\t0\tO0A\t11.2\t8.6\t\n")
+    with pytest.raises(CubeError, match="interferograms, not spectra"):
+        read_spectra(tmp_path / "b.nea")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]))
+    with pytest.raises(CubeError, match="row 0, column 4 has 8 points, others have 9"):
+        read_spectra(path)
+    path.write_text("# www.neaspec.com\n# Pixel Area (X, Y, Z):\t[px]\t5\t1\t9\n" + "\n".join(lines[3:10]))
+    with pytest.raises(CubeError, match="found 1 spectrum of 5 × 1 pixels"):
+        read_spectra(path)
+    nanometres = "\n".join(lines).replace("Wavenumber", "Wavelength")
+    path.write_text(nanometres)
+    with pytest.raises(CubeError, match="its unit is not known"):
+        read_spectra(path)
+    path.write_text("# www.neaspec.com\n# Spectral Range:\t[nm]\t1800\t1768\n" + nanometres)
+    np.testing.assert_allclose(read_spectra(path).wavenumbers_cm1, 1e7 / axis)
+    path.write_text("# www.neaspec.com\n# Spectral Range:\t[nm]\t1.800\t1.768\n" + nanometres)
+    with pytest.raises(CubeError, match="at most 100000"):
+        read_spectra(path)

@@ -348,7 +348,7 @@ def test_tiff_of_one_bit_keeps_its_numbers(tmp_path, compression):
 
 
 @pytest.mark.parametrize("factor", [1, 256, 257])
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_tiff_of_a_palette_gives_its_colours(tmp_path, bits, factor):
     """The 8-bit colours of a TIFF are written as 256 or 257 times their value, and by some programs as they are."""
     pytest.importorskip("imagecodecs")
@@ -511,6 +511,46 @@ def test_tiff_of_pages_turned_differently_is_refused(tmp_path):
             file.write(numbers("u1", *SHAPE), photometric="minisblack", extratags=[tag], metadata=None)
     with pytest.raises(CubeError, match="turned in different ways"):
         read(tmp_path / "a.tif", axes="cyx")
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8"])
+def test_integers_that_float64_would_change_are_refused(tmp_path, dtype):
+    values = np.zeros(SHAPE, dtype)
+    values[1, 2] = 2**53
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    agrees(tmp_path / "a.tif", values)
+    values[1, 2] = 2**53 + 1
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    np.save(tmp_path / "a.npy", values)
+    for name in ("a.tif", "a.npy"):
+        with pytest.raises(CubeError, match=f"1 values of {np.dtype(dtype)} are not held by float64"):
+            read(tmp_path / name)
+
+
+def test_tiff_of_an_empty_fax_page_is_no_damage(tmp_path):
+    """A white line of a fax takes one bit."""
+    pytest.importorskip("imagecodecs")
+    Image.new("1", (9000, 900), 1).save(tmp_path / "a.tif", compression="group4")
+    assert (tmp_path / "a.tif").stat().st_size < 1000
+    cube = read(tmp_path / "a.tif")
+    assert cube.absorbance.shape == (900, 9000, 1)
+    assert cube.absorbance.all()
+
+
+def test_kinds_that_are_not_read_are_named_and_not_called_damaged(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", numbers("u1", *SHAPE), photometric="minisblack", compression="zlib")
+    content = (tmp_path / "a.tif").read_bytes()
+    head, value = struct.pack("<HHIH", 259, 3, 1, 8), struct.pack("<HHIH", 259, 3, 1, 32809)
+    assert content.count(head) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(head, value))
+    with pytest.raises(CubeError, match=r"compressed as THUNDERSCAN .* which is not read. Save it with LZW"):
+        read(tmp_path / "a.tif")
+    Image.new("L", SHAPE).save(tmp_path / "a.bmp")
+    content = bytearray((tmp_path / "a.bmp").read_bytes())
+    content[28] = 2  # bits of a pixel
+    (tmp_path / "a.bmp").write_bytes(content)
+    with pytest.raises(CubeError, match=r"a kind of BMP that is not read.*Save it as PNG"):
+        read(tmp_path / "a.bmp")
 
 
 @pytest.mark.parametrize("dtype", ["c8", "c16"])

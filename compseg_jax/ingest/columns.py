@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.spreadsheet import Spreadsheet, folded
-from compseg_jax.store.read import SPLITS
+from compseg_jax.store.read import SPLITS, names_a_file
 
 KNOWN = ("id", "path", "label", "split", "group", "reference", "tissue", "array", "core")
 SYNONYMS = {
@@ -35,6 +35,7 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
     "valid": "val",
     "testing": "test",
 }
+COLUMNS_SHOWN = 20
 NEAR = 0.8
 """Likeness (difflib) from which a name may be a slip of another: 'references', 'lable', 'tisue'."""
 
@@ -72,10 +73,13 @@ def find_columns(table: Path, sheet: Spreadsheet, options: IngestOptions) -> Col
         written.setdefault(folded(name), []).append(name)
     wanted = {name: folded(options.group) if name == "group" else name for name in _usable(options)}
     for fold in wanted.values():
-        if len(written.get(fold, ())) > 1:
-            names = " and ".join(map(repr, written[fold]))
+        names = written.get(fold, [])
+        if len(set(names)) < len(names):
+            raise IngestError(f"{table}: column {names[0]} occurs more than once; keep one of each.")
+        if len(names) > 1:
+            listed = " and ".join(map(repr, names))
             raise IngestError(
-                f"{table}: columns {names} have the same name but for case and marks; keep one."
+                f"{table}: columns {listed} have the same name but for case and marks; keep one."
             )
     found = {name: written[fold][0] for name, fold in wanted.items() if fold in written}
     needed = _needed(options)
@@ -97,12 +101,15 @@ def find_columns(table: Path, sheet: Spreadsheet, options: IngestOptions) -> Col
     missing = [options.group if name == "group" else name for name in needed if name not in found]
     if missing:
         raise IngestError(
-            f"{table}: found the columns {', '.join(sheet.columns) or 'none'}; {', '.join(missing)} missing. "
+            f"{table}: found the columns {_first(sheet.columns) or 'none'}; {', '.join(missing)} missing. "
             f"{_advice(sheet, missing, found)}"
         )
     unused = [name for name in sheet.columns if name not in found.values()]
     if unused:
-        words = ", ".join(_unused(name, sheet, found, options) for name in unused)
+        ways = {name: _way_to_use(name, sheet, found, options) for name in unused}
+        explained = [f"{_quoted(name)} ({way})" for name, way in ways.items() if way]
+        words = ", ".join([*explained, _first([_quoted(name) for name, way in ways.items() if not way])])
+        words = words.removesuffix(", ")
         notes.append(f"column{'s' * (len(unused) > 1)} not used: {words}")
     return Columns(found, tuple(notes))
 
@@ -138,8 +145,14 @@ def _advice(sheet: Spreadsheet, missing: list[str], found: Mapping[str, str]) ->
         return "Columns are separated by commas, semicolons, tabs or bars: save the table as 'CSV UTF-8'."
     if "id" in missing and sheet.has_row_names:
         return "The first column has no name: name it id if it is that."
+    if any(re.search(r"\.[A-Za-z]{2,4}$", name) or re.fullmatch(r"[\d.]+", name) for name in sheet.columns):
+        value = next(name for name in sheet.columns if re.search(r"\.[A-Za-z]{2,4}$|^[\d.]+$", name))
+        return f"{value!r} is no name of a column: put a row with the names above the first."
     near = _near(folds, (name for name in sheet.columns if name not in found.values()))
     hint = "".join(f" Did you mean {column!r} by {name}?" for name, column in near.items())
+    own = [name for name in sheet.columns if name not in found.values() and _names_samples(sheet, name)]
+    if "id" in missing and "id" not in near and own:
+        hint += f" Each row has its own {own[0]!r}: rename it to id if it names the samples."
     if "path" in missing and len(missing) == 1:
         return f"Name the folder of the images with --images to do without 'path'.{hint}"
     return f"Rename or add the columns.{hint}"
@@ -152,35 +165,52 @@ def _near(folds: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
     return {name: by_fold[matches[0]] for name, matches in near.items() if matches}
 
 
-def _unused(column: str, sheet: Spreadsheet, found: Mapping[str, str], options: IngestOptions) -> str:
-    """The name of a column that is not used, and how it would be."""
+def _way_to_use(column: str, sheet: Spreadsheet, found: Mapping[str, str], options: IngestOptions) -> str:
+    """How a column that is not used would be; '' where nobody knows."""
     fold = folded(column)
-    shown = repr(column) if re.search(r"[\s,;()]", column) else column
-    option = {"path": options.images and "--images", "reference": options.references and "--references"}
-    option |= {"tissue": options.tissues and "--tissues"}
-    if option.get(fold):
-        return f"{shown} ({option[fold]} is given)"
-    if fold in ("path", "array", "core"):
-        return f"{shown} (" + ("--scans is given)" if fold == "path" else "it needs --scans)")
-    words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", column)}
-    if "group" not in found and any(map(_names_a_group, words)) and _repeats(sheet, column):
-        return f"{shown} (--group {shlex.quote(column)} keeps its samples together)"
+    instead = {
+        "path": (options.images and "--images") or (options.scans and "--scans"),
+        "reference": options.references and "--references",
+        "tissue": options.tissues and "--tissues",
+    }
+    if instead.get(fold):
+        return f"{instead[fold]} is given"
+    if fold in ("array", "core"):
+        return "it needs --scans"
+    words = [word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", column)]
+    if "group" not in found and _names_a_group(words) and _repeats(sheet, column):
+        return f"--group {shlex.quote(column)} keeps its samples together"
     if "split" not in found and _holds_splits(sheet, column):
-        return f"{shown} (rename it to split to keep these splits)"
+        return "rename it to split to keep these splits"
     near = difflib.get_close_matches(fold, [name for name in _usable(options) if name not in found], 1, NEAR)
     if near:
-        return f"{shown} (did you mean {near[0]}?)"
-    if (
-        words & MASK_WORDS
-        and words <= MASK_WORDS | FILE_WORDS
-        and not {"reference", "tissue"} <= found.keys()
-    ):
-        return f"{shown} (rename it to reference where it marks disease, to tissue where it marks tissue)"
-    return shown
+        return f"did you mean {near[0]}?"
+    names_a_mask = MASK_WORDS.intersection(words) and set(words) <= MASK_WORDS | FILE_WORDS
+    if names_a_mask and not {"reference", "tissue"} <= found.keys():
+        return "rename it to reference where it marks disease, to tissue where it marks tissue"
+    return ""
 
 
-def _names_a_group(word: str) -> bool:
-    return any(word == each or (len(each) > 3 and word.startswith(each)) for each in GROUP_WORDS)
+def _quoted(column: str) -> str:
+    return repr(column) if re.search(r"[\s,;()]", column) else column
+
+
+def _first(columns: Sequence[str]) -> str:
+    more = len(columns) - COLUMNS_SHOWN
+    return ", ".join(columns[:COLUMNS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _names_a_group(words: Sequence[str]) -> bool:
+    begins = any(
+        word == each or (len(each) > 3 and word.startswith(each)) for word in words for each in GROUP_WORDS
+    )
+    return begins or (len(words) > 1 and words[-1] in ("id", "uid"))
+
+
+def _names_samples(sheet: Spreadsheet, column: str) -> bool:
+    """Whether every row has another value, which can name a sample."""
+    values = [line.cells.get(column, "") for line in sheet.lines]
+    return len(set(values)) == len(values) > 1 and all(map(names_a_file, values))
 
 
 def _repeats(sheet: Spreadsheet, column: str) -> bool:

@@ -53,7 +53,7 @@ class Spreadsheet:
     """Named columns and what stands below them.
 
     Attributes:
-      columns: names as written, in their order; those without a name are left out.
+      columns: names as written, in their order; those without a name are left out, one may occur twice.
       lines: rows that hold something.
       notes: what was assumed while reading, a line each.
       has_row_names: whether a column without a name, as pandas and R write it, stands before all others.
@@ -85,7 +85,7 @@ def read_spreadsheet(table: Path, sheet: str, expected: Iterable[str]) -> Spread
       expected: names that the header may hold, folded; the delimiter that finds most of them is used.
 
     Raises:
-      IngestError: when the file is missing or no such table, or a column occurs twice.
+      IngestError: when the file is missing or no such table.
     """
     if not table.is_file():
         what = "is a folder" if table.is_dir() else "no such file"
@@ -95,14 +95,14 @@ def read_spreadsheet(table: Path, sheet: str, expected: Iterable[str]) -> Spread
         first = file.read(_BINARY_LOOK_BYTES)
     if first.startswith(b"PK\x03\x04"):
         cells, notes = sheet_cells(table, sheet)
-        return _named(table, cells, notes)
+        return _named(cells, notes)
     if sheet:
         raise IngestError(f"{table}: --sheet {sheet}: the table is text, which has no sheets; leave it out.")
     text, encoding = _decoded(table, first)
     records, notes = _records(table, text, set(expected))
     if encoding is not None:
         notes = [*notes, f"text read as {encoding}, as it is not UTF-8{_example(records)}"]
-    return _named(table, records, notes)
+    return _named(records, notes)
 
 
 def _decoded(table: Path, first: bytes) -> tuple[str, str | None]:
@@ -181,9 +181,7 @@ def _delimiter(text: str, expected: set[str]) -> str:
     return max(DELIMITERS, key=found)
 
 
-def _named(
-    table: Path, records: Sequence[tuple[int, Sequence[str | Fault]]], notes: Sequence[str]
-) -> Spreadsheet:
+def _named(records: Sequence[tuple[int, Sequence[str | Fault]]], notes: Sequence[str]) -> Spreadsheet:
     """Records with the first that holds something as names; what is empty is left out."""
     filled = [(number, cells) for number, cells in records if any(map(_filled, cells))]
     if not filled:
@@ -204,9 +202,6 @@ def _named(
         which = ", ".join(str(at + 1) for at in unnamed if at)
         said.append(f"column {which} has no name and is left out")
     columns = tuple(name for name in names if name)
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if repeated:
-        raise IngestError(f"{table}: column {', '.join(repeated)} occurs more than once; keep one of each.")
     return Spreadsheet(columns, lines, tuple(said), has_row_names)
 
 

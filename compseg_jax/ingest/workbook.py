@@ -6,19 +6,23 @@ Source of the layout: Office Open XML, ECMA-376, read by openpyxl.
 from __future__ import annotations
 
 import datetime
+import posixpath
 import re
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from xml.etree import ElementTree
 
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.readers import checks
 from compseg_jax.readers.cube import CubeError
 
-MAX_CELLS = 20_000_000
+MAX_ROWS = 1_048_576
+"""Of a sheet (ECMA-376 part 1, 18.3.1.73: as many as the cells' references can name in Excel)."""
 MAX_UNPACKED_BYTES = 512 * 1024**2
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _SAVE_AS = "Save it as .xlsx or 'CSV UTF-8'."
@@ -81,52 +85,120 @@ def sheet_cells(table: Path, sheet: str) -> tuple[Cells, list[str]]:
     Raises:
       IngestError: when the workbook is damaged, or the sheet is not there or not the only one.
     """
-    workbook = _loaded(table, computed=False)
-    name = _sheet_name(table, workbook, sheet)
-    drawn = workbook[name]
-    if drawn.max_row * drawn.max_column > MAX_CELLS:
-        raise IngestError(
-            f"{table}: sheet {name!r} spans {drawn.max_row} rows and {drawn.max_column} columns, at most "
-            f"{MAX_CELLS:,} cells are read. Delete what stands far from the table."
-        )
-    has_formulas = any(cell.data_type == "f" for row in drawn.iter_rows() for cell in row)
-    computed = _loaded(table, computed=True)[name] if has_formulas else drawn
-    cells: dict[int, list[str | Fault]] = {
-        number: [_shown(cell, computed[cell.coordinate] if cell.data_type == "f" else cell) for cell in row]
-        for number, row in enumerate(drawn.iter_rows(), 1)
-    }
-    notes = [f"sheet {name!r} of the workbook"] if len(workbook.sheetnames) > 1 else []
-    notes += _unmerged(drawn, cells)
-    hidden = [
-        number for number in cells if drawn.row_dimensions[number].hidden and any(map(str, cells[number]))
-    ]
+    # Cell by cell (read-only): the rest of openpyxl reads drawings and rules too, and fails on those that Excel mends.
+    with _reading(table), _opened(table, computed=False) as drawn, _opened(table, computed=True) as computed:
+        layouts = _layouts(table)
+        name = _sheet_name(table, drawn, sheet, layouts)
+        drawn[name].reset_dimensions()
+        computed[name].reset_dimensions()
+        pairs = zip(drawn[name].iter_rows(), computed[name].iter_rows(), strict=True)
+        cells: dict[int, list[str | Fault]] = {
+            number: [_shown(*pair) for pair in zip(*rows, strict=True)]
+            for number, rows in enumerate(pairs, 1)
+            if rows[0]
+        }
+        notes = [f"sheet {name!r} of the workbook"] if len(drawn.sheetnames) > 1 else []
+    layout = layouts[name]
+    notes += _unmerged(layout.merged, cells)
+    hidden = [number for number in layout.hidden if any(map(str, cells.get(number, ())))]
     if hidden:
         notes.append(f"{len(hidden)} hidden row(s) of the sheet are read too, the first row {hidden[0]}")
-    return list(cells.items()), notes
+    return sorted(cells.items()), notes
 
 
-def _loaded(table: Path, *, computed: bool) -> Any:
+@contextmanager
+def _reading(table: Path) -> Iterator[None]:
+    """Turns whatever a damaged workbook makes the libraries raise into one IngestError."""
     try:
-        openpyxl = checks.imported("openpyxl", table, extra="tables")
+        with warnings.catch_warnings():
+            # Of parts that openpyxl drops when it writes; nothing is written here.
+            warnings.simplefilter("ignore")
+            yield
+    except IngestError:
+        raise
     except CubeError as error:
         raise IngestError(str(error)) from error
-    try:
-        # Of an opened file: openpyxl would judge it by its name.
-        with warnings.catch_warnings(), table.open("rb") as file:
-            # Of parts that it drops when it writes; nothing is written here.
-            warnings.simplefilter("ignore")
-            return openpyxl.load_workbook(file, data_only=computed)
     except Exception as error:
         raise IngestError(
             f"{table}: the workbook cannot be read ({type(error).__name__}: {error}). {_SAVE_AS}"
         ) from error
 
 
-def _sheet_name(table: Path, workbook: Any, sheet: str) -> str:
+@contextmanager
+def _opened(table: Path, *, computed: bool) -> Iterator[Any]:
+    """The workbook, with the values of formulas or with the formulas."""
+    openpyxl = checks.imported("openpyxl", table, extra="tables")
+    with table.open("rb") as file:  # openpyxl would judge a path by its suffix
+        workbook = openpyxl.load_workbook(file, read_only=True, data_only=computed, keep_links=False)
+        try:
+            yield workbook
+        finally:
+            workbook.close()
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What openpyxl leaves out when it reads cell by cell.
+
+    Attributes:
+      merged: ranges such as ``D2:D5``.
+      hidden: numbers of the rows that are not shown.
+      is_filled: whether a cell holds something.
+    """
+
+    merged: list[str]
+    hidden: list[int]
+    is_filled: bool
+
+
+def _layouts(table: Path) -> dict[str, _Layout]:
+    """The sheets of a workbook by name (ECMA-376 part 1, 18.2.19, 18.3.1.4, 18.3.1.55 and 18.3.1.73)."""
+    with zipfile.ZipFile(table) as archive:
+        links = {
+            each.get("Id"): each.get("Target", "")
+            for each in ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+        }
+        layouts = {}
+        for each in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter():
+            if _tag(each) != "sheet":
+                continue
+            link = next((value for key, value in each.attrib.items() if key.endswith("}id")), None)
+            part = posixpath.normpath(posixpath.join("/xl", links.get(link, ""))).lstrip("/")
+            if part.startswith("xl/worksheets/") and part in archive.namelist():
+                with archive.open(part) as stream:
+                    layouts[each.get("name", "")] = _layout(table, stream)
+    return layouts
+
+
+def _layout(table: Path, stream: IO[bytes]) -> _Layout:
+    merged, hidden, is_filled, number = [], [], False, 0
+    for _, each in ElementTree.iterparse(stream, events=("end",)):
+        tag = _tag(each)
+        if tag == "row":
+            number = int(each.get("r", number + 1))
+            if each.get("hidden") in ("1", "true"):
+                hidden.append(number)
+            each.clear()
+        elif tag == "mergeCell":
+            merged.append(each.get("ref", ""))
+        elif tag in ("v", "t", "f"):
+            is_filled = is_filled or bool(each.text)
+        # Openpyxl makes a cell for each place up to the last of a row, and a row for each up to the last.
+        beyond = number > MAX_ROWS or (tag == "c" and len(each.get("r", "").rstrip("0123456789")) > 3)
+        if beyond:
+            raise IngestError(f"{table}: a sheet has cells beyond row {MAX_ROWS} or column XFD. {_SAVE_AS}")
+    return _Layout(merged, hidden, is_filled)
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _sheet_name(table: Path, workbook: Any, sheet: str, layouts: Mapping[str, _Layout]) -> str:
     filled = {
         each.title: each.sheet_state == "visible"
         for each in workbook.worksheets
-        if any(cell.value is not None for row in each.iter_rows(max_row=100) for cell in row)
+        if each.title in layouts and layouts[each.title].is_filled
     }
     if sheet:
         named = [title for title in filled if title.strip().casefold() == sheet.strip().casefold()]
@@ -167,18 +239,38 @@ def _shown(cell: Any, computed: Any) -> str | Fault:
     return str(value)
 
 
-def _unmerged(drawn: Any, cells: dict[int, list[str | Fault]]) -> list[str]:
+_RANGE = re.compile(r"([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})")
+
+
+def _unmerged(merged: Sequence[str], cells: dict[int, list[str | Fault]]) -> list[str]:
     """Gives every row of merged cells what they show, and a note of it; merged across columns they show nothing."""
     down = []
-    for merged in sorted(drawn.merged_cells.ranges, key=lambda merged: (merged.min_row, merged.min_col)):
-        rows = range(merged.min_row, merged.max_row + 1)
-        left = merged.min_col - 1
-        for number in rows:
-            cells[number][left] = cells[merged.min_row][left]
-            for column in range(left + 1, merged.max_col):
-                cells[number][column] = Fault(f"part of the merged cells {merged.coord}. Unmerge them.")
-        if len(rows) > 1:
-            down.append(merged.coord)
+    for name in merged:
+        found = _RANGE.fullmatch(name)
+        if found is None:
+            continue
+        left, right = _column(found[1]), _column(found[3])
+        top, bottom = int(found[2]), int(found[4])
+        shown = cells.get(top, [])[left : left + 1]
+        for number in sorted(cells.keys() & range(top, bottom + 1)) if shown else ():
+            row = cells[number]
+            row += [""] * (right + 1 - len(row))
+            row[left : right + 1] = [
+                *shown,
+                *[Fault(f"part of the merged cells {name}. Unmerge them.")] * (right - left),
+            ]
+        if bottom > top:
+            down.append((top, left, name))
     if not down:
         return []
-    return [f"{len(down)} merged cells (the first {down[0]}): what they show counts for each of their rows"]
+    return [
+        f"{len(down)} merged cells (the first {min(down)[2]}): what they show counts for each of their rows"
+    ]
+
+
+def _column(letters: str) -> int:
+    """Number of a column, A is 0."""
+    number = 0
+    for letter in letters:
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number - 1

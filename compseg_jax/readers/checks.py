@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType, TracebackType
 from typing import IO
 
@@ -20,6 +21,8 @@ from compseg_jax.readers.cube import CubeError
 DEFLATE_MAX_RATIO = 1032
 # Most pixels a byte of a compressed image can stand for: beyond this the announced size is forged.
 MAX_PIXELS_PER_BYTE = 8 * DEFLATE_MAX_RATIO
+# Up to here float64 holds every integer.
+_EXACT = 2**53
 
 
 def imported(name: str, path: Path, *, extra: str = "instruments") -> ModuleType:
@@ -53,6 +56,10 @@ _FAULTS = (
 )
 
 
+# Decoders that meet damage with exceptions of every kind: what is raised inside them is the file's.
+_DECODERS = ("tifffile", "PIL", "imagecodecs")
+
+
 class Reading(AbstractContextManager[None]):
     """Turns whatever a parser raises into one CubeError that names file and layout.
 
@@ -69,7 +76,7 @@ class Reading(AbstractContextManager[None]):
         if not isinstance(error, Exception) or isinstance(error, CubeError):
             return
         said = f"{type(error).__name__}: {error}"
-        if isinstance(error, _FAULTS):
+        if isinstance(error, _FAULTS) and not _within_decoder(trace):
             raise ReaderFault(
                 f"{self.path}: a fault of compseg_jax while reading {self.layout} ({said}). Please report it, with "
                 "the file if you can; meanwhile export the file in another format."
@@ -78,6 +85,11 @@ class Reading(AbstractContextManager[None]):
             f"{self.path}: cannot be read as {self.layout} ({said}). "
             "The file is cut, damaged or of an unknown version; export it again from the instrument."
         ) from error
+
+
+def _within_decoder(trace: TracebackType | None) -> bool:
+    frames = [] if trace is None else [frame for frame, _ in walk_tb(trace)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").partition(".")[0] in _DECODERS
 
 
 def count(shape: Sequence[int], path: Path, what: str) -> int:
@@ -117,10 +129,10 @@ def as_float(values: np.ndarray, path: Path) -> np.ndarray:
     """Floats the rest of the package takes, unscaled and in the machine's byte order.
 
     Float32 and float64 stay (a memory map stays a memory map); 32- and 64-bit integers become float64,
-    which holds them exactly up to 2⁵³; everything smaller becomes float32.
+    which must hold them exactly, as it does up to 2⁵³; everything smaller becomes float32.
 
     Raises:
-      CubeError: if the values are not real numbers.
+      CubeError: if the values are not real numbers, or float64 would change one.
     """
     kind, width = values.dtype.kind, values.dtype.itemsize
     if kind not in "fiub":
@@ -128,7 +140,22 @@ def as_float(values: np.ndarray, path: Path) -> np.ndarray:
     if kind == "f" and values.dtype.isnative and width in (4, 8):
         return values
     # A base array: `astype` of a memory map would call itself one though it lies in memory.
-    return np.asarray(values).astype(np.float64 if width > 4 or (kind in "iu" and width == 4) else np.float32)
+    plain = np.asarray(values)
+    if width <= (4 if kind == "f" else 2):
+        return plain.astype(np.float32)
+    with np.errstate(over="ignore"):
+        wide = plain.astype(np.float64)
+    if width >= 8 and values.dtype.newbyteorder("=") != np.float64:
+        if kind == "f":
+            changed = np.count_nonzero((wide != plain) & ~np.isnan(plain))
+        else:
+            changed = np.count_nonzero((plain > _EXACT) | (plain < -_EXACT if kind == "i" else False))
+        if changed:
+            raise CubeError(
+                f"{path}: {changed} values of {values.dtype} are not held by float64, which computes here; save them "
+                "as float64, or scaled to fewer digits."
+            )
+    return wide
 
 
 def without_alpha(values: np.ndarray, opaque: float, path: Path, *, channel: int = -1) -> np.ndarray:

@@ -9,7 +9,7 @@ of features without a collection, later ones `objectType`; a derived class, 'Tum
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ Rings = list[np.ndarray]
 
 UNCLASSIFIED = "unclassified"
 """What an object without a class is called in messages."""
+# Properties that name a class: QuPath's first, then those of other programs where it is a text.
+_CLASS_KEYS = ("classification", "class", "class_name", "label", "category")
+_ROOTS = ("root", "PathRootObject")
 _CORES = ("tmaCore", "tma_core", "TMACoreObject")
 
 
@@ -103,7 +106,8 @@ def _is_core(feature: Mapping[str, Any]) -> bool:
 
 def _class_of(feature: Mapping[str, Any]) -> tuple[str, ...]:
     """The class and those derived from it: ('Tumor', 'Positive') for 'Tumor: Positive'; () without one."""
-    found = _part(feature, "properties").get("classification")
+    known = _part(feature, "properties")
+    found = next((known[key] for key in _CLASS_KEYS if isinstance(known.get(key), str | Mapping)), None)
     if isinstance(found, Mapping):
         found = found.get("names") or found.get("name")
     names = [found] if isinstance(found, str) else found if isinstance(found, Sequence) else []
@@ -148,7 +152,18 @@ def _features_of(geojson: Mapping[str, Any] | Sequence[Any]) -> list[Mapping[str
         raise ValueError(
             f"found a GeoJSON of type {kind}, required FeatureCollection or Feature; export as those."
         )
-    return features
+    return list(_with_children(features))
+
+
+def _with_children(features: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    """Objects with those that QuPath nests in them; the root of its hierarchy, which has no place, is left out."""
+    for feature in features:
+        known = _part(feature, "properties")
+        if known.get("objectType") not in _ROOTS and feature.get("id") not in _ROOTS:
+            yield feature
+        children = known.get("childObjects")
+        if isinstance(children, list):
+            yield from _with_children([child for child in children if isinstance(child, Mapping)])
 
 
 def _ring(ring: Any, number: int) -> np.ndarray:

@@ -120,6 +120,26 @@ def find(
     return Chosen(values, found, name, provenance)
 
 
+def only_axis(contents: Contents, path: Path) -> np.ndarray:
+    """The axis in cm⁻¹, shape (c,), that a file given as one holds; a vector without a unit is taken as cm⁻¹.
+
+    Raises:
+      CubeError: if no vector has the name of an axis, or several of the best names differ.
+    """
+    candidates = _candidates(contents, path)
+    best = [each for each in candidates if each.rank == min(each.rank for each in candidates)]
+    found = [
+        axis.to_wavenumbers_cm1(each.array.load(), each.unit or ("cm-1" if each.rank == 2 else ""), path)
+        for each in best
+    ]
+    if not found or not all(axis.same_axis(found[0], other) for other in found[1:]):
+        raise CubeError(
+            f"{path}: found {', '.join(each.name for each in best) or _listed(contents)}; required is one vector with "
+            "the name of a spectral axis, such as `wavenumbers`. Save the axis alone, as text or .npy."
+        )
+    return found[0]
+
+
 def axes_order(axes: str, path: Path) -> tuple[int, int, int]:
     """Places of y, x and c among a file's axes, for `transpose`.
 
@@ -361,9 +381,15 @@ def _without_axis(
         image = (
             "" if refuse_features else ", or save the array alone as .npy where its channels are no spectrum"
         )
+        called = [other for other in as_long if axis_names.meaning(other) is not None]
+        own = (
+            f" Where {called[0]} is in cm⁻¹, this file can be given as the file of the axis."
+            if called
+            else ""
+        )
         raise axis.AxisMissingError(
             f"{path}: no spectral axis found for {name!r} ({why or _NO_NAME}{beside}). Give one with wavenumbers_cm1=, "
-            f"one value in cm⁻¹ for each channel in the order of the channels{image}."
+            f"one value in cm⁻¹ for each channel in the order of the channels{image}.{own if len(called) == 1 else ''}"
         )
     return (
         f"none found: {channels} channels without wavenumbers, as of features; wavenumbers_cm1= gives an axis"

@@ -68,7 +68,7 @@ def refuse_profile(profile: bytes | None, path: Path) -> None:
     """
     space = (profile or b"")[16:20]
     if len(space) == 4 and space not in _SPACES:
-        raise refused_colours(space.decode("latin-1").strip(), "its ICC profile", path)
+        raise refused_colours(ascii(space.decode("latin-1").strip())[1:-1], "its ICC profile", path)
 
 
 def refused_colours(model: str, stated: str, path: Path) -> CubeError:

@@ -63,7 +63,8 @@ class ReadingOptions:
     """The same on the command line."""
 
     axis: Path | None = None
-    """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' own axis."""
+    """Text file or .npy with one wavenumber in cm⁻¹ for each channel, used instead of the files' own axis; of a .npz,
+    MATLAB or HDF5 file its one vector of an axis's name."""
     variable: str | None = None
     """Array to read, in files that hold several (.npz, MATLAB, HDF5, .ptir, zarr); of a volume a slice or frame, such
     as slice:12 (NIfTI) or frame:3 (DICOM)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_JUDGED_BY = 10_000
+"""Numbers with commas by which their meaning is judged; more where these leave it open."""
 _DELIMITERS = ("\t", ";", ",")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _WITH_COMMAS = re.compile(r"[+-]?\d[\d,]*(?:\.\d*)?(?:[eE][+-]?\d+)?")
@@ -109,7 +112,10 @@ def is_number(cell: str) -> bool:
 
 def number(cell: str) -> float:
     """The number in a cell for which `is_number` holds; D marks the exponent as in Fortran."""
-    return float(cell.lower().replace("d", "e"))
+    try:
+        return float(cell)
+    except ValueError:
+        return float(cell.lower().replace("d", "e"))
 
 
 def _delimiter(lines: Sequence[str]) -> str | None:
@@ -131,7 +137,10 @@ def _is_blank_delimited(line: str) -> bool:
 
 
 def _with_points(rows: list[list[str]], path: Path) -> list[list[str]]:
-    commas = [cell for row in rows for cell in row if "," in cell and _looks_like_number(cell)]
+    found = (cell for row in rows for cell in row if "," in cell and _looks_like_number(cell))
+    commas = list(itertools.islice(found, _JUDGED_BY))
+    if commas and all(_THOUSANDS.fullmatch(cell) for cell in commas):
+        commas += found
     if not commas:
         return rows
     if any(_WITH_POINTS.fullmatch(cell) and "." in cell for cell in commas):
@@ -155,11 +164,10 @@ def _looks_like_number(cell: str) -> bool:
 
 
 def _plain(cell: str, remove: str, decimal: str) -> str:
-    if not cell[:1].isdigit() and cell[:1] not in "+-,.":
+    if "," not in cell and (not remove or remove not in cell):
         return cell
-    if not (is_number(cell) or _looks_like_number(cell)):
-        return cell
-    return (cell.replace(remove, "") if remove else cell).replace(decimal, ".")
+    changed = (cell.replace(remove, "") if remove else cell).replace(decimal, ".")
+    return changed if is_number(changed) else cell
 
 
 def without_comments(lines: Iterable[str], marks: tuple[str, ...] = ("#", ";")) -> list[str]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compseg_jax.ingest.cores.grid import STATUSES, Core, CoreGrid
+from compseg_jax.ingest.ingest_options import IngestError
+from compseg_jax.ingest.spreadsheet import folded, read_spreadsheet
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.runtime.files import write_text
 
@@ -58,8 +60,8 @@ def read_cores_csv(path: str | os.PathLike[str]) -> CoreGrid:
     """Reads the cores that `write_cores_csv` wrote and a person may have edited.
 
     Rows may be deleted, added or sorted, cores renamed, moved and marked (keep 0); columns may be in any
-    order and more may be added. Files that a spreadsheet saved with semicolons and decimal commas are read
-    too.
+    order and more may be added. Files that a spreadsheet saved, with semicolons and decimal commas or as .xlsx,
+    are read too.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -98,31 +100,39 @@ def _short(value: float) -> float:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line numbers and rows, without empty ones."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file. Correct the path.")
+    known = {folded(name): name for name in CORE_COLUMNS + GRID_COLUMNS}
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise CubeError(f"{path}: is not UTF-8 text; save it as 'CSV UTF-8' from the spreadsheet.") from None
-    lines = text.splitlines()
-    semicolons = bool(lines) and lines[0].count(";") > lines[0].count(",")
-    reader = csv.DictReader(lines, delimiter=";" if semicolons else ",", restval="")
-    header = [name.strip() for name in reader.fieldnames or []]
-    missing = [name for name in CORE_COLUMNS + GRID_COLUMNS if header.count(name) != 1]
-    if missing:
-        raise CubeError(
-            f"{path}: found the columns {', '.join(header) or 'none'}; required once each: {', '.join(missing)}. "
-            "Put the first line back as it was written."
-        )
-    reader.fieldnames = header
-    rows = []
-    for row in reader:
-        cells = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-        if semicolons:
-            cells = {k: v if k in ("name", "scan") else v.replace(",", ".") for k, v in cells.items()}
-        if any(cells.values()):
-            rows.append((reader.line_num, cells))
+        sheet = read_spreadsheet(path, "", known)
+        names = [folded(column) for column in sheet.columns]
+        missing = [name for fold, name in known.items() if names.count(fold) != 1]
+        if missing:
+            raise CubeError(
+                f"{path}: found the columns {', '.join(sheet.columns) or 'none'}; required once each: "
+                f"{', '.join(missing)}. Put the first line back as it was written."
+            )
+        columns = {
+            known[fold]: column for fold, column in zip(names, sheet.columns, strict=True) if fold in known
+        }
+        rows = [
+            (line.number, {name: line.value(column) for name, column in columns.items()})
+            for line in sheet.lines
+        ]
+    except IngestError as error:
+        raise CubeError(str(error)) from error
     if not rows:
         raise CubeError(f"{path}: found no cores below the first line; write the table anew.")
-    return rows
+    return [
+        (
+            number,
+            {
+                name: text if name in ("name", "scan") else text.replace(",", ".")
+                for name, text in cells.items()
+            },
+        )
+        for number, cells in rows
+    ]
 
 
 def _grid_values(rows: list[tuple[int, dict[str, str]]], problems: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Iterator
@@ -58,6 +59,12 @@ def read(
             pixel_size_um, stated = None, {}
     provenance = {"source": str(path), "format": "npz" if is_zip else "npy", **chosen.provenance, **stated}
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
+
+
+def read_axis(path: Path) -> np.ndarray:
+    """The axis in cm⁻¹ that a .npz holds, as of `named_arrays.only_axis`."""
+    with checks.Reading(path, "a NumPy archive"), zipfile.ZipFile(path) as archive:
+        return named_arrays.only_axis(_members(archive, path), path)
 
 
 def _of_archive(
@@ -127,7 +134,7 @@ def _check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             pass
 
 
-def _dtype(stream: IO[bytes]) -> np.dtype:
+def _dtype(stream: IO[bytes] | io.BufferedIOBase) -> np.dtype:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)[2]

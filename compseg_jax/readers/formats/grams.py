@@ -154,7 +154,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     if file.planes > 1 and file.z_kind in _UM_PER_UNIT and file.w_kind in _UM_PER_UNIT:
         scales = (_UM_PER_UNIT[file.z_kind], _UM_PER_UNIT[file.w_kind])
         positions_um = np.stack((file.z, file.w), 1) * scales
-    provenance = {**_provenance(path, file, found, stated), "measurement": f"it holds {_what(file)}"}
+    provenance = {**_provenance(path, file, found, stated), "measurement": _what(file)}
     return Spectra(values, found, (), positions_um, provenance)
 
 

@@ -9,12 +9,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import checks, named_arrays, pixel_size
+from compseg_jax.readers import axis_names, checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.hdf5_heaps import check_heaps
@@ -66,6 +67,13 @@ def read(
             **left_out(dataset),
         }
     return Cube(checks.as_float(chosen.values, path), chosen.wavenumbers_cm1, pixel_size_um, provenance)
+
+
+def read_axis(path: Path) -> np.ndarray:
+    """The axis in cm⁻¹ that a file holds, as of `named_arrays.only_axis`."""
+    h5py = checks.imported("h5py", path)
+    with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        return named_arrays.only_axis(contents(file, path), path)
 
 
 def _resolved(file: Any, found: Contents, variable: str | None, path: Path) -> str | None:
@@ -126,7 +134,23 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
             unread[name] = f"of type {kind or item.dtype}, which holds no plain numbers"
 
     file.visititems(note)
+    cubes = [(name, file[name]) for name in arrays if len(arrays[name].shape) > 1 and name in file]
+    for name, holder in [*cubes, ("", file)]:
+        arrays.update(_axes_in_attributes(name, holder))
     return Contents(arrays, texts, unread)
+
+
+def _axes_in_attributes(name: str, holder: Any) -> dict[str, NamedArray]:
+    """Vectors among the attributes of a dataset or file that have the name of a spectral axis."""
+    found = {}
+    for key in holder.attrs:
+        if axis_names.meaning(key) is not None:
+            values = np.asarray(holder.attrs[key])
+            if values.ndim == 1 and values.size > 1 and values.dtype.kind in "fiu":
+                found[f"{name}/{key}".strip("/")] = NamedArray(
+                    values.shape, partial(np.asarray, values), None, str(values.dtype)
+                )
+    return found
 
 
 def _axis_of_hyperspy(group: Any) -> tuple[str, NamedArray] | None:

@@ -178,7 +178,13 @@ def _picture(
     if values.shape[2] in (2, 4):
         values = checks.without_alpha(values, 2**bits - 1, path)
     values, turn = turned(values, orientation)
-    bands = "colours of a palette" if indices is not None else "grey" if values.shape[2] == 1 else "RGB"
+    bands = (
+        "colours of a palette, 8 bits each"
+        if indices is not None
+        else "grey"
+        if values.shape[2] == 1
+        else "RGB"
+    )
     known = {
         "format": kind,
         "bands": bands,

@@ -113,7 +113,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
         ", ".join(f"{title} {value:g}" for title, value in zip(titles, place, strict=True))
         for place in table.places
     )
-    provenance = {**_provenance(path, found, stated), "measurement": f"it holds {_what(table)}"}
+    provenance = {**_provenance(path, found, stated), "measurement": _what(table)}
     return Spectra(table.spectra, found, names, positions_um, provenance)
 
 

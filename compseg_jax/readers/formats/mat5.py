@@ -86,8 +86,7 @@ def contents(path: Path) -> dict[str, Any]:
             name, value = _array(cursor, 0)
             if not isinstance(value, Unread) and not cursor.at_end():
                 raise ValueError(f"{name!r} is followed by {len(body) - cursor.at} bytes not its own")
-            # The tables of MATLAB's objects have no name of their own.
-            if name or not isinstance(value, Unread):
+            if name:  # what MATLAB keeps for its objects has none
                 found[name] = value
         return found
 

@@ -64,6 +64,15 @@ def read(
         return _found(_contents(variables), path, "MATLAB 5", wavenumbers_cm1, variable, axes)
 
 
+def read_axis(path: Path) -> np.ndarray:
+    """The axis in cm⁻¹ that a file holds, as of `named_arrays.only_axis`."""
+    if _is_hdf5(path):
+        return hdf5.read_axis(path)
+    with checks.Reading(path, "a MATLAB file"):
+        _refuse_version_4(path)
+        return named_arrays.only_axis(_contents(mat5.contents(path)), path)
+
+
 def _refuse_version_4(path: Path) -> None:
     if holds(path):
         raise CubeError(

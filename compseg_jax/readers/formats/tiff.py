@@ -27,12 +27,15 @@ _COLOUR_MODELS = {5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "
 _COLOUR_MODELS |= {32803: "a colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw"}
 # Compressions whose decoders turn YCbCr into RGB: JPEG of both kinds and of NDPI, WebP.
 _DECODED_TO_RGB = (6, 7, 33007, 50001)
-_OLD_JPEG = 6
+_OLD_JPEG, _FAX, _LONGEST_FAX_LINE = 6, (2, 3, 4), 1 << 16
 # Values of ExtraSamples that mean alpha, associated or not; 0 has no meaning (TIFF 6.0, page 31).
 _ALPHAS = (1, 2)
 # tifffile's letters for an axis of unknown meaning and for pages without a description.
 _WITHOUT_MEANING = ("Q", "I")
 _ORIENTATION_TAG, _SHORT = 274, 3
+# Tags that say how large an image is and where its data are, and the types that they may have.
+_SIZE_TAGS = (256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 322, 323, 324, 325, 339)
+_INTEGER_TYPES = (1, 3, 4, 16)
 _UM_PER_UNIT = {"pm": 1e-6, "Å": 1e-4, "nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _UM_PER_UNIT |= {"dm": 1e5, "m": 1e6, "thou": 25.4, "in": 25400.0}
 _WAVENUMBER_NAME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:cm-1|cm\^-1|cm⁻¹|1/cm)\s*", re.IGNORECASE)
@@ -87,7 +90,8 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
         indices = None
         if photometric == _PALETTE:
             indices, values = _palette(series, path)
-            known |= {"bands": "colours of a palette", "axes": series.axes}
+            bits = 8 * values.dtype.itemsize
+            known |= {"bands": f"colours of a palette, {bits} bits each", "axes": series.axes}
         else:
             values, known["axes"] = _channels_last(_decoded(series, path), series.axes, axes, path)
             if "S" in series.axes and axes is None:
@@ -154,12 +158,19 @@ def _decoded(series: Any, path: Path) -> np.ndarray:
         values: np.ndarray = series.asarray()
         return values
     except Exception as error:  # every codec has its own
+        page = series.keyframe
         if "imagecodecs" in str(error):
             checks.imported("imagecodecs", path)
-        if int(series.keyframe.compression) == _OLD_JPEG:
+        if int(page.compression) == _OLD_JPEG:
             raise CubeError(
                 f"{path}: it is compressed as JPEG in the old way (compression 6), which programs wrote in ways that "
                 "cannot be told from another. Save it anew as TIFF or PNG, for example in ImageJ."
+            ) from error
+        if isinstance(error, ValueError | NotImplementedError) and "not supported" in str(error):
+            name = getattr(page.compression, "name", page.compression)
+            raise CubeError(
+                f"{path}: its pixels are compressed as {name} ({error}), which is not read. Save it with LZW, or "
+                "without compression."
             ) from error
         raise
 
@@ -167,7 +178,10 @@ def _decoded(series: Any, path: Path) -> np.ndarray:
 def _palette(series: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the palette's colours, shape (y, x), and the colours, shape (y, x, 3)."""
     if series.ndim != 2:
-        raise CubeError(f"{path}: a stack of palette images is not read; convert it to grey or RGB.")
+        raise CubeError(
+            f"{path}: found the axes {series.axes} of a palette image; one image of one sample is read. Convert it "
+            "to grey or RGB."
+        )
     colours = np.asarray(series.keyframe.colormap)
     # TIFF 6.0, section 5: a colour map holds 16-bit values. Programs write 8-bit colours as 256 or 257 times
     # their value, and some as they are.
@@ -177,9 +191,7 @@ def _palette(series: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
             colours = upper
     if colours.max() <= 255:
         colours = colours.astype(np.uint8)
-    indices = _decoded(series, path)
-    if indices.dtype == bool:  # of one bit
-        indices = indices.astype(np.uint8)
+    indices = _decoded(series, path).astype(np.uint16)
     if indices.max(initial=0) >= colours.shape[1]:
         raise CubeError(
             f"{path}: a pixel has colour {indices.max()} of a palette of {colours.shape[1]}; damaged."
@@ -225,6 +237,10 @@ def check_directories(path: Path) -> set[int]:
             raise CubeError(f"{path}: a directory of {entries} entries at {begin} leaves the file; damaged.")
         for entry in range(first, end, entry_bytes):
             tag, kind, number = struct.unpack_from(order + "HH" + offset_code, content, entry)
+            if tag in _SIZE_TAGS and kind not in _INTEGER_TYPES:
+                raise CubeError(
+                    f"{path}: tag {tag} is of type {kind}, which is no integer; the file is damaged."
+                )
             if number * _BYTES_OF_TYPE.get(kind, 1) > content.size:
                 raise CubeError(f"{path}: tag {tag} announces {number} values; more than the file holds.")
             if tag == _ORIENTATION_TAG and kind == _SHORT:
@@ -249,12 +265,23 @@ def check_sizes(series: Any, path: Path) -> None:
         if each is None:
             raise CubeError(f"{path}: a page of the stack is missing; export it again.")
         counts, offsets = each.databytecounts, each.dataoffsets
+        stated, needed = _chunks_stated(page), math.prod(page.chunked)
+        if len(counts) != len(offsets) or (stated and not stated == len(offsets) == needed):
+            raise CubeError(
+                f"{path}: a page states {stated or len(offsets)} places and {len(counts)} lengths of image data, an "
+                f"image of its size has {needed}; the file is damaged. Export it again."
+            )
         if any(begin + extent > length for begin, extent in zip(offsets, counts, strict=True)):
             raise CubeError(f"{path}: its image data reach beyond its {length} bytes; the file is cut.")
         stored += sum(counts)
         plain += _plain_bytes(page, len(counts), sum(counts))
-    if int(page.compression) == 1 and not page.is_tiled:
+    compression = int(page.compression)
+    if compression == 1 and not page.is_tiled:
         fits = stored == plain
+    elif compression in _FAX:
+        # A white line takes one bit, however long it is (ITU-T T.6).
+        lines = announced // page.imagewidth
+        fits = lines <= 8 * stored and page.imagewidth <= _LONGEST_FAX_LINE
     else:
         fits = announced <= stored * checks.MAX_PIXELS_PER_BYTE
     if not fits:
@@ -262,6 +289,16 @@ def check_sizes(series: Any, path: Path) -> None:
             f"{path}: its header announces {announced} bytes of pixels, but {stored} are stored. "
             "The file is damaged; export it again."
         )
+
+
+def _chunks_stated(page: Any) -> int:
+    """Strips or tiles for which a page has a place, of which tifffile drops those beyond the image; 0 for pages that
+    count otherwise (JPEG of the old kind, Hamamatsu's).
+    """
+    if page.is_ndpi or int(page.compression) == _OLD_JPEG:
+        return 0
+    tag = page.tags.get(324 if page.is_tiled else 273)
+    return 0 if tag is None else int(tag.count)
 
 
 def _plain_bytes(page: Any, strips: int, stored: int) -> int:

@@ -70,7 +70,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         file = _parsed(path)
         placed = _grid(file, path)
         if placed is None:
-            raise CubeError(f"{path}: {_what(file)}, not a map; read it with read_spectra.")
+            raise CubeError(f"{path}: it holds {_what(file)}, not a map; read it with read_spectra.")
         if wavenumbers_cm1 is None:
             found, stated = _axis(file, path, ", or give wavenumbers_cm1=")
         else:
@@ -203,14 +203,14 @@ def _what(file: _File) -> str:
     if file.measurement != _MAPPING:
         kind = _NOT_MAPS.get(file.measurement, f"a measurement of kind {file.measurement}")
         along = f" along {' and '.join(file.varied)}" if file.varied else ""
-        return f"it holds {kind}{along} ({number} spectra)"
+        return f"{kind}{along} ({number} spectra)"
     if file.outline is None or file.positions is None:
-        return f"it holds {number} spectra without the extent of a map"
+        return f"{number} spectra without the extent of a map"
     kind, layers = file.outline[0], file.outline[10]
     if layers > 1 or "depth" in file.varied:
-        return f"it holds a stack or slice in depth ({number} spectra; save each plane as a map of its own in WiRE)"
+        return f"a stack or slice in depth ({number} spectra; save each plane as a map of its own in WiRE)"
     words = "a line of" if kind & _LINE or 1 in file.outline[8:10] else "scattered points, "
-    return f"it holds {words} {number} spectra with positions"
+    return f"{words} {number} spectra with positions"
 
 
 def _provenance(path: Path, found: np.ndarray, stated: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     with checks.Reading(path, "a graph of WITec Project"):
         graph = _read(path)
         found, stated = _axis(graph, path)
-    provenance = {**_provenance(path, found, stated), "measurement": f"it holds {_what(graph)}"}
+    provenance = {**_provenance(path, found, stated), "measurement": _what(graph)}
     return Spectra(graph.spectra, found, (), None, provenance)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.readers import checks, named_arrays, pixel_size
+from compseg_jax.readers import axis_names, checks, named_arrays, pixel_size
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 
@@ -27,8 +27,8 @@ def read(
 ) -> Cube:
     """Reads a cube from a zarr directory, found by the rules of `named_arrays` or named by `variable`.
 
-    The axis is an array of the group, or the attribute `wavenumbers_cm1` of the cube or of the group; the
-    attribute `pixel_size_um` states the pixel size.
+    The axis is an array of the group, or an attribute of the cube or of the group with the name of an axis, such as
+    `wavenumbers_cm1`; the attribute `pixel_size_um` states the pixel size.
 
     Returns:
       the cube, absorbance of shape (y, x, c).
@@ -51,9 +51,9 @@ def read(
         }
         for name in list(arrays):
             attributes.update(dict(found_arrays[name].attrs) if len(arrays[name].shape) == 3 else {})
-        if wavenumbers_cm1 is None and "wavenumbers_cm1" in attributes:
-            listed = np.array(attributes["wavenumbers_cm1"], np.float64)
-            arrays["wavenumbers_cm1"] = NamedArray(listed.shape, lambda: listed)
+        for key in attributes:
+            if axis_names.meaning(key) is not None and key not in arrays:
+                arrays |= _listed(key, attributes[key])
         contents = Contents(arrays)
         chosen = named_arrays.find(contents, path, variable=variable, axes=axes, given=wavenumbers_cm1)
         size = attributes.get("pixel_size_um")
@@ -76,6 +76,18 @@ def _arrays(group: Any, prefix: str) -> list[tuple[str, Any]]:
         else:
             found.extend(_arrays(member, f"{prefix}{name}/"))
     return found
+
+
+def _listed(name: str, value: Any) -> dict[str, NamedArray]:
+    """An axis listed in an attribute."""
+    if (
+        not isinstance(value, list)
+        or len(value) < 2
+        or not all(isinstance(one, int | float) for one in value)
+    ):
+        return {}
+    values = np.array(value, np.float64)
+    return {name: NamedArray(values.shape, lambda: values)}
 
 
 def _unit(array: Any) -> str | None:

@@ -156,6 +156,8 @@ def _amide_lines(scan: Scan, sample: Sample) -> list[str]:
 def _spectra_lines(spectra: Spectra) -> list[str]:
     number, channels = spectra.absorbance.shape
     lines = [_row("spectra", f"{number:,} of {channels:,} points")]
+    if "measurement" in spectra.provenance:
+        lines.append(_row("measurement", str(spectra.provenance["measurement"])))
     if spectra.names:
         different = list(dict.fromkeys(spectra.names))
         more = f" … ({len(different)} different)" if len(different) > NAMES_SHOWN else ""
