@@ -33,6 +33,7 @@ _FEW = 3
 _IN_ONE_LINE = (
     "format",
     "variable",
+    "level",
     "pixels",
     "resized",
     "channels",
