@@ -72,6 +72,7 @@ def read(
 def read_axis(path: Path) -> np.ndarray:
     """The axis in cm⁻¹ that a file holds, as of `named_arrays.only_axis`."""
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with checks.Reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         return named_arrays.only_axis(contents(file, path), path)
 
@@ -272,5 +273,6 @@ def text(value: Any) -> str | None:
 def opened(path: Path, *, reverse: bool = False) -> Iterator[named_arrays.Contents]:
     """What a file holds, while its arrays are loaded; `reverse` turns the axes round, as MATLAB stores them."""
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with h5py.File(path, "r") as file:
         yield contents(file, path, reverse=reverse)
