@@ -114,6 +114,18 @@ def test_units_that_labspec_states_are_used(tmp_path):
     agrees(read(path, wavenumbers_cm1=nanometres), values, nanometres, 1.5)
 
 
+def test_columns_are_those_of_the_axes_that_labspec_names(tmp_path):
+    values, axis = files.sample(3, 5, 9)
+    path = files.labspec(tmp_path / "map.txt", values, axis)
+    lines = path.read_text(encoding="cp1252").splitlines()
+    swapped = [
+        "\t".join([cells[1], cells[0], *cells[2:]]) for cells in (line.split("\t") for line in lines[11:])
+    ]
+    text = "\n".join([*lines[:11], *swapped]).replace("[2]=\tX", "[2]=\tY").replace("[3]=\tY", "[3]=\tX")
+    path.write_text(text, encoding="cp1252")
+    agrees(read(path), values, axis, 1.5)
+
+
 def test_incomplete_text_map_has_zeros_that_are_counted(tmp_path):
     values, axis = files.sample(3, 5, 9)
     cube = read(files.labspec(tmp_path / "map.txt", values, axis, order=slice(0, 12)))
@@ -325,7 +337,7 @@ def test_omnic_spectrum_group_and_interferogram(tmp_path):
     spectra = read_spectra(files.omnic(tmp_path / "a.spg", group, is_extended=False))
     np.testing.assert_array_equal(spectra.absorbance, values[0])
     assert spectra.names == ("blank", "tissue")
-    with pytest.raises(CubeError, match=r"not a map.*read_spectra"):
+    with pytest.raises(CubeError, match="single spectra, not a map; read them with read_spectra"):
         read(tmp_path / "a.spg")
     other = [*one, (2, files.omnic_header(axis - 1)), (3, values[0, 1].tobytes())]
     with pytest.raises(CubeError, match="on 2 axes"):
@@ -611,6 +623,8 @@ def test_graph_of_witec_in_three_files(tmp_path, part):
     values, axis = files.sample(3, 5, 9)
     files.witec_graph(tmp_path / "map (Header).txt", values, axis)
     cube = read(tmp_path / f"map ({part}).txt")
+    # In a folder the header stands for its parts.
+    assert recognise(tmp_path / f"map ({part}).txt").stands_beside == (part != "Header")
     agrees(cube, values, axis, 0.5)
     assert cube.provenance["axis"] == "X-Axis, rel. 1/cm in the file"
 

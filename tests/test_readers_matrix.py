@@ -537,7 +537,7 @@ def test_tiff_of_an_empty_fax_page_is_no_damage(tmp_path):
     assert cube.absorbance.all()
 
 
-def test_kinds_that_are_not_read_are_named_and_not_called_damaged(tmp_path):
+def test_a_compression_that_is_not_read_is_named(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", numbers("u1", *SHAPE), photometric="minisblack", compression="zlib")
     content = (tmp_path / "a.tif").read_bytes()
     head, value = struct.pack("<HHIH", 259, 3, 1, 8), struct.pack("<HHIH", 259, 3, 1, 32809)

@@ -31,8 +31,8 @@ class IngestOptions(ReadingOptions):
     tissues: Path | None = None
     """Folder of tissue masks (inside = tissue), each named after its id."""
     mask_values: tuple[str, ...] = ()
-    """Values (255) or colours (#ff0000) that lie inside masks, separated by commas; without it a mask has two values,
-    one of them 0, and the other is inside."""
+    """Values (255) or colours ('#ff0000') that lie inside masks, separated by commas; without it a mask has two
+    values, one of them 0, and the other is inside."""
     mask_threshold: float | None = None
     """Values of masks above it lie inside, such as 127 for masks saved as JPEG."""
     reference_names: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ Listing = Mapping[str, Sequence[Path]]
 
 def _has_images(found: Format) -> bool:
     """Whether a file of a format may be a whole image: no part of another, of a suffix that nothing else has."""
-    return not (found.companions or found.module in ("agilent", "opus", "text"))
+    return not (found.companions or found.module in ("agilent", "opus", "text", "jcamp"))
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
@@ -31,6 +31,8 @@ OTHER_IMAGE_SUFFIXES = (
     ".zarr",
 )
 """Taken for a sample's image where its folder holds none of IMAGE_SUFFIXES for it."""
+TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".dat", ".asc", ".xyz")
+"""Of these, those that notes and exports have too: taken where the folder holds no other file for a sample."""
 OTHER_MASK_SUFFIXES = (".bmp", ".geojson", ".mat")
 _QUOTES = "\"'“”„«»‘’"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -133,7 +135,9 @@ class SampleFiles:
                 f"{option} {folder}: no such folder, here or beside {self.table}. Correct the path."
             )
         entries = [path for path in sorted(places[0].iterdir()) if not path.name.startswith(".")]
-        return _by_name(entries, others) | _by_name(entries, IMAGE_SUFFIXES)
+        text = [suffix for suffix in others if suffix in TEXT_SUFFIXES]
+        binary = [suffix for suffix in others if suffix not in TEXT_SUFFIXES]
+        return _by_name(entries, text) | _by_name(entries, binary) | _by_name(entries, IMAGE_SUFFIXES)
 
 
 def _by_name(entries: Iterable[Path], suffixes: Sequence[str]) -> dict[str, list[Path]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ def _of_picture(picture: Picture, rule: MaskRule, path: Path) -> Mask:
             raise CubeError(
                 f"{path}: by the colours of its palette {np.count_nonzero(mask.inside)} pixels lie inside "
                 f"({mask.words}), by the numbers of these colours {np.count_nonzero(by_number)}; which is meant is "
-                "not stated. Name the colour that lies inside, such as mask_values=#000000."
+                "not stated. Name the colour that lies inside, such as mask_values='#000000'."
             )
     return mask
 
@@ -222,17 +223,18 @@ class _Levels:
         if found.size > 2:
             raise CubeError(f"{self.path}: {self._too_many(found)}")
         if found.min() < 0 or (found.size == 2 and found.min() != 0):
+            likely = found[0] if self._is_white(found[-1]) else found[-1]
             number = "the two values" if found.size == 2 else "only the value"
             what = number.replace("value", "colour") if self.colour_bits else number
             outside = "neither of them 0" if found.size == 2 else "below 0"
             raise CubeError(
                 f"{self.path}: found {what} {self._listed(found)}, {outside}; a mask has 0 outside. Say which lies "
-                f"inside, such as mask_values={self._named(found[-1])}."
+                f"inside, such as mask_values={self._typed(likely)}."
             )
         if found.size == 1 and found[0] not in (0, 1, 255, self.brightest) and not self._is_white(found[0]):
             raise CubeError(
                 f"{self.path}: found only {self._named(found[0])}, in every pixel; whether that is inside is not "
-                f"stated. Say so with mask_values={self._named(found[0])}, or name another value."
+                f"stated. Say so with mask_values={self._typed(found[0])}, or name another value."
             )
         which = f"{self._named(found[-1])} is inside" if found[-1] else "no pixel is inside"
         return self.numbers != 0, f"{self._listed(found)}; {which}"
@@ -245,7 +247,7 @@ class _Levels:
         if not present and (is_other_scale or 0 not in found):
             raise CubeError(
                 f"{self.path}: found {self._listed(found)}, none of mask_values={','.join(values)}. Name those that "
-                f"lie inside in all masks, such as mask_values={','.join((*values, self._named(found[-1])))}."
+                f"lie inside in all masks, such as mask_values={','.join((*values, self._typed(found[-1])))}."
             )
         listed = f"{self._listed(found)}; inside is {' or '.join(values)}, as told"
         return np.isin(self.numbers, np.asarray(sorted(wanted), self._exact())), listed
@@ -291,12 +293,16 @@ class _Levels:
         return self._numbers_of(str(parts[0]))
 
     def _is_white(self, number: float) -> bool:
-        return bool(self.colour_bits) and number == 2 ** (3 * self.colour_bits) - 1
+        return self.colour_bits > 0 and bool(number == 2 ** (3 * self.colour_bits) - 1)
 
     def _named(self, number: float) -> str:
         if self.colour_bits:
             return f"#{int(number):0{3 * self.colour_bits // 4}x}"
         return f"{number:g}" if not float(number).is_integer() else str(int(number))
+
+    def _typed(self, number: float) -> str:
+        """A value as it is typed: # begins a comment in a shell."""
+        return f"'{self._named(number)}'" if self.colour_bits else self._named(number)
 
     def _listed(self, found: np.ndarray) -> str:
         shown = [self._named(number) for number in found[:_SHOWN]]
@@ -311,17 +317,17 @@ class _Levels:
         if self.colour_bits:
             return (
                 f"{count}. Is it a picture, or the mask drawn over one? Export the mask alone, or say which colours "
-                f"lie inside, such as mask_values={self._named(high)}."
+                f"lie inside, such as mask_values={self._typed(high)}."
             )
         half = float(low) + (float(high) - float(low)) / 2
         middle = f"mask_threshold={self._named(np.floor(half) if high > 2 else half)}"
         if not np.array_equal(found, np.round(found)):
             return f"{count}. Are they probabilities? Say from where on they lie inside, such as {middle}."
         if found.size <= 32 and self.path.suffix.lower() not in (".jpg", ".jpeg") and high < 255:
-            return f"{count}. Are they labels? Say which lie inside, such as mask_values={self._named(high)}."
+            return f"{count}. Are they labels? Say which lie inside, such as mask_values={self._typed(high)}."
         return (
             f"{count}. Grey levels come from JPEG, smoothing and resizing; save the mask anew without these, or say "
-            f"from where on they lie inside, such as {middle}, or which do, such as mask_values={self._named(high)}."
+            f"from where on they lie inside, such as {middle}, or which do, such as mask_values={self._typed(high)}."
         )
 
 
@@ -356,7 +362,7 @@ def _drawn(path: Path, shape: tuple[int, int] | None, rule: MaskRule) -> Mask:
         if len(found) > 1 and not rule.mask_names:
             raise CubeError(
                 f"{path}: found the classes {drawn_outlines.listed(drawn)}; a mask is of one. Name those that lie "
-                f"inside with mask_names={next(iter(found))}."
+                f"inside with mask_names={shlex.quote(next(iter(found)))}."
             )
         areas = drawn_outlines.polygons(drawn, rule.mask_names or None)
         mask = drawn_outlines.geojson_to_mask(drawn, shape, classification=rule.mask_names or None)

@@ -98,6 +98,13 @@ FORMATS: tuple[Format, ...] = (
     Format("JCAMP-DX", "jcamp", (".jdx", ".dx", ".jcm", ".jcamp"), told_by_content=True),
     Format("Gwyddion Simple Field", "gsf", (".gsf",), (b"Gwyddion Simple ",)),
     Format("WITec graph", "witec_graph", (".txt", ".dat"), told_by_content=True),
+    Format(
+        "part of a WITec graph",
+        "witec_graph_part",
+        (".txt", ".dat"),
+        stands_beside=True,
+        told_by_content=True,
+    ),
     Format("neaSPEC spectra", "neaspec", (".txt", ".nea"), takes=("variable",), told_by_content=True),
     Format("long text table", "long_text", (".txt", ".csv", ".tsv", ".dat"), told_by_content=True),
     Format("text map", "text_map", (".txt", ".csv", ".tsv", ".xyz", ".dat", ".asc"), told_by_content=True),

@@ -157,10 +157,12 @@ def _many(
     """Header, titles and spectra (n, c) of a map or series."""
     header = _headers(content, sections, path)[0]
     found = [(start, length) for kind, start, length in sections if kind == _MANY]
-    if len(found) != 1:
+    if not found:
+        raise CubeError(f"{path}: it holds single spectra, not a map; read them with read_spectra.")
+    if len(found) > 1:
         raise CubeError(
-            f"{path}: found {len(found)} blocks of many spectra (section 301), required is one; not a map. Read a "
-            "single spectrum or a group with read_spectra."
+            f"{path}: found {len(found)} blocks of many spectra (section 301), required is one. Export an ENVI or text "
+            "file from OMNIC."
         )
     start, length = found[0]
     record = _RECORD_HEAD_BYTES + 4 * header.points

@@ -36,11 +36,14 @@ class _Graph:
 
 
 def holds(path: Path) -> bool:
-    """Whether a file is the header of such an export, or stands beside one."""
-    if path.stem.endswith((_X_AXIS, _Y_AXIS)):
-        return _part(path, _HEADER).is_file()
+    """Whether a file is the header of such an export."""
     with path.open("rb") as stream:
         return stream.read(len(_FIRST_WORDS)) == _FIRST_WORDS
+
+
+def header_of(path: Path) -> Path:
+    """The header that belongs to a part; the path itself for any other file."""
+    return _part(path, _HEADER) if path.stem.endswith((_X_AXIS, _Y_AXIS)) else path
 
 
 def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = None) -> Cube:
@@ -83,7 +86,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
 
 
 def _read(path: Path) -> _Graph:
-    header = _part(path, _HEADER) if path.stem.endswith((_X_AXIS, _Y_AXIS)) else path
+    header = header_of(path)
     stated = {}
     for line in text_lines.read_lines(header):
         name, equal, value = line.partition("=")
