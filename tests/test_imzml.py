@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import science_files
 
-from compseg_jax.ingest.ingest_options import IngestOptions
+from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.to_store import ingest
 from compseg_jax.readers import CubeError, read
 from compseg_jax.store import Store
@@ -51,8 +51,8 @@ def test_what_is_written_is_read(tmp_path, mode, dtype, compressed):
     np.testing.assert_array_equal(cube.absorbance, image)
     assert cube.wavenumbers_cm1 is None
     assert cube.pixel_size_um is None
-    np.testing.assert_array_equal(cube.provenance["mz"], MZ)
-    assert cube.provenance["channels"] == "m/z"
+    np.testing.assert_array_equal(cube.provenance["channel_values"], MZ)
+    assert cube.provenance["channel_name"] == "m/z"
     assert cube.provenance["stored_type"] == np.dtype(dtype).name
     assert "left_out" not in cube.provenance
 
@@ -176,3 +176,19 @@ def test_pixels_without_a_spectrum_are_background_of_a_store(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
     ingest(tmp_path / "t.csv", tmp_path / "store", IngestOptions())
     np.testing.assert_array_equal(Store.open(tmp_path / "store").tissue("s3"), values.any(axis=2))
+
+
+@pytest.mark.parametrize(("other", "is_shared"), [(MZ * (1 + 1e-7), True), (MZ + 0.1, False)])
+def test_samples_of_other_mz_do_not_share_a_store(tmp_path, other, is_shared):
+    rows = ["id,label,path,split"]
+    for at, mz in enumerate((MZ, other, MZ, MZ)):
+        folder = tmp_path / f"s{at}"
+        folder.mkdir()
+        science_files.imzml(folder, IMAGE + at, mz)
+        rows.append(f"s{at},{at % 2},s{at}/image.imzML,{'train' if at < 2 else 'val'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    if is_shared:
+        ingest(tmp_path / "t.csv", tmp_path / "store", IngestOptions())
+        return
+    with pytest.raises(IngestError, match="are other m/z than those of"):
+        ingest(tmp_path / "t.csv", tmp_path / "store", IngestOptions())

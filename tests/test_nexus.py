@@ -66,8 +66,8 @@ def test_energies_of_xrays_are_no_wavenumbers(tmp_path):
     cube = read(written(tmp_path / "a.nxs", "cyx", vectors=VECTORS | {"c": ("energy", energies, "eV")}))
     np.testing.assert_array_equal(cube.absorbance, CUBE)
     assert cube.wavenumbers_cm1 is None
-    assert cube.provenance["channels"] == "photon energy, eV"
-    np.testing.assert_array_equal(cube.provenance["energies_ev"], energies)
+    assert cube.provenance["channel_name"] == "photon energy in eV"
+    np.testing.assert_array_equal(cube.provenance["channel_values"], energies)
 
 
 @pytest.mark.parametrize("name", ["energy", "wavelength"])

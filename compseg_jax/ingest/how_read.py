@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compseg_jax.readers.cube import Cube
+from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Cube
 from compseg_jax.readers.reading_options import in_command_words
 
 FACTS = {
     "format": "format",
     "variable": "variable",
+    "level": "level",
     "pixels": "pixels",
     "resized": "resized",
     "channels": "channels",
@@ -18,6 +19,7 @@ FACTS = {
     "axes": "axes",
     "pixel_size": "pixel size",
     "stored_type": "stored as",
+    "values": "values",
     "bands": "colours",
     "orientation": "orientation",
     "left_out": "left out",
@@ -31,6 +33,7 @@ _FEW = 3
 _IN_ONE_LINE = (
     "format",
     "variable",
+    "level",
     "pixels",
     "resized",
     "channels",
@@ -65,6 +68,9 @@ def how_read(
     facts["channels"] = f"{cube.absorbance.shape[2]}"
     if axis is not None:
         facts["channels"] += f", {axis[0]:g} … {axis[-1]:g} cm⁻¹"
+    elif CHANNEL_NAME in cube.provenance:
+        values = cube.provenance[CHANNEL_VALUES]
+        facts["channels"] += f", {values[0]:g} … {values[-1]:g} {cube.provenance[CHANNEL_NAME]}"
     stated = known.get("pixel_size", "")
     if cube.pixel_size_um is None:
         facts["pixel_size"] = stated or ("unknown after resizing" if resized else "not stated")

@@ -13,7 +13,7 @@ from compseg_jax.ingest.table import Row
 from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1
-from compseg_jax.readers.cube import Background, Cube, CubeError
+from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
 from compseg_jax.spectra.tissue import tissue_from_background
 
 PIXEL_SIZE_TOLERANCE = 0.01
@@ -97,6 +97,10 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), method))
 
 
+_SAME_CHANNELS = 1e-6
+"""Within which m/z and energies are the same, relative: exporters round them to single precision."""
+
+
 def check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) -> None:
     """Raises IngestError unless both cubes have the same channels, wavenumbers and pixel size."""
     if first.absorbance.shape[2] != other.absorbance.shape[2]:
@@ -118,6 +122,13 @@ def check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) 
                 f"all cubes of a store need the same axis (to {TOLERANCE_CM1} cm⁻¹). Resample them to one "
                 "axis first: --prepare resample."
             )
+    one, two = (np.array(each.provenance.get(CHANNEL_VALUES, ())) for each in (first, other))
+    if one.shape != two.shape or not np.allclose(one, two, rtol=_SAME_CHANNELS, atol=0):
+        name = first.provenance.get(CHANNEL_NAME) or other.provenance.get(CHANNEL_NAME)
+        raise IngestError(
+            f"the channels of {other_name} are other {name} than those of {first_name}; all cubes of a store need the "
+            "same. Bring the samples to common ones in one export, or ingest them separately."
+        )
     check_same_pixels(first, other, first_name, other_name)
 
 

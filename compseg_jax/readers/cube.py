@@ -20,6 +20,11 @@ MOST_COLOURS = 4
 """Channels of an ordinary image; more of them are a spectrum, or features."""
 
 
+CHANNEL_NAME, CHANNEL_VALUES = "channel_name", "channel_values"
+"""Keys of a provenance, where the channels are something else than wavenumbers: what, such as 'm/z', and of which
+value each channel is."""
+
+
 class CubeError(ValueError):
     """A file or array cannot be read as a cube; the message names it, what was found and what to do."""
 

@@ -272,5 +272,6 @@ def text(value: Any) -> str | None:
 def opened(path: Path, *, reverse: bool = False) -> Iterator[named_arrays.Contents]:
     """What a file holds, while its arrays are loaded; `reverse` turns the axes round, as MATLAB stores them."""
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with h5py.File(path, "r") as file:
         yield contents(file, path, reverse=reverse)

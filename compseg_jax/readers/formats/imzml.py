@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from compseg_jax.readers import axis, checks, pixel_size
-from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Cube, CubeError
 
 _UUID_BYTES = 16
 # Empty places to a spectrum in a sound file: a few small regions of a large slide.
@@ -86,10 +86,10 @@ class _Described:
 def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = None) -> Cube:
     """Reads an image whose spectra share their m/z axis (mode 'continuous', or 'processed' with equal arrays).
 
-    The channels are m/z, so the cube has no wavenumbers unless the caller gives some; provenance holds the axis as
-    `mz`. The image is the rectangle around the measured positions, from the lowest y down and the lowest x to the
-    right (`first_position` in provenance, as (x, y) in the file); positions without a spectrum are zero in every
-    channel and counted in `left_out`.
+    The channels are m/z, so the cube has no wavenumbers unless the caller gives some; provenance holds the m/z as
+    `channel_values`. The image is the rectangle around the measured positions, from the lowest y down and the lowest
+    x to the right (`first_position` in provenance, as (x, y) in the file); positions without a spectrum are zero in
+    every channel and counted in `left_out`.
 
     Returns:
       the cube, intensities of shape (y, x, c).
@@ -117,8 +117,8 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
     provenance = {
         "source": str(described_in),
         "format": "imzML",
-        "channels": "m/z",
-        "mz": tuple(mz.tolist()),
+        CHANNEL_NAME: "m/z",
+        CHANNEL_VALUES: tuple(mz.tolist()),
         "axis": "m/z of the file; no wavenumbers",
         "direction": axis.direction(mz),
         "stored_type": ", ".join(sorted(str(each) for each in types)),

@@ -15,6 +15,7 @@ from compseg_jax.readers import axis, checks, named_arrays
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.file_contents import Contents, NamedArray
 from compseg_jax.readers.formats import cytospec, hdf5, mat5, witec
+from compseg_jax.readers.hdf5_heaps import check_heaps
 from compseg_jax.readers.point_spectra import Spectra
 
 _HDF5_MARK = b"\x89HDF\r\n\x1a\n"
@@ -45,6 +46,7 @@ def read(
     with checks.Reading(path, "a MATLAB file"):
         if _is_hdf5(path):
             h5py = checks.imported("h5py", path)
+            check_heaps(path)
             with h5py.File(path, "r") as file:
                 return _found(
                     hdf5.contents(file, path, reverse=True),
@@ -146,6 +148,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     with checks.Reading(path, "a MATLAB file"):
         if _is_hdf5(path):
             h5py = checks.imported("h5py", path)
+            check_heaps(path)
             with h5py.File(path, "r") as file:
                 found = hdf5.contents(file, path, reverse=True).arrays.get("AB")
                 table: Any = None if found is None else found.load()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from compseg_jax.readers import axis, axis_names, checks, named_arrays, pixel_size
-from compseg_jax.readers.cube import Cube, CubeError
+from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Cube, CubeError
 from compseg_jax.readers.formats import hdf5
 from compseg_jax.readers.hdf5_heaps import check_heaps
 
@@ -84,7 +84,7 @@ def read(
 
     `variable` names another group or array; `axes` says what the array's dimensions are where the file does not.
     The axis may be wavenumbers, a Raman shift, wavelengths or energies, by its stated unit. Photon energies of X-rays
-    are no wavenumbers: the cube has none, and provenance holds the axis as `energies_ev`.
+    are no wavenumbers: the cube has none, and provenance holds the axis as `channel_values`.
 
     Returns:
       the cube, the signal of shape (y, x, c); rows and columns in the order of the file.
@@ -344,7 +344,7 @@ def _spectral_axis(
     if energies.max() * _CM1_PER_EV <= _MOST_CM1:
         found = axis.to_wavenumbers_cm1(energies * _CM1_PER_EV, "cm-1", path)
         return found, f"{name}, {unit} in the file, × {_CM1_PER_EV * per_unit:g} cm⁻¹", {}
-    known = {"channels": "photon energy, eV", "energies_ev": tuple(energies.tolist())}
+    known = {CHANNEL_NAME: "photon energy in eV", CHANNEL_VALUES: tuple(energies.tolist())}
     return None, f"{name}, {unit} in the file: X-rays, no wavenumbers", known
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from compseg_jax.readers import axis, checks
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.formats import hdf5, ptir5
+from compseg_jax.readers.hdf5_heaps import check_heaps
 from compseg_jax.readers.point_spectra import Spectra
 
 
@@ -37,6 +38,7 @@ def read(
     """
     path = Path(path)
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
         if ptir5.is_layout(file):
             return ptir5.cube(file, path, variable, wavenumbers_cm1)
@@ -80,6 +82,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     """
     path = Path(path)
     h5py = checks.imported("h5py", path)
+    check_heaps(path)
     with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
         if ptir5.is_layout(file):
             return ptir5.spectra(file, path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from compseg_jax.readers import Format, Spectra, read_spectra, recognise
 from compseg_jax.readers.checks import companion
-from compseg_jax.readers.cube import MOST_COLOURS, CubeError
+from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, MOST_COLOURS, CubeError
 from compseg_jax.readers.formats.agilent import Mosaic
 from compseg_jax.readers.info.overview import Sample, choose_band, take_sample
 from compseg_jax.readers.info.value_summary import histogram_lines, share_text, summarise
@@ -23,6 +23,7 @@ from compseg_jax.readers.scan import Scan, open_scan
 
 LARGE_SCAN_PIXELS = 512 * 512  # from here on a spectral image is taken for a scan of many cores
 NAMES_SHOWN = 4
+_PICTURES = ("image", "slide", "nifti", "dicom")  # modules whose channels are no spectrum
 GAP_STEPS = 5.0  # a step so many times the usual one is a gap of the axis
 
 
@@ -57,7 +58,7 @@ def inspect(options: InfoOptions) -> str:
 
         quicklook.check_place(out, options.file)
     opened = _opened(options, found)
-    is_image = found.module == "image" and opened.wavenumbers_cm1 is None
+    is_image = found.module in _PICTURES and opened.wavenumbers_cm1 is None
     if isinstance(opened, Spectra):
         sample = Sample(opened.absorbance, np.zeros(len(opened.absorbance), bool))
         facts = _spectra_lines(opened)
@@ -190,6 +191,10 @@ def _value_lines(sample: Sample) -> list[str]:
 
 
 def _axis_lines(axis: np.ndarray | None, provenance: Mapping[str, Any]) -> list[str]:
+    if axis is None and CHANNEL_NAME in provenance:
+        values = provenance[CHANNEL_VALUES]
+        text = f"{provenance[CHANNEL_NAME]}, {values[0]:.6g} … {values[-1]:.6g}, {len(values):,} points"
+        return [_row("axis", f"{text}; no wavenumbers")]
     if axis is None:
         return [
             _row("axis", "none stated; give one with --axis FILE, one wavenumber in cm⁻¹ for each channel")
@@ -230,7 +235,8 @@ def _next_step(options: InfoOptions, opened: Scan | Spectra, *, is_image: bool) 
     if isinstance(opened, Spectra):
         return "spectra serve as reference or constituents of EMSC: readers.read_spectra reads them"
     height, width, channels = opened.shape
-    if opened.wavenumbers_cm1 is None and not is_image and channels > MOST_COLOURS:
+    is_spectral = not is_image and CHANNEL_NAME not in opened.provenance
+    if opened.wavenumbers_cm1 is None and is_spectral and channels > MOST_COLOURS:
         return f"compseg info {name} --axis FILE{options.words}"
     if not is_image and height * width >= LARGE_SCAN_PIXELS:
         return f"compseg dearray {name}{options.words}"
