@@ -13,7 +13,7 @@ from PIL import Image
 
 from compseg_jax.cli.main import main
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
-from compseg_jax.ingest.sample_files import OTHER_IMAGE_SUFFIXES, SampleFiles, of_sample
+from compseg_jax.ingest.sample_files import IMAGES, SampleFiles, of_sample
 from compseg_jax.ingest.to_store import ingest
 from compseg_jax.store.check import check_table, check_values
 from compseg_jax.store.read import Store, StoreError
@@ -392,11 +392,11 @@ def test_resizing_averages_and_enlarges(image_set: Path) -> None:
 def test_text_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:
     for name in ("a.wdf", "a.txt", "b.txt", "c.jdx"):
         (tmp_path / name).touch()
-    listing = SampleFiles(tmp_path / "table.csv").in_folder(tmp_path, "--images", OTHER_IMAGE_SUFFIXES)
-    assert of_sample(listing, "a", "image", OTHER_IMAGE_SUFFIXES).name == "a.wdf"
-    assert of_sample(listing, "b", "image", OTHER_IMAGE_SUFFIXES).name == "b.txt"
+    listing = SampleFiles(tmp_path / "table.csv").in_folder(tmp_path, "--images", IMAGES)
+    assert of_sample(listing, "a", "image", IMAGES).name == "a.wdf"
+    assert of_sample(listing, "b", "image", IMAGES).name == "b.txt"
     with pytest.raises(IngestError, match="no image c"):
-        of_sample(listing, "c", "image", OTHER_IMAGE_SUFFIXES)
+        of_sample(listing, "c", "image", IMAGES)
 
 
 def test_images_missing_or_ambiguous_in_their_folder(image_set: Path) -> None:
