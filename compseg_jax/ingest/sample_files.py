@@ -16,10 +16,13 @@ from compseg_jax.readers import FORMATS
 Listing = Mapping[str, Sequence[Path]]
 Suffixes = Sequence[Sequence[str]]
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
-TEXT = (".txt", ".csv", ".tsv", ".asc", ".xyz", ".dpt")
+TEXT = (".txt", ".csv", ".tsv", ".dat", ".asc", ".xyz", ".dpt")
+"""Suffixes that notes and exports have, too."""
 _DATA = {suffix for each in FORMATS if each.stands_beside for suffix in each.suffixes}
 """Of files that a header leads to."""
-_OTHERS = {suffix for each in FORMATS for suffix in each.suffixes if "[" not in suffix} | {".zarr"}
+_OTHERS = {".zarr"} | {
+    suffix for each in FORMATS if each.module != "jcamp" for suffix in each.suffixes if "[" not in suffix
+}
 IMAGES = (PICTURES, tuple(sorted(_OTHERS - {*PICTURES, *TEXT, *_DATA})), TEXT)
 """Suffixes of a sample's image in a folder; a later group where no file of those before has the sample's name."""
 MASKS = (PICTURES, (".bmp", ".geojson", ".json", ".mat", ".h5", ".hdf5"))
