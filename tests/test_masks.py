@@ -69,6 +69,8 @@ TWO_VALUES = {
 def test_two_values_of_which_one_is_black_are_read(tmp_path, name):
     if "fax" in name or "1 bit.tif" in name:
         pytest.importorskip("imagecodecs")
+    if "fax" in name and 4 not in tifffile.TIFF.DECOMPRESSORS:
+        pytest.skip("this tifffile reads no fax")
     TWO_VALUES[name](tmp_path / name)
     mask = read_mask(tmp_path / name)
     assert mask.inside.dtype == bool

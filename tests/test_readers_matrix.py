@@ -184,8 +184,15 @@ PILLOW = [
 ]
 
 
+def needs_fax() -> None:
+    if 4 not in tifffile.TIFF.DECOMPRESSORS:
+        pytest.skip("this tifffile reads no fax")
+
+
 @pytest.mark.parametrize(("mode", "suffix", "options"), PILLOW)
 def test_what_pillow_writes_comes_back(tmp_path, mode, suffix, options):
+    if str(options.get("compression")).startswith("group"):
+        needs_fax()
     picture, expected = drawn(mode)
     for orientation in ORIENTATIONS if suffix != ".bmp" else (1,):
         path = tmp_path / f"{orientation}{suffix}"
@@ -329,7 +336,10 @@ def test_tiff_of_few_bits_keeps_its_numbers(tmp_path, bits, width):
     for orientation in (1, 6):
         path = tmp_path / f"{orientation}.tif"
         tag = (ORIENTATION_TAG, "H", 1, orientation, True)
-        tifffile.imwrite(path, values, bitspersample=bits, photometric="minisblack", extratags=[tag])
+        try:
+            tifffile.imwrite(path, values, bitspersample=bits, photometric="minisblack", extratags=[tag])
+        except NotImplementedError as error:
+            pytest.skip(f"this imagecodecs writes no few bits ({error})")
         agrees(path, shown(values, orientation))
         assert read(path).provenance["stored_type"] == f"{bits} bits"
 
@@ -530,6 +540,7 @@ def test_integers_that_float64_would_change_are_refused(tmp_path, dtype):
 def test_tiff_of_an_empty_fax_page_is_no_damage(tmp_path):
     """A white line of a fax takes one bit."""
     pytest.importorskip("imagecodecs")
+    needs_fax()
     Image.new("1", (9000, 900), 1).save(tmp_path / "a.tif", compression="group4")
     assert (tmp_path / "a.tif").stat().st_size < 1000
     cube = read(tmp_path / "a.tif")

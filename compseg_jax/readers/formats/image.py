@@ -19,7 +19,7 @@ from compseg_jax.readers.picture import Picture, refuse_profile, refused_colours
 
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 # Pillow's modes that are read; a palette (P) becomes its colours.
-_MODES = ("1", "L", "LA", "I;16", "RGB", "RGBA", "P")
+_MODES = ("1", "L", "LA", "I;16", "I", "RGB", "RGBA", "P")
 # PNG, 11.2.1: colour types and the bands of a pixel; the first bytes, up to the colour type.
 _PNG_GREY, _PNG_BANDS, _PNG_HEAD_BYTES = 0, {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}, 26
 _ORIENTATION_TAG = 274
@@ -151,7 +151,7 @@ def _pillow(path: Path, opener: type[ImageFile], bits: int = 8) -> Picture:
         if mode == "P":
             colours = np.asarray(opened.convert("RGB" if key is None else "RGBA"))
             return _picture(colours, 8, orientation, kind, path, indices=values)
-    bits = {"1": 1, "I;16": 16}.get(mode, bits)
+    bits = {"1": 1, "I;16": 16, "I": 16}.get(mode, bits)
     if bits in (2, 4):
         values = values // (
             255 // (2**bits - 1)
