@@ -75,14 +75,17 @@ def ingest(
     unread: list[SampleRecord] = []
     if arrays:
         rows, unread = join_cores(table, rows, arrays)
+    for note in listed.notes:
+        say(f"{table.name}: {note}")
+    source = _Source(options, arrays)
+    # Before anything else of the files: most often all lack the same, such as an axis.
+    first = source.read(rows[0])
     rows, joined = join_same_images(table, rows)
     rows = with_splits(table, rows, options)
     notes = [*listed.notes, *joined]
-    for note in notes:
+    for note in joined:
         say(f"{table.name}: {note}")
-    source = _Source(options, arrays)
     same = SameValues(table)
-    first = source.read(rows[0])
     kept = KeptChunks(kept_folder(out))
     training = [row for row in rows if row.split == "train"]
     total = len(rows) + len(training) * sum(step.needs_training for step in steps)

@@ -34,7 +34,8 @@ def read(
       the cube, absorbance of shape (y, x, c).
 
     Raises:
-      CubeError: if the directory is damaged, chunks are missing, or no cube or no axis is found.
+      CubeError: if the directory is damaged, or no cube or no axis is found. Chunks that are not stored hold the
+        fill value, as zarr writes those of nothing else, and are counted in the provenance.
     """
     path = Path(path)
     library = checks.imported("zarr", path)
@@ -62,12 +63,13 @@ def read(
         else:
             pixel_size_um, stated = named_arrays.size_in_attribute(size)
         values, not_used = named_arrays.as_stated(chosen, dict(found_arrays[chosen.name].attrs), path)
+        left_out = "; ".join(filter(None, (_not_stored(found_arrays[chosen.name]), not_used)))
     provenance = {
         "source": str(path),
         "format": "zarr",
         **chosen.provenance,
         **stated,
-        **({"left_out": not_used} if not_used else {}),
+        **({"left_out": left_out} if left_out else {}),
     }
     return Cube(values, chosen.wavenumbers_cm1, pixel_size_um, provenance)
 
@@ -100,20 +102,28 @@ def _unit(array: Any) -> str | None:
 
 
 def _load(array: Any, path: Path) -> np.ndarray:
-    """Reads an array all of whose chunks are there; missing ones would be filled in silently."""
+    """Reads an array whose announced size fits what is stored of it."""
     announced = checks.count(array.shape, path, str(array.name)) * np.dtype(array.dtype).itemsize
-    parts = array.shards or array.chunks
-    chunks = math.prod(-(-size // part) for size, part in zip(array.shape, parts, strict=True))
+    expected, found = _parts(array), int(array.nchunks_initialized)
     stored = int(array.nbytes_stored())
-    if array.nchunks_initialized != chunks * _chunks_in(array, parts) or announced > _MAX_RATIO * stored:
+    if found == 0 or announced * found > _MAX_RATIO * stored * expected:
         raise CubeError(
-            f"{path}: {array.name or 'the array'} announces {announced} bytes (shape {array.shape}, {chunks} "
-            f"chunks), but {stored} are stored in {array.nchunks_initialized} chunks. "
-            "The copy is incomplete; copy it again, or write empty chunks too."
+            f"{path}: {array.name or 'the array'} announces {announced} bytes (shape {array.shape}, {expected} "
+            f"chunks), but {stored} are stored in {found} chunks. The copy is incomplete; copy it again."
         )
     values: np.ndarray = np.asarray(array[...])
     return values
 
 
-def _chunks_in(array: Any, parts: tuple[int, ...]) -> int:
-    return math.prod(whole // part for whole, part in zip(parts, array.chunks, strict=True))
+def _parts(array: Any) -> int:
+    """Chunks that a complete array has."""
+    outer = array.shards or array.chunks
+    shards = math.prod(-(-size // part) for size, part in zip(array.shape, outer, strict=True))
+    return shards * math.prod(whole // part for whole, part in zip(outer, array.chunks, strict=True))
+
+
+def _not_stored(array: Any) -> str:
+    missing = _parts(array) - int(array.nchunks_initialized)
+    return (
+        f"{missing} of {_parts(array)} chunks are not stored and hold {array.fill_value}" if missing else ""
+    )
