@@ -386,3 +386,19 @@ def test_every_field_of_a_rule_has_an_option():
     assert words == "--mask-values x --mask-threshold x --reference-names x"
     spread = split_commas(["--mask-values", "1,255", "--tissue-names=A,B: C"])
     assert spread == ["--mask-values", "1", "255", "--tissue-names", "A", "B: C"]
+
+
+def test_an_overlay_is_no_mask(tmp_path):
+    overlay = np.zeros((4, 5, 4), np.uint8)
+    overlay[1:3, 1:3] = 255, 0, 0, 255
+    Image.fromarray(overlay).save(tmp_path / "m.png")
+    with pytest.raises(CubeError, match=r"the mask is an overlay.*black outside and white inside"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_values_that_count_may_be_numbers(tmp_path):
+    labels = np.array([[0, 1, 2], [2, 3, 0]])
+    np.save(tmp_path / "m.npy", labels)
+    np.testing.assert_array_equal(
+        read_mask(tmp_path / "m.npy", rule=MaskRule((2, 3))).inside, np.isin(labels, (2, 3))
+    )

@@ -118,11 +118,7 @@ def test_a_unit_in_an_attribute(tmp_path, kind, name):
     np.testing.assert_array_equal(read(path).wavenumbers_cm1, rising)
     (tmp_path / "nm").mkdir()
     path = written(kind, tmp_path / "nm", {"data": values, name: rising}, units={name: "nm"})
-    if name == "x":  # where the pixels lie
-        with pytest.raises(CubeError, match="no spectral axis found"):
-            read(path)
-    else:
-        np.testing.assert_allclose(read(path).wavenumbers_cm1, 1e7 / rising)
+    np.testing.assert_allclose(read(path).wavenumbers_cm1, 1e7 / rising)
 
 
 @pytest.mark.parametrize("kind", ["npz", "hdf5", "mat5"])
@@ -566,3 +562,34 @@ def test_whatever_is_found_fits(name, letters, length):
     if found.wavenumbers_cm1 is not None:
         np.testing.assert_array_equal(found.wavenumbers_cm1, vector if name != "nm" else 1e7 / vector)
     np.testing.assert_array_equal(found.values, values.transpose([letters.index(at) for at in "yxc"]))
+
+
+def test_an_order_that_nobody_writes_is_asked_for(tmp_path):
+    """Bands first, and as many of them as rows: the last extent is no spectrum, so either of the others may be."""
+    values = np.random.default_rng(0).random((8, 8, 5)).astype(np.float32)
+    path = tmp_path / "a.npz"
+    np.savez(path, absorbance=values, wavenumbers=np.linspace(1000, 1700, 8))
+    with pytest.raises(
+        CubeError, match=r"two extents as long as its 8 wavenumbers.*axes='cyx' reads 8 × 5 pixels"
+    ):
+        read(path)
+    np.testing.assert_array_equal(read(path, axes="cyx").absorbance, values.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("length", "with_rows", "taken"), [(7, False, True), (7, True, False), (6, False, False)]
+)
+def test_x_in_nanometres_is_a_spectrum_where_it_can_be_no_place(tmp_path, length, with_rows, taken):
+    h5py = pytest.importorskip("h5py")
+    values = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    nm = np.linspace(2500.0, 9000.0, length)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"] = values
+        for name, places in (("x", nm), *((("y", np.arange(5.0)),) if with_rows else ())):
+            file[name] = places
+            file[name].attrs["units"] = "nm"
+    if taken:
+        np.testing.assert_allclose(read(tmp_path / "a.h5").wavenumbers_cm1, 1e7 / nm)
+    else:
+        with pytest.raises(CubeError, match="no spectral axis found"):
+            read(tmp_path / "a.h5")

@@ -481,3 +481,20 @@ def test_help_and_wrong_options(capsys):
         assert word.lower() in text.lower().replace("\n", " ")
     with pytest.raises(SystemExit):
         cli.main(["predict", "x", "--outputs", "gif"])
+
+
+def test_outlines_of_a_coarse_level_lie_on_the_slide(tmp_path):
+    pytest.importorskip("imagecodecs")
+    model = write_model(tmp_path / "model", channels=3, axis=None)
+    fine = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
+    path = science_files.pyramid(tmp_path, [fine, fine[::2, ::2]])
+    extents = {}
+    for level in (0, 1):
+        out = tmp_path / f"out{level}"
+        # Every pixel is segmented, so that the outline is that of the image.
+        predict(PredictOptions((path,), model, out, outputs=("geojson",), threshold=0.0, level=level))
+        geojson = json.loads((out / "samples" / "pyramid" / "segmentation.geojson").read_text())
+        corners = np.concatenate([np.array(f["geometry"]["coordinates"][0]) for f in geojson["features"]])
+        extents[level] = corners.max(axis=0).tolist()
+        assert index_of(out)["samples"][0]["height_px"] == 64 // (level + 1)
+    assert extents[0] == extents[1] == [96, 64]

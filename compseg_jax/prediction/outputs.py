@@ -7,23 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.prediction.formats import OverviewWriter, write_sample_files
+from compseg_jax.prediction.formats import Annotation, OverviewWriter, write_sample_files
+from compseg_jax.prediction.formats.sample_files import SampleFormat
+from compseg_jax.prediction.predict_options import Output
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.readers.scan import Scan
+from compseg_jax.readers.scan import Scan, finest_per_pixel_xy
 
 OVERVIEW = "overview.ome.zarr"
 
 
 def write_outputs(
-    folder: Path, maps: WorkingMaps, outputs: Sequence[str], *, threshold: float, pixel_size_um: float | None
+    folder: Path, maps: WorkingMaps, outputs: Sequence[Output], *, threshold: float, scan: Scan
 ) -> dict[str, str]:
     """Writes what was asked for, but for the OME-Zarr image, which is finished where it is.
 
     Returns:
       the names of the files by their key in predictions.json.
     """
-    finished = maps.finished(threshold, pixel_size_um)
-    return write_sample_files(folder, finished, [name for name in outputs if name != "zarr"])  # type: ignore[misc]
+    finished = maps.finished(threshold, scan.pixel_size_um)
+    formats: list[SampleFormat] = [name for name in outputs if name != "zarr"]
+    # QuPath opens a slide at its finest level, whatever level was predicted on.
+    annotation = Annotation(scale_xy=finest_per_pixel_xy(scan))
+    return write_sample_files(folder, finished, formats, annotation=annotation)
 
 
 def write_overview(folder: Path, scan: Scan) -> dict[str, str]:

@@ -153,9 +153,7 @@ class Predictor:
             overview: Future[dict[str, str]] | None = None
             if "zarr" in self.options.outputs and task.store is None:
                 overview = beside.submit(write_overview, folder, scan)
-            files = write_outputs(
-                folder, maps, self.options.outputs, threshold=threshold, pixel_size_um=scan.pixel_size_um
-            )
+            files = write_outputs(folder, maps, self.options.outputs, threshold=threshold, scan=scan)
             files |= {} if overview is None else overview.result()
             measures = measuring.result()
         if "zarr" in self.options.outputs:

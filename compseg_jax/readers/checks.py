@@ -158,6 +158,10 @@ def as_float(values: np.ndarray, path: Path) -> np.ndarray:
     return wide
 
 
+class NotOpaqueError(CubeError):
+    """Pixels of an image are transparent."""
+
+
 def without_alpha(values: np.ndarray, opaque: float, path: Path, *, channel: int = -1) -> np.ndarray:
     """Drops one channel of an image, its alpha.
 
@@ -166,7 +170,7 @@ def without_alpha(values: np.ndarray, opaque: float, path: Path, *, channel: int
     """
     transparent = int(np.count_nonzero(values[:, :, channel] != opaque))
     if transparent:
-        raise CubeError(
+        raise NotOpaqueError(
             f"{path}: {transparent} pixels are not opaque; what lies below them is unknown. "
             "Flatten the image onto a background, or remove the alpha channel."
         )

@@ -52,7 +52,7 @@ class MaskRule:
       mask_names: classes of annotations, or the one array of a file that holds several; empty for the only one.
     """
 
-    mask_values: tuple[str, ...] = ()
+    mask_values: tuple[str | int | float, ...] = ()
     mask_threshold: float | None = None
     mask_names: tuple[str, ...] = ()
 
@@ -100,7 +100,13 @@ def read_mask(
         return _drawn(path, shape, rule)
     found = recognise(path)
     if found.module == "image":
-        return _of_picture(image.read_picture(path), rule, path)
+        try:
+            return _of_picture(image.read_picture(path), rule, path)
+        except checks.NotOpaqueError as error:
+            raise CubeError(
+                f"{path}: the mask is an overlay, parts of which are transparent; that does not say what lies inside. "
+                "Save it without alpha, black outside and white inside."
+            ) from error
     if found.module not in _OPENERS:
         raise CubeError(
             f"{path}: {found.name} is not read as a mask; save it as PNG, TIFF, .npy, .npz, .mat or GeoJSON."
@@ -219,7 +225,7 @@ class _Levels:
         if rule.mask_threshold is not None:
             return self._above(rule.mask_threshold, found)
         if rule.mask_values:
-            return self._told(rule.mask_values, found)
+            return self._told(tuple(str(value) for value in rule.mask_values), found)
         if found.size > 2:
             raise CubeError(f"{self.path}: {self._too_many(found)}")
         if found.min() < 0 or (found.size == 2 and found.min() != 0):

@@ -130,7 +130,7 @@ def only_axis(contents: Contents, path: Path) -> np.ndarray:
     Raises:
       CubeError: if no vector has the name of an axis, or several of the best names differ.
     """
-    candidates = _candidates(contents, path)
+    candidates = _candidates(contents, path, None)
     best = [each for each in candidates if each.rank == min(each.rank for each in candidates)]
     found = [
         axis.to_wavenumbers_cm1(each.array.load(), each.unit or ("cm-1" if each.rank == 2 else ""), path)
@@ -236,7 +236,7 @@ def _axis(
 ) -> tuple[np.ndarray, str] | str:
     """The axis in cm⁻¹ and how it is stated, or in words why there is none."""
     group = cube.rpartition("/")[0]
-    candidates = list(_candidates(contents, path))
+    candidates = _candidates(contents, path, _without_ones(contents.arrays[cube].shape))
     fitting = [each for each in candidates if _length(each.array) in lengths]
     fitting = [each for each in fitting if each.name.rpartition("/")[0] == group] or fitting
     if not fitting:
@@ -270,7 +270,7 @@ def _axis(
     return "; ".join(not_taken)
 
 
-def _candidates(contents: Contents, path: Path) -> list[_Candidate]:
+def _candidates(contents: Contents, path: Path, shape: tuple[int, ...] | None) -> list[_Candidate]:
     found = []
     for name, array in contents.arrays.items():
         means = axis_names.meaning(name)
@@ -286,13 +286,23 @@ def _candidates(contents: Contents, path: Path) -> list[_Candidate]:
                 f"{path}: {name!r} is called so, but its unit is stated as {stated!r}. Correct one of them, or give "
                 "the axis with wavenumbers_cm1=."
             )
-        if known in ("nm", "um") and axis_names.plain(name) in axis_names.POSITIONS:
+        if known in ("nm", "um") and not _may_be_wavelengths(name, array, contents, shape):
             continue  # where the pixels lie
         rank = means.rank if known is None else 0 if known == "cm1" else 1
         found.append(
             _Candidate(name, array, rank, stated if means.unit is None or known is not None else means.unit)
         )
     return found
+
+
+def _may_be_wavelengths(
+    name: str, array: NamedArray, contents: Contents, shape: tuple[int, ...] | None
+) -> bool:
+    """Whether a vector in nm or µm is no place of pixels: by its name, or as it fits the last extent alone."""
+    if shape is None or axis_names.plain(name) not in axis_names.POSITIONS:
+        return True
+    fits_last_alone = _length(array) == shape[-1] and shape.count(shape[-1]) == 1
+    return fits_last_alone and not _is_of_pixels(name, contents, shape)
 
 
 def _stated_unit(name: str, array: NamedArray, contents: Contents) -> str | None:
@@ -351,6 +361,13 @@ def _order(
         raise CubeError(
             f"{path}: found {found.size} wavenumbers for the array {name!r} of shape {shape}; one extent must be as "
             "long. Give the axis that belongs to it with wavenumbers_cm1=."
+        )
+    if matching == [0, 1]:
+        first, second, third = shape
+        raise CubeError(
+            f"{path}: the array {name!r} of shape {shape} has two extents as long as its {first} wavenumbers, and "
+            f"the last is neither. axes='cyx' reads {second} × {third} pixels, axes='ycx' reads {first} × {third}. "
+            "Give the right one."
         )
     spectral = matching[-1]
     rest = [at for at in range(3) if at != spectral]

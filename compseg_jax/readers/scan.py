@@ -108,9 +108,20 @@ class ScanOfSize:
         """Where the scan comes from."""
         return {**self.scan.provenance, "pixel_size": "given by the caller"}
 
+    @property
+    def finest_per_pixel_xy(self) -> tuple[float, float]:
+        """As of the scan."""
+        return finest_per_pixel_xy(self.scan)
+
     def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
         """A part as a new array (y, x, c)."""
         return self.scan.window(rows, columns, channels)
+
+
+def finest_per_pixel_xy(scan: Scan) -> tuple[float, float]:
+    """Pixels of the finest level along x and y that a pixel of a scan spans; (1, 1) where there are no levels."""
+    found: tuple[float, float] = getattr(scan, "finest_per_pixel_xy", (1.0, 1.0))
+    return found
 
 
 def open_scan(

@@ -38,6 +38,9 @@ class Annotation:
     """Red, green, blue, 0 to 255; QuPath's own colour of 'Tumor'."""
     minimum_area_px: int = 0
     """Regions of fewer pixels are left out; with 0 or 1 none is."""
+    scale_xy: tuple[float, float] = (1.0, 1.0)
+    """What x and y of the mask are multiplied by: pixels of the finest level of a slide per pixel of the level that
+    was predicted on."""
 
 
 def segmentation_features(
@@ -62,7 +65,7 @@ def segmentation_features(
 
     Raises:
       ValueError: for another shape, a mask that is not boolean or of 0 and 1, an activation that is not finite,
-        or a pixel size or colour out of range.
+        or a pixel size, scale or colour out of range.
     """
     mask = _checked_mask(mask)
     if activation is not None and tuple(activation.shape) != mask.shape:
@@ -73,6 +76,8 @@ def segmentation_features(
         raise ValueError(
             f"pixel_size_um is {pixel_size_um}, required a number above 0, or None where unknown."
         )
+    if not all(math.isfinite(factor) and factor > 0 for factor in annotation.scale_xy):
+        raise ValueError(f"scale_xy is {annotation.scale_xy}, required two numbers above 0.")
     if not all(0 <= part <= 255 for part in annotation.colour):
         raise ValueError(f"the colour is {annotation.colour}, required red, green, blue from 0 to 255.")
     return _features(mask, activation, pixel_size_um, annotation)
@@ -122,6 +127,7 @@ def _features(
 ) -> Iterator[dict[str, Any]]:
     outlines = trace(mask)
     areas, means = _measured(outlines, activation)
+    scale = None if annotation.scale_xy == (1.0, 1.0) else np.array(annotation.scale_xy)
     unit, factor = ("px^2", 1) if pixel_size_um is None else ("µm^2", pixel_size_um**2)
     for region in range(1, outlines.count + 1):
         if areas[region] < annotation.minimum_area_px:
@@ -133,7 +139,13 @@ def _features(
             "type": "Feature",
             "geometry": {
                 "type": "Polygon",
-                "coordinates": [[*ring, ring[0]] for ring in (r.tolist() for r in outlines.rings(region))],
+                "coordinates": [
+                    [*ring, ring[0]]
+                    for ring in (
+                        (corners if scale is None else corners * scale).tolist()
+                        for corners in outlines.rings(region)
+                    )
+                ],
             },
             "properties": {
                 "objectType": "annotation",

@@ -71,6 +71,12 @@ class SlideScan:
         return self.levels[self.level].pixel_size_um
 
     @property
+    def finest_per_pixel_xy(self) -> tuple[float, float]:
+        """Pixels of the finest level along x and y that a pixel of this one spans."""
+        finest, own = self.levels[0], self.levels[self.level]
+        return finest.width / own.width, finest.height / own.height
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Where the level comes from, as of a cube."""
         stated = "none; the channels are not wavenumbers" if self.wavenumbers_cm1 is None else None

@@ -119,10 +119,11 @@ def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
             for name, key in (
                 ("axes", "axes"),
                 ("level", "level"),
+                ("colours", "bands"),
                 ("turned", "orientation"),
                 ("left out", "left_out"),
             )
-            if scan.provenance.get(key) not in (None, "", "as stored")
+            if scan.provenance.get(key) not in (None, "", "as stored", "grey", "RGB")
         ),
     ]
     if sample.note:
