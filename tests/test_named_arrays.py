@@ -209,7 +209,7 @@ def test_channels_that_may_stand_first_are_asked_for(tmp_path):
 def test_a_vector_as_long_as_the_channels_is_never_passed_over(tmp_path):
     values, _ = files.sample()
     np.savez(tmp_path / "a.npz", cube=values, ticks=AXIS)
-    with pytest.raises(CubeError, match=r"9 values as the channels are ticks.*wavenumbers_cm1=.*\.npy"):
+    with pytest.raises(CubeError, match=r"as long as the 9 channels is ticks.*wavenumbers_cm1=.*\.npy"):
         read(tmp_path / "a.npz")
     np.testing.assert_array_equal(read(tmp_path / "a.npz", wavenumbers_cm1=AXIS).wavenumbers_cm1, AXIS)
     np.savez(tmp_path / "b.npz", cube=values, wavenumbers=AXIS[:-1])

@@ -398,7 +398,8 @@ def _without_axis(
     if channels <= MOST_COLOURS and not as_long:
         return f"none stated; the channels have no unit{f' ({why})' if why else ''}"
     if refuse_features or as_long:
-        beside = f", of {channels} values as the channels are {', '.join(as_long)}" if as_long else ""
+        untold = [other for other in as_long if f"{other} (" not in why]
+        beside = f"; as long as the {channels} channels is {', '.join(untold)}" if untold else ""
         image = (
             "" if refuse_features else ", or save the array alone as .npy where its channels are no spectrum"
         )
