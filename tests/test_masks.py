@@ -402,3 +402,37 @@ def test_values_that_count_may_be_numbers(tmp_path):
     np.testing.assert_array_equal(
         read_mask(tmp_path / "m.npy", rule=MaskRule((2, 3))).inside, np.isin(labels, (2, 3))
     )
+
+
+def one_outline(path, classification):
+    ring = [[1, 1], [5, 1], [5, 4], [1, 4], [1, 1]]
+    properties = {"objectType": "annotation", "classification": {"name": classification}}
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": properties,
+    }
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}), encoding="utf-8")
+
+
+def test_healthy_samples_may_be_outlined_in_other_classes(tmp_path):
+    rows = ["id,label,path,split,reference"]
+    for at in range(4):
+        np.save(tmp_path / f"{at}.npy", np.random.default_rng(at).random((8, 9, 3)).astype(np.float32))
+        one_outline(tmp_path / f"{at}.geojson", "Tumor" if at % 2 else "Stroma")
+        rows.append(f"s{at},{at % 2},{at}.npy,{'train' if at < 2 else 'val'},{at}.geojson")
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    ingest(tmp_path / "t.csv", tmp_path / "s", IngestOptions(reference_names=("Tumor",)))
+    store = Store.open(tmp_path / "s")
+    assert [int(store.reference(f"s{at}").sum()) for at in range(4)] == [0, 12, 0, 12]
+    one_outline(tmp_path / "1.geojson", "Stroma")
+    with pytest.raises(IngestError, match=r"s1.*no annotation is of the class 'Tumor'; found are Stroma"):
+        ingest(tmp_path / "t.csv", tmp_path / "other", IngestOptions(reference_names=("Tumor",)))
+
+
+def test_a_turned_mask_is_not_squeezed_over_its_picture(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((12, 18, 3), np.float32))
+    np.save(tmp_path / "m.npy", np.eye(18, 12, dtype=bool))
+    (tmp_path / "t.csv").write_text("id,label,path,split,reference\na,1,a.npy,test,m.npy\n", encoding="utf-8")
+    with pytest.raises(IngestError, match="resized, it would be squeezed over it"):
+        ingest(tmp_path / "t.csv", tmp_path / "s", IngestOptions(resize=8))

@@ -593,3 +593,33 @@ def test_x_in_nanometres_is_a_spectrum_where_it_can_be_no_place(tmp_path, length
     else:
         with pytest.raises(CubeError, match="no spectral axis found"):
             read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("kind", ["scales", "labels", "zarr"])
+def test_dimensions_that_the_file_names_are_obeyed(tmp_path, kind):
+    """Bands first, as many as rows: only the names of the dimensions tell."""
+    values = np.random.default_rng(0).random((8, 8, 5)).astype(np.float32)
+    wavenumbers = np.linspace(1000, 1700, 8)
+    names = ("wavenumber", "y", "x")
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr")
+        group = zarr.create_group(str(tmp_path / "a.zarr"))
+        group.create_array("cube", data=values, dimension_names=names)
+        group.create_array("wavenumber", data=wavenumbers)
+        path = tmp_path / "a.zarr"
+    else:
+        h5py = pytest.importorskip("h5py")
+        path = tmp_path / "a.h5"
+        with h5py.File(path, "w") as file:
+            file["cube"], file["wavenumber"] = values, wavenumbers
+            file["pixel_size_um"] = 5.5
+            if kind == "scales":
+                file["wavenumber"].make_scale("wavenumber")
+                file["cube"].dims[0].attach_scale(file["wavenumber"])
+            else:
+                for at, name in enumerate(names):
+                    file["cube"].dims[at].label = name
+    cube = read(path)
+    np.testing.assert_array_equal(cube.absorbance, values.transpose(1, 2, 0))
+    assert "by its dimensions" in cube.provenance["axes"]
+    assert cube.pixel_size_um == (None if kind == "zarr" else 5.5)

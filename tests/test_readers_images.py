@@ -224,3 +224,17 @@ def test_zarr_of_both_versions_with_attributes(tmp_path, version):
         rest.unlink()
     with pytest.raises(CubeError, match="The copy is incomplete"):
         read(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("first", "name", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a.mat", "a pointer of Git LFS.*git lfs pull"),
+        (b"CDF\x01" + bytes(60), "a.nc", "a file of NetCDF 3"),
+        (b"\x0e\x03\x13\x01" + bytes(60), "a.hdf", "a file of HDF4"),
+    ],
+)
+def test_what_a_file_is_goes_before_its_name(tmp_path, first, name, words):
+    (tmp_path / name).write_bytes(first)
+    with pytest.raises(CubeError, match=words):
+        read(tmp_path / name)

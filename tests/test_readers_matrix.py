@@ -624,3 +624,37 @@ def test_sound_files_of_kinds_that_are_not_read_are_not_called_damaged(tmp_path)
     (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 108) + body)
     with pytest.raises(CubeError, match="a kind of BMP that is not read"):
         read(tmp_path / "a.bmp")
+
+
+def test_tiff_pages_written_one_by_one_and_thumbnails(tmp_path):
+    pages = numbers("u2", 5, *SHAPE)
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as file:
+        for page in pages:
+            file.write(page, photometric="minisblack")
+    with pytest.raises(CubeError, match=r"found 5 images .* say so with axes='cyx'"):
+        read(tmp_path / "pages.tif")
+    np.testing.assert_array_equal(
+        read(tmp_path / "pages.tif", axes="cyx").absorbance, np.moveaxis(pages, 0, 2)
+    )
+    picture = numbers("u1", 40, 60, 3)
+    with tifffile.TiffWriter(tmp_path / "thumb.tif") as file:
+        file.write(picture, photometric="rgb")
+        file.write(picture[::8, ::8], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read(tmp_path / "thumb.tif").absorbance, picture)
+
+
+@pytest.mark.parametrize(
+    ("settings", "um"),
+    [
+        ({"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}, 0.5),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, None),
+        ({"imagej": True, "resolution": (2, 2), "metadata": {"unit": "um"}}, 0.5),
+        ({}, None),
+    ],
+)
+def test_tiff_resolution_is_a_pixel_size_where_it_can_be_one(tmp_path, settings, um):
+    tifffile.imwrite(tmp_path / "a.tif", numbers("u2", *SHAPE), photometric="minisblack", **settings)
+    cube = read(tmp_path / "a.tif")
+    assert cube.pixel_size_um == (None if um is None else pytest.approx(um))
+    said = cube.provenance["pixel_size"]
+    assert said == "not stated" if not settings else "resolution" in said

@@ -127,6 +127,16 @@ class Readings:
     exceptions: tuple[Difference, ...]
     varying: tuple[str, ...]
 
+    def mixed_types(self) -> str:
+        """A warning where samples are stored in several types, whose numbers may be on other scales; else ''."""
+        name = "stored_type"
+        usual = [each.value for each in self.usual if each.name == name]
+        others = sorted({each.value for each in self.exceptions if each.name == name})
+        if not others and name not in self.varying:
+            return ""
+        listed = ", ".join([*usual, *others])
+        return f"samples are stored in several types ({listed}): look whether their values are on one scale"
+
     def in_one_line(self) -> str:
         """For the terminal: what all or most samples have in common, and how many have not."""
         parts = [

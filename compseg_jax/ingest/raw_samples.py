@@ -14,6 +14,7 @@ from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
+from compseg_jax.readers.masks import NoneInsideError
 from compseg_jax.spectra.tissue import tissue_from_background
 
 PIXEL_SIZE_TOLERANCE = 0.01
@@ -80,15 +81,25 @@ def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: Inge
     try:
         mask = read_mask(path, shape=shape, rule=options.mask_rule(kind))
     except CubeError as error:
-        words = options.in_mask_words(str(error), kind)
-        raise IngestError(f"row {row.line} ({row.id}): {words}") from error
+        # What marks disease is not drawn on a healthy sample.
+        if not (isinstance(error, NoneInsideError) and kind == "reference" and row.label == 0):
+            words = options.in_mask_words(str(error), kind)
+            raise IngestError(f"row {row.line} ({row.id}): {words}") from error
+        mask = Mask(np.zeros(shape, bool), "GeoJSON: outlines of other classes alone; no area is inside")
     found = mask.inside.shape
     if found != shape and not options.resize:
         raise IngestError(
             f"{row.place()}: the mask {path} has {found[0]}×{found[1]} pixels, the image "
             f"{shape[0]}×{shape[1]}. They must match, or use --resize."
         )
-    return replace(mask, inside=_resized(mask.inside, options.resize) >= 0.5) if options.resize else mask
+    if not options.resize:
+        return mask
+    if abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE:
+        raise IngestError(
+            f"{row.place()}: the mask {path} has {found[0]}×{found[1]} pixels, the image {shape[0]}×{shape[1]}; "
+            "resized, it would be squeezed over it. Give the mask of this image, turned and cut as it is."
+        )
+    return replace(mask, inside=_resized(mask.inside, options.resize) >= 0.5)
 
 
 def _resized(image: np.ndarray, size: int) -> np.ndarray:
@@ -97,6 +108,8 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), method))
 
 
+PROPORTION_TOLERANCE = 0.05
+"""By which height to width of an image and its mask may differ where both are resized: thumbnails round to pixels."""
 _SAME_CHANNELS = 1e-6
 """Within which m/z and energies are the same, relative: exporters round them to single precision."""
 
@@ -106,8 +119,12 @@ def check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) 
     if first.absorbance.shape[2] != other.absorbance.shape[2]:
         raise IngestError(
             f"{other_name} has {other.absorbance.shape[2]} channels, {first_name} has "
-            f"{first.absorbance.shape[2]}; all cubes of a store need the same. Ingest them separately, or bring "
-            "them to one axis first: --prepare resample."
+            f"{first.absorbance.shape[2]}; all cubes of a store need the same. "
+            + (
+                "Save all pictures in grey or all in colour."
+                if first.is_picture and other.is_picture
+                else "Ingest them separately, or bring them to one axis first: --prepare resample."
+            )
         )
     if (first.wavenumbers_cm1 is None) != (other.wavenumbers_cm1 is None):
         raise IngestError(

@@ -156,7 +156,10 @@ class _Rows:
                 f"{LONGEST_ID_BYTES} bytes."
             )
         if line.surplus:
-            raise IngestError("more values than columns; put a value with a comma into double quotes.")
+            raise IngestError(
+                "more values than columns; remove what stands beside the table, or put a value with a comma into "
+                "double quotes."
+            )
         label = as_label(line.value(self.columns.names["label"]))
         if label in self.exclude:
             self.excluded[label] += 1

@@ -123,6 +123,8 @@ def ingest(
         _add_summary(writer, [*records, *unread], steps, list(arrays.values()), notes, readings)
     kept.remove()
     say(readings.in_one_line())
+    if mixed := readings.mixed_types():
+        say(f"note: {mixed}")
 
 
 def _add_summary(

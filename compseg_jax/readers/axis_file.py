@@ -23,6 +23,10 @@ def read_axis(path: Path) -> np.ndarray:
     Raises:
       CubeError: if the file holds anything but numbers, or no such vector.
     """
+    if not path.is_file():
+        raise CubeError(
+            f"{path}: there is no such file of an axis. Correct the path given with wavenumbers_cm1=."
+        )
     holding = _HOLDING.get(path.suffix.lower())
     if holding is not None:
         return holding.read_axis(path)

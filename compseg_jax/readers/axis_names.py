@@ -83,6 +83,22 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].lower())
 
 
+_ROWS = frozenset(["y", "row", "rows", "line", "lines", "height", "ypos", "yposition", "mapy"])
+_COLUMNS = frozenset(
+    ["x", "col", "column", "columns", "sample", "samples", "width", "xpos", "xposition", "mapx"]
+)
+_CHANNELS = frozenset(["c", "channel", "channels", "band", "bands", "spectral", "spectrum", "signal"])
+
+
+def letter(dimension: str) -> str:
+    """'y', 'x' or 'c' for the name of a dimension, '' where it says nothing."""
+    called = plain(dimension)
+    for names, found in ((_ROWS, "y"), (_COLUMNS, "x"), (_CHANNELS, "c")):
+        if called in names:
+            return found
+    return "c" if called and meaning(dimension) is not None else ""
+
+
 def meaning(name: str) -> Meaning | None:
     """What the name of an array says of it as an axis, None where it is no name of one.
 

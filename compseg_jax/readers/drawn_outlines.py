@@ -26,6 +26,10 @@ _ROOTS = ("root", "PathRootObject")
 _CORES = ("tmaCore", "tma_core", "TMACoreObject")
 
 
+class NoneOfClassError(ValueError):
+    """Annotations are there, but none of a class that is taken."""
+
+
 def geojson_to_mask(
     geojson: Mapping[str, Any] | Sequence[Any],
     shape: tuple[int, int],
@@ -71,7 +75,8 @@ def polygons(
             found += [[_ring(ring, number) for ring in rings] for rings in _areas(feature, number)]
     missing = [name for name, there in is_there.items() if not there]
     if missing and features:
-        raise ValueError(
+        kind = ValueError if any(is_there.values()) else NoneOfClassError
+        raise kind(
             f"no annotation is of the class {' or '.join(map(repr, missing))}; found are {listed(geojson)}. Name one "
             "of these, or export those that are missing."
         )

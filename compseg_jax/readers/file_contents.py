@@ -18,6 +18,7 @@ class NamedArray:
       unit: the unit the file states for it, None where it states none.
       stored_type: name of its type in the file.
       said: entries of the provenance of a cube made of it.
+      dims: names of its dimensions, where the file states them.
     """
 
     shape: tuple[int, ...]
@@ -25,6 +26,7 @@ class NamedArray:
     unit: str | None = None
     stored_type: str = ""
     said: Mapping[str, str] | None = None
+    dims: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ _OPENERS: dict[str, Callable[[Path], AbstractContextManager[named_arrays.Content
 _ARRAY_NAMES = ("mask", "reference", "tissue", "annotation", "segmentation", "label", "labels", "bw", "gt")
 
 
+class NoneInsideError(CubeError):
+    """Outlines are all of other classes than those that lie inside: an empty mask, or a name that is not right."""
+
+
 @dataclass(frozen=True)
 class MaskRule:
     """What counts in masks that do not say it themselves.
@@ -376,7 +380,8 @@ def _drawn(path: Path, shape: tuple[int, int] | None, rule: MaskRule) -> Mask:
         raise
     except (ValueError, RecursionError) as error:
         words = str(error).replace("Name one of these", "Name one of these with mask_names=")
-        raise CubeError(f"{path}: {words}") from error
+        is_of_others = isinstance(error, drawn_outlines.NoneOfClassError)
+        raise (NoneInsideError if is_of_others else CubeError)(f"{path}: {words}") from error
     if not areas:
         return Mask(mask, f"GeoJSON: {drawn_outlines.listed(drawn)}; no area is inside")
     corners = np.concatenate([ring for rings in areas for ring in rings])

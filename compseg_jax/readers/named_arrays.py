@@ -105,7 +105,8 @@ def find(
             )
         said = f"({', '.join(axes or '')}) in the file, as axes= says"
     else:
-        order, said = _order(shape, found, name, path)
+        dims = chosen.dims if len(chosen.dims) == len(chosen.shape) == 3 else ()
+        order, said = _stated_order(dims, shape, found) or _order(shape, found, name, path)
     if found is None:
         can_be_first = axes is None and shape[0] <= MOST_COLOURS < shape[2]
         first = " Where its channels stand first, say so with axes='cyx'." if can_be_first else ""
@@ -349,6 +350,25 @@ def _is_of_pixels(name: str, contents: Contents, shape: tuple[int, ...]) -> bool
     return any(
         axis_names.plain(other) == partner and other.rpartition("/")[0] == group and _length(array) in shape
         for other, array in contents.arrays.items()
+    )
+
+
+def _stated_order(
+    dims: tuple[str, ...], shape: tuple[int, ...], found: np.ndarray | None
+) -> tuple[tuple[int, int, int], str] | None:
+    """Places of y, x and c by the names that the file gives its dimensions, and the words for them."""
+    letters = [axis_names.letter(each) for each in dims]
+    if sorted(letters) != ["c", "x", "y"] and letters.count("c") == 1:
+        rest = iter("yx")
+        letters = [letter if letter == "c" else next(rest) for letter in letters]
+    if sorted(letters) != ["c", "x", "y"]:
+        return None
+    order = letters.index("y"), letters.index("x"), letters.index("c")
+    if found is not None and found.size != shape[order[2]]:
+        return None
+    return (
+        order,
+        f"({', '.join(letters)}) in the file, by its dimensions {', '.join(each or '–' for each in dims)}",
     )
 
 

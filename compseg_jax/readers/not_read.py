@@ -105,7 +105,7 @@ NOT_READ: tuple[NotRead, ...] = (
     NotRead("an image or table of astronomy", "write its array as .npy or HDF5", (".fits", ".fit", ".fts")),
     NotRead(
         "a workbook (Excel)",
-        "save the sheet as .csv: spectra are read from it, and tables of samples too",
+        "save spectra as .csv; a table of samples goes to `compseg ingest`, .xlsx as it is",
         (".xls", ".xlsx", ".xlsm", ".ods"),
     ),
     NotRead(
@@ -121,6 +121,10 @@ NOT_READ: tuple[NotRead, ...] = (
         "give it as a reference or tissue mask of the image",
         (".geojson", ".json", ".qpdata", ".xml", ".ndpa", ".roi"),
     ),
+    NotRead("a file of HDF4", "convert it to HDF5 (h4toh5)", (".hdf4", ".h4")),
+    NotRead("a file of NetCDF 3", "convert it to NetCDF 4 (nccopy -k nc4)", (".cdf", ".nc3")),
+    NotRead("a table of Orange", "save it as .csv or .xyz", (".tab",)),
+    NotRead("a pointer of Git LFS, not the file itself", "run `git lfs pull` where it was cloned", (".lfs",)),
     NotRead("a document", "give the measured data", (".doc", ".docx", ".odt", ".ppt", ".pptx", ".pdf")),
     NotRead(
         "an archive of files",
@@ -152,6 +156,10 @@ _BY_MAGIC = (
     (0, b"GWYP", ".gwy"),
     (0, b"Andor Technology", ".sif"),
     (0, b"PAR1", ".parquet"),
+    (0, b"\x0e\x03\x13\x01", ".hdf4"),
+    (0, b"CDF\x01", ".nc3"),
+    (0, b"CDF\x02", ".nc3"),
+    (0, b"version https://git-lfs", ".lfs"),
     (0, b"7z\xbc\xaf\x27\x1c", ".7z"),
     (0, b"Rar!", ".rar"),
 )

@@ -149,7 +149,7 @@ def recognise(path: str | os.PathLike[str]) -> Format:
             raise CubeError(f"{path}: this folder is {other.what}, which is not read: {other.instead}.")
         raise CubeError(f"{path}: this directory is not a zarr array or group (no zarr.json); give a file.")
     with path.open("rb") as stream:
-        first = stream.read(16)
+        first = stream.read(32)
     suffix = path.suffix.lower()
     named = [each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes)]
     for each in named:

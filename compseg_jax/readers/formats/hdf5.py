@@ -125,6 +125,7 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
                 lambda: load(item, path).T if reverse else load(item, path),
                 text(item.attrs.get("units", item.attrs.get("unit"))),
                 str(item.dtype),
+                dims=() if reverse else _dimensions(item),
             )
         elif h5py.check_string_dtype(item.dtype) is not None and math.prod(shape) <= _MAX_TEXTS:
             texts[name] = text(item[()]) or ""
@@ -138,6 +139,13 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
     for name, holder in [*cubes, ("", file)]:
         arrays.update(_axes_in_attributes(name, holder))
     return Contents(arrays, texts, unread)
+
+
+def _dimensions(dataset: Any) -> tuple[str, ...]:
+    """Names of a cube's dimensions: their labels, else the scales that are attached to them."""
+    if dataset.ndim != 3 or not {"DIMENSION_LIST", "DIMENSION_LABELS"} & set(dataset.attrs):
+        return ()
+    return tuple(str(each.label or (each[0].name if len(each) else "") or "") for each in dataset.dims)
 
 
 def _axes_in_attributes(name: str, holder: Any) -> dict[str, NamedArray]:
@@ -199,7 +207,8 @@ def load(dataset: Any, path: Path) -> np.ndarray:
     plain = h5py.h5t.py_create(dataset.dtype)
     if dataset.dtype.kind in "fiu" and not dataset.id.get_type().equal(plain):
         raise CubeError(f"{path}: {name} holds numbers of no usual format; damaged. Write it again.")
-    announced = checks.count(dataset.shape, path, str(name)) * dataset.dtype.itemsize
+    values_announced = checks.count(dataset.shape, path, str(name)) if dataset.shape else 1
+    announced = values_announced * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
     missing = _missing_chunks(dataset)
     if dataset.chunks is None:
@@ -216,7 +225,7 @@ def load(dataset: Any, path: Path) -> np.ndarray:
             f"{path}: {missing} of the {_chunks(dataset)} parts of {name} were never written, and no fill value was "
             "chosen for them. The measurement was broken off, or the file was not closed; write all of it."
         )
-    values: np.ndarray = dataset[()]
+    values: np.ndarray = np.asarray(dataset[()])
     return values
 
 

@@ -27,9 +27,6 @@ _LARGE_VALUES = 1 << 27
 _LARGEST_TILE_VALUES = 1 << 26
 # Suffixes of slides that OpenSlide puts together: overlapping tiles, several regions, folders of files.
 _OPENSLIDE_SUFFIXES = (".scn", ".bif", ".mrxs", ".vms", ".vmu", ".svslide")
-# Unit of the resolution tags (TIFF 6.0, page 38): its name, its length, and the largest pixel that is believed.
-# Dots per inch are mostly those of a print, finer than any where they come from a scanner.
-_RESOLUTION_UNITS = {2: ("inch", 25400.0, 10.0), 3: ("cm", 1e4, 100.0)}
 _NAMES = {"svs": "Aperio slide", "ndpi": "Hamamatsu slide", "philips": "Philips slide", "qpi": "Akoya slide"}
 _WHITE = 255
 # PhotometricInterpretation and Compression of TIFF.
@@ -378,13 +375,7 @@ def _pixel_size_um(file: Any, series: Any, tifffile: Any) -> tuple[float | None,
             return pixel_size.judged([float(stated)], f"MPP = {stated} of the description")
     if file.is_ome:
         return tiff.ome_pixel_size(tiff.ome_pixels(tifffile.xml2dict(file.ome_metadata)))
-    name, um, most_um = _RESOLUTION_UNITS.get(int(page.tags.valueof(296, 2)), ("", 0.0, 0.0))
-    rationals = [page.tags.valueof(tag) for tag in (282, 283)]
-    if not name or any(each is None or not all(each) for each in rationals):
-        return None, "not stated"
-    counts = [numerator / denominator for numerator, denominator in rationals]
-    words = f"resolution {counts[0]:.6g} × {counts[1]:.6g} pixels per {name} (x × y)"
-    return pixel_size.judged([um / each for each in counts], words, most_um=most_um)
+    return tiff.resolution_um(page)
 
 
 # What OpenSlide reads.

@@ -28,6 +28,9 @@ _COLOUR_MODELS |= {32803: "a colour filter array", 32844: "LogL", 32845: "LogLuv
 # Compressions whose decoders turn YCbCr into RGB: JPEG of both kinds and of NDPI, WebP.
 _DECODED_TO_RGB = (6, 7, 33007, 50001)
 _OLD_JPEG, _FAX, _LONGEST_FAX_LINE = 6, (2, 3, 4), 1 << 16
+# Unit of the resolution tags (TIFF 6.0, page 38): its name, its length, and the largest pixel that is believed.
+# Dots per inch are mostly those of a print, finer than any where they come from a scanner.
+_RESOLUTION_UNITS = {2: ("inch", 25400.0, 10.0), 3: ("cm", 1e4, 100.0)}
 # Values of ExtraSamples that mean alpha, associated or not; 0 has no meaning (TIFF 6.0, page 31).
 _ALPHAS = (1, 2)
 # tifffile's letters for an axis of unknown meaning and for pages without a description.
@@ -67,11 +70,9 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
     orientations = check_directories(path)
     tifffile = checks.imported("tifffile", path)
     with tifffile.TiffFile(path) as file:
-        if len(file.series) != 1:
-            shapes = ", ".join(str(series.shape) for series in file.series)
-            raise CubeError(f"{path}: found {len(file.series)} images ({shapes}); keep one in the file.")
-        series = file.series[0]
-        covered = sum(len(level.pages) for level in series.levels)
+        images = _images(file, axes, path)
+        series = images[0]
+        covered = sum(len(level.pages) for each in file.series for level in each.levels)
         if covered < len(file.pages):
             raise CubeError(
                 f"{path}: its description covers {covered} of {len(file.pages)} pages. Save it as one stack."
@@ -86,14 +87,17 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
         known["stored_type"] = _stored_type(series, path)
         page = series.keyframe
         photometric = _photometric(page, path)
-        check_sizes(series, path)
+        for each in images:
+            check_sizes(each, path)
         indices = None
         if photometric == _PALETTE:
             indices, values = _palette(series, path)
             bits = 8 * values.dtype.itemsize
             known |= {"bands": f"colours of a palette, {bits} bits each", "axes": series.axes}
         else:
-            values, known["axes"] = _channels_last(_decoded(series, path), series.axes, axes, path)
+            stack = [_decoded(each, path) for each in images]
+            values, names = (stack[0], series.axes) if len(stack) == 1 else (np.stack(stack), "QYX")
+            values, known["axes"] = _channels_last(values, names, axes, path)
             if "S" in series.axes and axes is None:
                 values = _without_alpha(values, page, path)
         orientation = next(iter(orientations), 1)
@@ -106,6 +110,9 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
             pixels = ome_pixels(tifffile.xml2dict(file.ome_metadata))
             pixel_size_um, known["pixel_size"] = ome_pixel_size(pixels)
             axis_found = ome_wavenumbers(pixels, values.shape[2], path)
+        else:
+            unit = str((file.imagej_metadata or {}).get("unit", "")) if file.is_imagej else ""
+            pixel_size_um, known["pixel_size"] = resolution_um(page, unit)
         return Picture(
             values,
             known,
@@ -115,6 +122,45 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
             white_is_zero=photometric == _WHITE_IS_ZERO,
             brightest=2**page.bitspersample - 1 if is_integer else None,
         )
+
+
+def _images(file: Any, axes: str | None, path: Path) -> list[Any]:
+    """The one image or stack, thumbnails left out; or the pages of a stack that were written one by one."""
+    images = [each for each in file.series if not each.keyframe.is_reduced] or list(file.series)
+    if len(images) == 1:
+        return images
+    are_alike = all(
+        each.axes == "YX" and (each.shape, each.dtype) == (images[0].shape, images[0].dtype)
+        for each in images
+    )
+    if are_alike and axes == "cyx":
+        return images
+    shapes = ", ".join(dict.fromkeys(str(each.shape) for each in images))
+    advice = (
+        "if these are the channels of one image, say so with axes='cyx'"
+        if are_alike
+        else "keep one in the file"
+    )
+    raise CubeError(f"{path}: found {len(images)} images ({shapes}); {advice}.")
+
+
+def resolution_um(page: Any, imagej_unit: str = "") -> tuple[float | None, str]:
+    """Edge of a pixel in µm by the resolution tags and how it is stated; None where it is not, or is no pixel's.
+
+    Args:
+      page: tifffile's page.
+      imagej_unit: the unit of length that ImageJ states, whose tags count pixels per unit.
+    """
+    name, um, most_um = _RESOLUTION_UNITS.get(int(page.tags.valueof(296, 2)), ("", 0.0, 0.0))
+    known = {"micron": "µm", "microns": "µm", "\\u00B5m": "µm"}.get(imagej_unit, imagej_unit)
+    if known in _UM_PER_UNIT:
+        name, um, most_um = known, _UM_PER_UNIT[known], pixel_size.MOST_UM
+    rationals = [page.tags.valueof(tag) for tag in (282, 283)]
+    if not name or any(each is None or not all(each) for each in rationals):
+        return None, "not stated"
+    counts = [numerator / denominator for numerator, denominator in rationals]
+    words = f"resolution {counts[0]:.6g} × {counts[1]:.6g} pixels per {name} (x × y)"
+    return pixel_size.judged([um / each for each in counts], words, most_um=most_um)
 
 
 def _check_imagej(file: Any, path: Path) -> None:

@@ -45,7 +45,11 @@ def read(
         found_arrays = {"absorbance": root} if hasattr(root, "shape") else dict(_arrays(root, ""))
         arrays = {
             name: NamedArray(
-                tuple(array.shape), partial(_load, array, path), _unit(array), str(np.dtype(array.dtype))
+                tuple(array.shape),
+                partial(_load, array, path),
+                _unit(array),
+                str(np.dtype(array.dtype)),
+                dims=_dimensions(array),
             )
             for name, array in found_arrays.items()
             if np.dtype(array.dtype).kind in "fiub" and array.ndim
@@ -82,6 +86,12 @@ def _arrays(group: Any, prefix: str) -> list[tuple[str, Any]]:
         else:
             found.extend(_arrays(member, f"{prefix}{name}/"))
     return found
+
+
+def _dimensions(array: Any) -> tuple[str, ...]:
+    """Names of an array's dimensions: those of zarr 3, or those that xarray writes into zarr 2."""
+    named = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+    return tuple(str(each or "") for each in named)
 
 
 def _listed(name: str, value: Any) -> dict[str, NamedArray]:
