@@ -34,7 +34,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture of the test: whether its programs are optimised and its calls checked."""
     optimised = THOROUGH or item.get_closest_marker("optimised") is not None
     jax.config.update("jax_disable_most_optimizations", not optimised)
-    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("wrong_types") is not None)
+    unchecked = any(item.get_closest_marker(name) for name in ("wrong_types", "many_calls"))
+    jaxtyping.config.update(
+        "jaxtyping_disable", unchecked and not (THOROUGH and item.get_closest_marker("many_calls"))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -164,6 +164,7 @@ def test_networks_that_see_the_whole_are_known(network, reason):
 fields = st.sampled_from([receptive_field(cls(depth=depth)) for cls in (UNet, SegNet) for depth in range(5)])
 
 
+@pytest.mark.many_calls
 @given(fields, st.integers(1, 900), st.integers(1, 700), st.integers(1, 40), st.integers(1, 40), st.data())
 @settings(max_examples=3 * settings().max_examples)
 def test_stitching_is_the_identity(reach, height, width, rows, columns, data):
@@ -208,6 +209,7 @@ def test_every_pixel_that_reaches_a_core_lies_in_its_tile(reach, length, n, flip
             assert stop % reach.multiple == 0 or stop == length
 
 
+@pytest.mark.many_calls
 @given(fields, st.integers(1, 6000), st.integers(1, 6000), st.floats(2e5, 4e6), st.sampled_from([1, 2, 8]))
 @settings(max_examples=settings().max_examples // 2)
 def test_a_plan_keeps_within_its_pixels(reach, height, width, most_px, at_once):
