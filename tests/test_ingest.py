@@ -232,11 +232,12 @@ def test_a_sample_without_tissue_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("column", ["reference", "tissue"])
 def test_a_mask_of_another_size_is_refused_unless_resized(folder: Path, column: str) -> None:
-    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(folder / "small.png")
+    Image.fromarray(np.full((4, 6), 255, np.uint8)).save(folder / "small.png")
     table = write_table(folder / "t.csv", changed(3, **{column: "small.png"}))
     message = refusal(table)
     assert "row 5 (d)" in message
-    assert f"the mask {folder / 'small.png'} has 4×4 pixels, the image 6×9" in message
+    assert f"the mask {folder / 'small.png'} has 4×6 pixels, the image 6×9" in message
+    assert "Use --resize" in message
     ingest(table, folder / "s", IngestOptions(resize=5))
     assert Store.open(folder / "s").tissue("d").shape == (5, 5)
 
@@ -497,3 +498,24 @@ def test_the_ultrasound_set_is_ingested_as_it_is(shared_data: Path, tmp_path: Pa
     assert all(s.has_reference for s in store.samples)
     healthy = next(s for s in store.samples if not s.label)
     assert not store.reference(healthy.id).any()
+
+
+def test_an_axis_that_runs_the_other_way_is_turned(tmp_path: Path) -> None:
+    """Half of the files fall and half rise, as two programs export them; nothing is resampled for that."""
+    wavenumbers = np.array([1800.0, 1600.0, 1300.0, 1000.0])
+    values = np.random.default_rng(0).uniform(1, 2, (4, 3, 5, 4)).astype(np.float32)
+    for number, cube in enumerate(values):
+        way = slice(None, None, -1 if number % 2 else 1)
+        np.savez(tmp_path / f"{number}.npz", absorbance=cube[..., way], wavenumbers_cm1=wavenumbers[way])
+    rows = [
+        {"id": f"s{at}", "path": f"{at}.npz", "label": at // 2, "split": "train" if at % 2 else "val"}
+        for at in range(4)
+    ]
+    ingest(write_table(tmp_path / "t.csv", rows), tmp_path / "s", IngestOptions())
+    store = Store.open(tmp_path / "s")
+    np.testing.assert_array_equal(store.wavenumbers_cm1, wavenumbers)
+    for number, cube in enumerate(values):
+        np.testing.assert_array_equal(store.read(f"s{number}"), cube)
+    assert "channels reversed, as the first sample's run" in (tmp_path / "s" / "summary.csv").read_text(
+        "utf-8"
+    )

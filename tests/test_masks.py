@@ -434,5 +434,18 @@ def test_a_turned_mask_is_not_squeezed_over_its_picture(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((12, 18, 3), np.float32))
     np.save(tmp_path / "m.npy", np.eye(18, 12, dtype=bool))
     (tmp_path / "t.csv").write_text("id,label,path,split,reference\na,1,a.npy,test,m.npy\n", encoding="utf-8")
-    with pytest.raises(IngestError, match="resized, it would be squeezed over it"):
-        ingest(tmp_path / "t.csv", tmp_path / "s", IngestOptions(resize=8))
+    for options in (IngestOptions(), IngestOptions(resize=8)):
+        with pytest.raises(IngestError, match="Give the mask of this image, turned and cut as it is"):
+            ingest(tmp_path / "t.csv", tmp_path / "s", options)
+
+
+def test_a_mask_of_a_volume_lies_as_its_picture(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    volume = np.random.default_rng(0).integers(0, 2, (6, 5, 3)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "m.nii.gz")
+    picture = read(tmp_path / "m.nii.gz", variable="slice:2").absorbance[:, :, 0]
+    mask = read_mask(tmp_path / "m.nii.gz", rule=MaskRule(mask_names=("slice:2",)))
+    np.testing.assert_array_equal(mask.inside, picture != 0)
+    assert mask.words.startswith("compressed NIfTI slice:2: 0 and 1")
+    with pytest.raises(CubeError, match="volume of 3 slices"):
+        read_mask(tmp_path / "m.nii.gz")

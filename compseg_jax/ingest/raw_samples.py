@@ -12,7 +12,7 @@ from compseg_jax.ingest.ingest_options import IngestError, IngestOptions, MaskKi
 from compseg_jax.ingest.table import Row
 from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import Mask, read, read_mask
-from compseg_jax.readers.axis import TOLERANCE_CM1
+from compseg_jax.readers.axis import TOLERANCE_CM1, same_axis
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
 from compseg_jax.readers.masks import NoneInsideError
 from compseg_jax.spectra.tissue import tissue_from_background
@@ -87,19 +87,32 @@ def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: Inge
             raise IngestError(f"row {row.line} ({row.id}): {words}") from error
         mask = Mask(np.zeros(shape, bool), "GeoJSON: outlines of other classes alone; no area is inside")
     found = mask.inside.shape
-    if found != shape and not options.resize:
+    is_squeezed = abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE
+    if found != shape and (is_squeezed or not options.resize):
+        advice = "Give the mask of this image, turned and cut as it is" if is_squeezed else "Use --resize"
         raise IngestError(
-            f"{row.place()}: the mask {path} has {found[0]}×{found[1]} pixels, the image "
-            f"{shape[0]}×{shape[1]}. They must match, or use --resize."
+            f"{row.place()}: the mask {path} has {found[0]}×{found[1]} pixels, the image {shape[0]}×{shape[1]}. They "
+            f"must match. {advice}."
         )
     if not options.resize:
         return mask
-    if abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE:
-        raise IngestError(
-            f"{row.place()}: the mask {path} has {found[0]}×{found[1]} pixels, the image {shape[0]}×{shape[1]}; "
-            "resized, it would be squeezed over it. Give the mask of this image, turned and cut as it is."
-        )
     return replace(mask, inside=_resized(mask.inside, options.resize) >= 0.5)
+
+
+def along_axis(sample: RawSample, wavenumbers_cm1: np.ndarray) -> RawSample:
+    """The sample with its channels reversed where its axis is the given one the other way round, else as it is."""
+    cube = sample.cube
+    own = cube.wavenumbers_cm1
+    if own is None or own.size < 2 or not same_axis(own[::-1], wavenumbers_cm1):
+        return sample
+    said = f"{cube.provenance.get('axis', 'in the file')}; channels reversed, as the first sample's run"
+    turned = replace(
+        cube,
+        absorbance=cube.absorbance[:, :, ::-1],
+        wavenumbers_cm1=own[::-1],
+        provenance={**cube.provenance, "axis": said},
+    )
+    return replace(sample, cube=turned)
 
 
 def _resized(image: np.ndarray, size: int) -> np.ndarray:
@@ -120,10 +133,11 @@ def check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) 
         raise IngestError(
             f"{other_name} has {other.absorbance.shape[2]} channels, {first_name} has "
             f"{first.absorbance.shape[2]}; all cubes of a store need the same. "
+            "Ingest them separately, or "
             + (
-                "Save all pictures in grey or all in colour."
+                "save all pictures in grey or all in colour."
                 if first.is_picture and other.is_picture
-                else "Ingest them separately, or bring them to one axis first: --prepare resample."
+                else "bring them to one axis first: --prepare resample."
             )
         )
     if (first.wavenumbers_cm1 is None) != (other.wavenumbers_cm1 is None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from compseg_jax.ingest.how_read import Readings, compare, how_read
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.raw_samples import (
     RawSample,
+    along_axis,
     check_same_axis,
     check_same_pixels,
     read_mask_of,
@@ -80,6 +81,7 @@ def ingest(
     source = _Source(options, arrays)
     # Before anything else of the files: most often all lack the same, such as an axis.
     first = source.read(rows[0])
+    source = replace(source, along=first.cube.wavenumbers_cm1)
     rows, joined = join_same_images(table, rows)
     rows = with_splits(table, rows, options)
     notes = [*listed.notes, *joined]
@@ -153,9 +155,12 @@ class _Source:
 
     options: IngestOptions
     arrays: dict[Path, TissueArray]
+    along: np.ndarray | None = None
+    """Axis of the first sample; the channels of one that runs the other way are reversed."""
 
     def read(self, row: Row) -> RawSample:
-        return read_sample(row, self.arrays.get(row.path) if row.core else None, self.options)
+        sample = read_sample(row, self.arrays.get(row.path) if row.core else None, self.options)
+        return sample if self.along is None else along_axis(sample, self.along)
 
     def images(self, rows: list[Row], progress: Callable[[int], None]) -> Callable[[], Iterator[Image]]:
         """Gives the images before the first step anew at each call; ``progress`` counts over all calls."""

@@ -23,7 +23,7 @@ from compseg_jax.readers import axis_names, checks, drawn_outlines, named_arrays
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.readers.formats import array, hdf5, image, matlab
 from compseg_jax.readers.picture import Picture
-from compseg_jax.readers.recognition import recognise
+from compseg_jax.readers.recognition import read, recognise
 
 DRAWN_SUFFIXES = (".geojson", ".json")
 _SHOWN = 6
@@ -37,6 +37,8 @@ _OPENERS: dict[str, Callable[[Path], AbstractContextManager[named_arrays.Content
     "matlab": matlab.opened,
     "hdf5": hdf5.opened,
 }
+# Read like their images, so that a mask lies as its picture does; a slice or frame is named as for these.
+_VOLUMES = ("nifti", "dicom")
 # Names that an array of a file goes by where it is the mask, without signs and capitals.
 _ARRAY_NAMES = ("mask", "reference", "tissue", "annotation", "segmentation", "label", "labels", "bw", "gt")
 
@@ -53,7 +55,8 @@ class MaskRule:
       mask_values: numbers (`255`, `-1`, `0.5`) or colours (`#ff0000`) that lie inside; empty for the one that is
         not 0.
       mask_threshold: values above it lie inside; None for no threshold.
-      mask_names: classes of annotations, or the one array of a file that holds several; empty for the only one.
+      mask_names: classes of annotations, or the one array, slice or frame (`slice:12`) of a file that holds several;
+        empty for the only one.
     """
 
     mask_values: tuple[str | int | float, ...] = ()
@@ -81,7 +84,8 @@ class Mask:
 def read_mask(
     path: str | os.PathLike[str], *, shape: tuple[int, int] | None = None, rule: MaskRule = NO_RULE
 ) -> Mask:
-    """Reads a reference or tissue mask: an image, .npy, an array of .npz, MATLAB or HDF5, or outlines (GeoJSON).
+    """Reads a reference or tissue mask: an image, .npy, an array of .npz, MATLAB or HDF5, NIfTI, DICOM,
+    or outlines (GeoJSON).
 
     Args:
       path: the file.
@@ -111,6 +115,11 @@ def read_mask(
                 f"{path}: the mask is an overlay, parts of which are transparent; that does not say what lies inside. "
                 "Save it without alpha, black outside and white inside."
             ) from error
+    if found.module in _VOLUMES:
+        part = rule.mask_names[0] if rule.mask_names else None
+        return _of_array(
+            read(path, variable=part).absorbance, f"{found.name} {part or ''}".strip(), rule, path
+        )
     if found.module not in _OPENERS:
         raise CubeError(
             f"{path}: {found.name} is not read as a mask; save it as PNG, TIFF, .npy, .npz, .mat or GeoJSON."
