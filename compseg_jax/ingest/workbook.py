@@ -6,6 +6,7 @@ Source of the layout: Office Open XML, ECMA-376, read by openpyxl.
 from __future__ import annotations
 
 import datetime
+import io
 import posixpath
 import re
 import warnings
@@ -170,7 +171,7 @@ def _layouts(table: Path) -> dict[str, _Layout]:
     return layouts
 
 
-def _layout(table: Path, stream: IO[bytes]) -> _Layout:
+def _layout(table: Path, stream: IO[bytes] | io.BufferedIOBase) -> _Layout:
     merged, hidden, is_filled, number = [], [], False, 0
     for _, each in ElementTree.iterparse(stream, events=("end",)):
         tag = _tag(each)
