@@ -131,6 +131,14 @@ def settle(
     return found, stated
 
 
+NO_WAVENUMBERS = "none; the channels are not wavenumbers"
+
+
+def of_picture(given: np.ndarray | None) -> dict[str, str]:
+    """The entries `axis` and `direction` of a picture's provenance, which has no axis unless the caller gives one."""
+    return {"axis": NO_WAVENUMBERS if given is None else "given by the caller", "direction": direction(given)}
+
+
 def direction(axis: np.ndarray | None) -> str:
     """'ascending', 'descending' or 'none', for the provenance."""
     if axis is None or axis.size < 2:

@@ -72,6 +72,10 @@ class Grid:
             return None, f"{stated}, whose unit is not known; give pixel_size_um= where you know it"
         return pixel_size.judged((along_x * um_per_unit, along_y * um_per_unit), stated)
 
+    def provenance(self, pixel_size: str) -> dict[str, str]:
+        """The entries of a map's provenance: which corner is first, how its pixel size is stated, what is missing."""
+        return {"orientation": self.orientation, "pixel_size": pixel_size, **self.left_out()}
+
     def left_out(self) -> dict[str, str]:
         """The entry of a provenance that counts the pixels that were not measured, empty where there are none."""
         if not self.unmeasured:

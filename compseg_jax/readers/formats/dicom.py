@@ -96,10 +96,7 @@ def read(
         **known,
         "orientation": "as stored",
         "pixel_size": size_stated,
-        "axis": "none; the channels are not wavenumbers"
-        if wavenumbers_cm1 is None
-        else "given by the caller",
-        "direction": axis.direction(wavenumbers_cm1),
+        **axis.of_picture(wavenumbers_cm1),
     }
     return Cube(checks.as_float(values, path), wavenumbers_cm1, size_um, provenance)
 

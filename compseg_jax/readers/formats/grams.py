@@ -132,9 +132,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
     provenance = {
         **_provenance(path, file, found, stated),
         "axes": "z in the file is x, w is y",
-        "orientation": placed.orientation,
-        "pixel_size": pixel_size,
-        **placed.left_out(),
+        **placed.provenance(pixel_size),
     }
     return Cube(values, found, pixel_size_um, provenance)
 

@@ -54,7 +54,7 @@ def read(
     if axes is None and slide.is_pyramid(path, level):
         return slide.read(path, wavenumbers_cm1=wavenumbers_cm1, level=level)
     picture = read_picture(path, axes)
-    found, stated = picture.wavenumbers_cm1, "none; the channels are not wavenumbers"
+    found, stated = picture.wavenumbers_cm1, axis.NO_WAVENUMBERS
     if found is not None or wavenumbers_cm1 is not None:
         found, stated = axis.settle(found, wavenumbers_cm1, path, "names of the channels")
     provenance = {

@@ -88,9 +88,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         values = placed.image(table.spectra)
     provenance = {
         **_provenance(path, found, stated),
-        "orientation": placed.orientation,
-        "pixel_size": size,
-        **placed.left_out(),
+        **placed.provenance(size),
     }
     return Cube(values, found, size_um, provenance)
 

@@ -64,10 +64,7 @@ def read(
         "stored_type": dtype.name if dtype.names is None else "colours of uint8",
         "orientation": f"as stored: {_directions(codes)}",
         "pixel_size": size_stated,
-        "axis": "none; the channels are not wavenumbers"
-        if wavenumbers_cm1 is None
-        else "given by the caller",
-        "direction": axis.direction(wavenumbers_cm1),
+        **axis.of_picture(wavenumbers_cm1),
     }
     return Cube(checks.as_float(values, path), wavenumbers_cm1, size_um, provenance)
 

@@ -87,9 +87,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         image = checks.as_float(placed.image(values), path)
     provenance = {
         **_provenance(path, header, found, stated),
-        "orientation": placed.orientation,
-        "pixel_size": pixel_size,
-        **placed.left_out(),
+        **placed.provenance(pixel_size),
     }
     return Cube(image, found, pixel_size_um, provenance)
 

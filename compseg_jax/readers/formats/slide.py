@@ -76,7 +76,7 @@ class SlideScan:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the level comes from, as of a cube."""
-        stated = "none; the channels are not wavenumbers" if self.wavenumbers_cm1 is None else None
+        stated = axis.NO_WAVENUMBERS if self.wavenumbers_cm1 is None else None
         return {
             "source": str(self.path),
             **self.known,

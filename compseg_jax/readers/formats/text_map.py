@@ -112,9 +112,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         values = placed.image(table.spectra)
     provenance = {
         **_provenance(path, table.layout, found, stated),
-        "orientation": placed.orientation,
-        "pixel_size": pixel_size,
-        **placed.left_out(),
+        **placed.provenance(pixel_size),
     }
     return Cube(values, found, pixel_size_um, provenance)
 

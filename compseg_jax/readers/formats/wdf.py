@@ -79,9 +79,7 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         values = checks.as_float(placed.image(file.spectra), path)
     provenance = {
         **_provenance(path, found, stated),
-        "orientation": placed.orientation,
-        "pixel_size": pixel_size,
-        **placed.left_out(),
+        **placed.provenance(pixel_size),
     }
     return Cube(values, found, pixel_size_um, provenance)
 
