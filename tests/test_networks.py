@@ -17,7 +17,7 @@ from compseg_jax.networks.build import (
     count_parameters,
     init_variables,
 )
-from compseg_jax.networks.layers import UpConvolution, max_pool, softplus
+from compseg_jax.networks.layers import BilinearUpConvolution, UpConvolution, max_pool, softplus
 from compseg_jax.networks.segnet import max_pool_with_indices, unpool
 
 apply_network = jax.jit(build.apply_network, static_argnums=0)
@@ -63,7 +63,9 @@ def test_any_height_and_width(network, size):
     assert jnp.all(jnp.isfinite(logits))
 
 
-@pytest.mark.parametrize("network", [UNet(base=3, depth=2), SegNet(base=3, depth=2)])
+@pytest.mark.parametrize(
+    "network", [UNet(base=3, depth=2), UNet(base=3, depth=2, way_up="bilinear"), SegNet(base=3, depth=2)]
+)
 def test_far_pixels_see_nothing_of_the_border(network):
     """Inside the receptive field's margin a crop gives the same logits as the whole: nothing is padded in."""
     variables = init_variables(network, jax.random.key(0), 4)
@@ -116,6 +118,30 @@ def test_up_convolution_is_the_transposed_convolution():
     flipped = transposed(x, kernel[::-1, ::-1])
     error = min(np.abs(found - expected).max(), np.abs(found - flipped).max())
     assert error < 1e-5
+
+
+def test_the_bilinear_way_up_is_a_pointwise_convolution_of_the_enlarged_image():
+    layer = BilinearUpConvolution(5)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 6))
+    variables = jax.jit(layer.init)(jax.random.key(1), x)
+    bias = jnp.arange(5, dtype=jnp.float32)
+    params = {**variables["params"], "bias": bias}
+    enlarged = jax.image.resize(x, (2, 6, 8, 6), "bilinear", antialias=False)
+    expected = jnp.einsum("byxc,ck->byxk", enlarged, params["kernel"][0, 0]) + bias.reshape(1, 1, 1, -1)
+    found = jax.jit(layer.apply)({"params": params}, x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_bilinear_way_up_cannot_comb_an_even_image(depth):
+    """A cell's pixels differ with random weights of up-convolutions, and cannot with those of bilinear doubling."""
+    cube = jnp.ones((1, 136, 136, 2))
+    middle = slice(60, 76)
+    for way_up, combed in (("transposed", True), ("bilinear", False)):
+        network = UNet(base=2, depth=depth, way_up=way_up)
+        logits = apply_network(network, init_variables(network, jax.random.key(0), 2), cube)[0, ..., 0]
+        spread = float(jnp.ptp(logits[middle, middle]))
+        assert (spread > 1e-3) == combed, (way_up, spread)
 
 
 @pytest.mark.parametrize(

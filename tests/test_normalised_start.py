@@ -25,6 +25,7 @@ NETWORKS = {
     "depth 2, relu": Network(base=4, depth=2, activation="relu"),
     "segnet": Network(network="segnet", base=4, depth=2),
     "recomputed": Network(base=4, depth=1, remat=True),
+    "bilinear way up": Network(base=4, depth=2, way_up="bilinear"),
     "behind a front": Network(base=4, depth=1, front=2),
 }
 CHANNELS = 6

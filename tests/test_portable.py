@@ -48,6 +48,7 @@ NETWORKS = {
     "segnet": Network("segnet", normalisation="batch", depth=3),
     "segnet groups": Network("segnet", normalisation="group", activation="relu"),
     "no levels": Network(depth=0),
+    "bilinear way up": Network(way_up="bilinear", normalisation="batch", depth=3),
 }
 DEEPER = ("paper", "gated attention", "segnet")
 EVERY_PIXEL = ("attention by pixel", "segnet groups")

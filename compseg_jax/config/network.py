@@ -21,6 +21,9 @@ class Network:
     """Activation of every hidden layer."""
     kernel_init: Literal["glorot_uniform", "glorot_normal", "he_normal", "lecun_normal"] = "glorot_uniform"
     """Initialiser of the kernels."""
+    way_up: Literal["transposed", "bilinear"] = "transposed"
+    """From a level of the U-Net to the one above: 'transposed', the paper's 2×2 up-convolution, whose four pixels of a
+    cell learn apart, so that maps can be combed; 'bilinear', a 1×1 convolution and bilinear doubling."""
     normalisation: Literal["none", "batch", "group", "layer"] = "none"
     """After every hidden convolution: over the batch, over groups of features of a sample, or over the features
     of a pixel."""

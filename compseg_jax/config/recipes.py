@@ -15,7 +15,9 @@ from compseg_jax.config.training import Optimiser, Training
 
 # ReLU with He's start and batch normalisation, as in the residual networks that the classifiers' authors used.
 # Depth 1, like `default`: a view that covers the sample learns to recognise it and paints all of its tissue.
-_CLASSIFIER = Network(base=16, depth=1, activation="relu", kernel_init="he_normal", normalisation="batch")
+_CLASSIFIER = Network(
+    base=16, depth=1, activation="relu", kernel_init="he_normal", normalisation="batch", way_up="bilinear"
+)
 # Class activation maps: the mean of the logits, which is global average pooling before a linear classifier. Zhou
 # et al. (2016), arXiv:1512.04150. Their maps are scaled to [0, 1] within an image; here a pixel keeps its
 # probability, since maps of healthy samples must be comparable.
@@ -34,6 +36,7 @@ _RELATIVE = Training(
 SUMMARIES = {
     "default": "EMSC, a small U-Net, cross-entropy of the most active tenth",
     "paper2019": "the paper to the letter, plus per-band standardisation",
+    "compsegnet": "the paper's loss and transfer function, made to converge",
     "supervised": "learns from reference masks: the upper bound",
     "openvibspec2022": "the authors' later public code: trapezoid, batch norm",
     "cam": "class activation maps: the mean of the logits",
@@ -58,7 +61,7 @@ RECIPES: dict[str, Training] = {
         ),
         # Small on purpose: 16 features learn the labels of brain scans by more than the lesion (BUILD_NOTES.md).
         # Hundreds of collinear bands are first projected onto their leading components; fewer than 64 are not.
-        network=Network(base=8, depth=1, front=16, front_start="principal_components"),
+        network=Network(base=8, depth=1, way_up="bilinear", front=16, front_start="principal_components"),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
         starts=6,
@@ -73,12 +76,28 @@ RECIPES: dict[str, Training] = {
         threshold="paper",
         checkpoint_every=20,
     ),
+    # What the paper's own objective is worth: its transfer function, its absolute error and its U-Net with SoftPlus,
+    # from a start below the crossing point of σ (β's plateau above it says nothing), over the tissue instead of the
+    # image, on corrected spectra and their leading components, without a comb (docs/decisions/40).
+    "compsegnet": Training(
+        recipe="compsegnet",
+        prepare=("auto",),
+        objective=Objective(pooling="tissue"),
+        network=Network(
+            base=8, depth=1, way_up="bilinear", head_bias=-3.0, front=16, front_start="principal_components"
+        ),
+        optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
+        epochs=60,
+        augment="dihedral",
+    ),
     "supervised": Training(
         recipe="supervised",
         prepare=("auto",),
         threshold="reference",
         objective=Objective(target="reference", pooling="tissue"),
-        network=Network(base=16, depth=2, activation="relu", kernel_init="he_normal", head_bias=-3.0),
+        network=Network(
+            base=16, depth=2, activation="relu", kernel_init="he_normal", way_up="bilinear", head_bias=-3.0
+        ),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
         augment="dihedral",
@@ -108,6 +127,7 @@ RECIPES: dict[str, Training] = {
             depth=4,
             activation="relu",
             kernel_init="glorot_normal",
+            way_up="bilinear",
             normalisation="batch",
             dropout=0.2,
             head_norm=True,

@@ -82,6 +82,7 @@ def build_network(config: Network, maps: int = 1) -> nn.Module:
         "attention_features": config.attention_features,
         "front": config.front,
         "activation_map": config.activation_map,
+        "way_up": config.way_up,
     }
     declared = {field.name for field in dataclasses.fields(cls)}
     if config.activation not in ACTIVATIONS:

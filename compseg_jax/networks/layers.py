@@ -216,6 +216,48 @@ class UpConvolution(nn.Module):
         return add_bias(pixels, bias)
 
 
+class BilinearUpConvolution(nn.Module):
+    """1×1 convolution, then bilinear doubling: the way up that leaves no comb.
+
+    The four pixels of a 2×2 cell share one kernel, so no objective can be content with one or two of them, as it can
+    with those of :class:`UpConvolution` (Odena, Dumoulin and Olah, 2016, doi 10.23915/distill.00003). Both steps are
+    linear and commute; the product is taken where pixels are fewer.
+    """
+
+    features: int
+    kernel_init: str = "glorot_uniform"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y2 x2 features"]:
+        """Doubles height and width."""
+        shape = (1, 1, x.shape[-1], self.features)
+        kernel = self.param("kernel", INITIALISERS[self.kernel_init], shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        projected = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], self.features)
+        return add_bias(bilinear_doubled(bilinear_doubled(projected, 1), 2), bias)
+
+
+def bilinear_doubled(x: Float[Array, "*shape"], axis: int) -> Float[Array, "*doubled"]:
+    """Twice as many values along an axis, each ¾ of the nearest and ¼ of the next; ends are repeated."""
+    length = x.shape[axis]
+    before = jnp.concatenate([_part(x, axis, 0, 1), _part(x, axis, 0, length - 1)], axis)
+    after = jnp.concatenate([_part(x, axis, 1, length), _part(x, axis, length - 1, length)], axis)
+    pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+    return pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
+
+
+def _part(x: Array, axis: int, start: int, stop: int) -> Array:
+    return jax.lax.slice_in_dim(x, start, stop, axis=axis)
+
+
+WAYS_UP: dict[str, type[UpConvolution] | type[BilinearUpConvolution]] = {
+    "transposed": UpConvolution,
+    "bilinear": BilinearUpConvolution,
+}
+
+
 class Pointwise(nn.Module):
     """1×1 convolution with bias as a matrix product; the parameters, names and start of ``nn.Conv``.
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from compseg_jax.networks.build import Variables, apply_network
-from compseg_jax.networks.layers import Conv, UpConvolution
+from compseg_jax.networks.layers import BilinearUpConvolution, Conv, UpConvolution
 
 LEAST_DEVIATION = 1e-5
 
@@ -45,7 +45,8 @@ def feature_statistics(network: nn.Module, variables: Variables, cube: Float[Arr
 
     def normalised(call: Any, args: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
         features = call(*args, **options)
-        if context.method_name != "__call__" or not isinstance(context.module, Conv | UpConvolution):
+        hidden = isinstance(context.module, Conv | UpConvolution | BilinearUpConvolution)
+        if context.method_name != "__call__" or not hidden:
             return features
         wide = features.astype(jnp.float32)
         mean, variance = jnp.mean(wide, axis=(0, 1, 2)), jnp.var(wide, axis=(0, 1, 2))

@@ -24,12 +24,14 @@ class ReceptiveField:
       bottom: convolutions below the last pooling.
       skips: whether a level's features also reach the decoder directly (U-Net); otherwise only the places of the
         maxima do (SegNet).
+      doubling: pixels of the level below beside the own one that the way up takes in (1 for bilinear doubling).
     """
 
     encoder: tuple[int, ...]
     decoder: tuple[int, ...]
     bottom: int
     skips: bool
+    doubling: int = 0
 
     @property
     def multiple(self) -> int:
@@ -47,7 +49,7 @@ class ReceptiveField:
         if level == len(self.encoder):
             return first - self.bottom, last + self.bottom
         low, high = first - self.decoder[level], last + self.decoder[level]
-        deeper = self.needed(low // 2, high // 2, level + 1)
+        deeper = self.needed((low - self.doubling) // 2, (high + self.doubling) // 2, level + 1)
         places = (low, high) if self.skips else (2 * (low // 2), 2 * (high // 2) + 1)
         low, high = min(places[0], 2 * deeper[0]), max(places[1], 2 * deeper[1] + 1)
         return low - self.encoder[level], high + self.encoder[level]
@@ -73,7 +75,9 @@ def receptive_field(network: nn.Module) -> ReceptiveField | None:
         return None
     depth = getattr(network, "depth", 0)
     if isinstance(network, UNet):
-        return ReceptiveField((2,) * depth, (2,) * depth, bottom=2, skips=True)
+        return ReceptiveField(
+            (2,) * depth, (2,) * depth, bottom=2, skips=True, doubling=int(network.way_up == "bilinear")
+        )
     convolutions = tuple(2 if level < 2 else 3 for level in range(depth))
     return ReceptiveField(convolutions, convolutions, bottom=0, skips=False)
 

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 
 from compseg_jax.networks.convolution import Form
 from compseg_jax.networks.layers import (
+    WAYS_UP,
     ConvBlock,
     Head,
     RematConvBlock,
     SpectralFront,
-    UpConvolution,
     crop_to,
     max_pool,
 )
@@ -25,7 +25,7 @@ class UNet(nn.Module):
     """U-Net with 'same' padding: cube (b, y, x, c) → logits (b, y, x, maps).
 
     At each of ``depth`` levels two 3×3 convolutions and a 2×2 max pool that doubles the features, then the
-    way back with 2×2 up-convolutions and concatenated skips. Any height and width: a level of odd size is
+    way back with up-convolutions and concatenated skips. Any height and width: a level of odd size is
     pooled with cells of its own at its last row or column, and cropped again on the way up, so the result
     depends on no padding. With 450 channels, base 64 and depth 4 it has 31,289,217 parameters.
 
@@ -47,6 +47,8 @@ class UNet(nn.Module):
       attention_features: hidden features of a gated second map; 0 for a linear one.
       front: features of a linear projection of each spectrum before the first level; 0 for none.
       activation_map: how predictions read the logits ('probability', 'attention' or 'saliency'); changes no logit.
+      way_up: 'transposed', the 2×2 up-convolution of the paper, or 'bilinear', a 1×1 convolution and bilinear
+        doubling, whose maps have no comb.
 
     Source: Ronneberger, Fischer and Brox (2015); [CompSegNet], section 3.1.
     """
@@ -67,6 +69,7 @@ class UNet(nn.Module):
     attention_features: int = 0
     front: int = 0
     activation_map: str = "probability"
+    way_up: str = "transposed"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
@@ -93,7 +96,8 @@ class UNet(nn.Module):
         x = block(self.base * 2**self.depth, name="bottleneck", **options)(x, train)
         for level, skip in reversed(list(enumerate(skips))):
             features = self.base * 2**level
-            x = UpConvolution(features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}")(x)
+            up = WAYS_UP[self.way_up]
+            x = up(features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}")(x)
             x = Normalisation(self.normalisation, self.dtype, name=f"up_norm_{level}")(x, train)
             x = jnp.concatenate([skip, crop_to(x, *skip.shape[1:3])], axis=-1)
             x = block(features, name=f"merge_{level}", **shared)(x, train)

@@ -12,6 +12,7 @@ from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.portable.operations import (
     Activation,
     ActivationKind,
+    BilinearDoubling,
     Concatenate,
     Convolution,
     CropTo,
@@ -169,7 +170,12 @@ def _unet(writer: _Writer, network: UNet, x: str) -> str:
     x = writer.block(network, x, "bottleneck")
     for level, skip in reversed(list(enumerate(skips))):
         norm = (f"up_norm_{level}",)
-        x = writer.linear(UpConvolution, x, (f"up_{level}",), (*norm, "batch_norm"))
+        bilinear = network.way_up == "bilinear"
+        x = writer.linear(
+            Convolution if bilinear else UpConvolution, x, (f"up_{level}",), (*norm, "batch_norm")
+        )
+        if bilinear:
+            x = writer.add(BilinearDoubling(f"doubled_{level}", (x,)))
         x = writer.normalised(x, norm, network.normalisation)
         x = writer.add(CropTo(f"cropped_{level}", (x, skip)))
         x = writer.add(Concatenate(f"joined_{level}", (skip, x)))

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from compseg_jax.model.portable.libraries import library
 from compseg_jax.model.portable.operations import (
     Activation,
+    BilinearDoubling,
     Concatenate,
     Convolution,
     CropTo,
@@ -113,6 +114,10 @@ class _Graph:
                 weights = self.constant(f"{out}.kernel", operation.kernel.transpose(2, 3, 0, 1))
                 bias = self.constant(f"{out}.bias", operation.bias)
                 self.node("ConvTranspose", (*inputs, weights, bias), out, kernel_shape=[2, 2], strides=[2, 2])
+            case BilinearDoubling():
+                scales = self.constant("doubling", [1, 1, 2, 2])
+                mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+                self.node("Resize", (*inputs, "", scales), out, **mode)
             case Activation(kind="gelu"):
                 self._gelu(inputs[0], out)
             case Activation():

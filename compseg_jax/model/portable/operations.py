@@ -55,6 +55,10 @@ class UpConvolution(Operation):
     bias: Float[ndarray, " k"]
 
 
+class BilinearDoubling(Operation):
+    """Twice as many rows and columns, each ¾ of the nearest and ¼ of the next; edges are repeated."""
+
+
 @dataclass(frozen=True, eq=False)
 class Activation(Operation):
     """A function of each number; 'gelu' is the form with tanh, 'elu' has α = 1."""

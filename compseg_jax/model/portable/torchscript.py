@@ -14,6 +14,7 @@ from jaxtyping import Float
 from compseg_jax.model.portable.libraries import library
 from compseg_jax.model.portable.operations import (
     Activation,
+    BilinearDoubling,
     Concatenate,
     Convolution,
     CropTo,
@@ -134,6 +135,8 @@ def _apply(torch: Any, operation: Operation, images: Images, weights: Mapping[st
             return functional.conv2d(x, weights["kernel"], weights.get("bias"), padding=padding)
         case UpConvolution():
             return functional.conv_transpose2d(x, weights["kernel"], weights["bias"], stride=2)
+        case BilinearDoubling():
+            return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         case Activation():
             return _activation(torch, operation.kind, x)
         case Standardise():
