@@ -106,8 +106,8 @@ class Ranges(NamedTuple):
 TUNING = Ranges(
     changes=((0.6, 0.0, -1.0, 0.0, 0.4), (0.8, 0.2, -0.5, -0.5, 0.0)),
     bands=("phosphate s", "phosphate as", "amide I beta", "ester C=O"),
-    contrast=(0.13, 0.17),
-    band_change=(0.02, 0.03),
+    contrast=(0.055, 0.07),
+    band_change=(0.004, 0.006),
     smallest_share=(0.08, 0.12),
     largest_share=(0.55, 0.7),
     crypt_um=(40.0, 60.0),
@@ -118,10 +118,10 @@ TUNING = Ranges(
 REPORTING = Ranges(
     changes=((-0.6, 0.0, -0.4, 0.2, 0.8), (0.4, -0.2, -0.8, 0.6, 0.0), (0.3, 0.5, -0.9, 0.0, 0.1)),
     bands=("ribose", "DNA backbone", "carboxylate", "CH2 bending", "glycogen 1155", "amide III"),
-    contrast=(0.14, 0.2),
-    band_change=(0.015, 0.03),
-    smallest_share=(0.04, 0.07),
-    largest_share=(0.72, 0.85),
+    contrast=(0.055, 0.07),
+    band_change=(0.004, 0.006),
+    smallest_share=(0.12, 0.16),
+    largest_share=(0.42, 0.54),
     crypt_um=(64.0, 90.0),
     region_um=(105.0, 140.0),
     scatter=(0.037, 0.055),
@@ -206,7 +206,8 @@ def recipe_of(name: str, *, test: bool = False) -> ArrayRecipe:
         mucus=draw((-1.0, -0.3)),
         fat=draw((-1.6, -0.9)),
         inflammation=draw((-1.1, -0.5)),
-        septa=draw((0.1, 0.25)),
+        margin=draw((0.2, 0.5)),
+        septa=draw((0.15, 0.35)),
         tumour_share=(draw(ranges.smallest_share), draw(ranges.largest_share)),
     )
     recipe = ArrayRecipe(

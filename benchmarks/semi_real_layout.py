@@ -24,6 +24,7 @@ class LayoutRecipe:
       tumour_um: of the tumour's outline.
       sharpness: of the borders between tissues; small means broadly mixed.
       epithelium, mucus, fat, inflammation: levels of their fields against the stroma's, 0: as frequent.
+      margin: height of the tumour's field over which its outline is mixed with what it grows into.
       septa: share of stroma and inflammation within the tumour.
       tumour_share: bounds of the tumour's share of a diseased core.
     """
@@ -36,6 +37,7 @@ class LayoutRecipe:
     mucus: float
     fat: float
     inflammation: float
+    margin: float
     septa: float
     tumour_share: tuple[float, float]
 
@@ -75,7 +77,8 @@ def draw_layout(rng: np.random.Generator, grid: Grid, recipe: LayoutRecipe, shar
     fractions[:-1] = weights / weights.sum(axis=0)
     tumour = np.zeros_like(tissue)
     if share is not None:
-        tumour = _tumour(tumour_rng, grid, tissue, recipe.tumour_um, share)
+        height = _tumour_height(tumour_rng, grid, tissue, recipe.tumour_um, share)
+        tumour = tissue & (height > 0.0)
         nests, kind = smooth_fields(tumour_rng, grid, recipe.crypt_um, 2)
         between = np.clip(recipe.septa * (1.0 + nests), 0.0, 0.7)
         stroma = 1.0 / (1.0 + np.exp(-2.0 * kind))
@@ -83,7 +86,9 @@ def draw_layout(rng: np.random.Generator, grid: Grid, recipe: LayoutRecipe, shar
         inside[TISSUES.index("stroma")] = between * stroma
         inside[TISSUES.index("inflammation")] = between * (1.0 - stroma)
         inside[TISSUES.index("tumour")] = 1.0 - between
-        fractions = np.where(tumour, inside, fractions)
+        # It infiltrates: half of the tissue at its outline is tumour.
+        purity = np.clip(0.5 + height / recipe.margin / 2.0, 0.0, 1.0)
+        fractions = purity * inside + (1.0 - purity) * fractions
     fractions = gaussian_filter(fractions * tissue, (0, _OPTICS_PIXELS, _OPTICS_PIXELS), mode="constant")
     return Layout(tissue, tumour, np.moveaxis(fractions * tissue, 0, -1).astype(np.float32))
 
@@ -99,16 +104,14 @@ def _core(rng: np.random.Generator, grid: Grid) -> Bool[np.ndarray, "y x"]:
     return inside & (tears < 2.4)
 
 
-def _tumour(
+def _tumour_height(
     rng: np.random.Generator, grid: Grid, tissue: Bool[np.ndarray, "y x"], length_um: float, share: float
-) -> Bool[np.ndarray, "y x"]:
-    """The highest part, of the size asked for, of a random field that falls away from a focus."""
+) -> Float[np.ndarray, "y x"]:
+    """A random field that falls away from a focus, above 0 in the share of the tissue asked for."""
     angle, off_centre = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.1, 0.8)
     y, x = (np.mgrid[: grid.size, : grid.size] + 0.5) / (grid.size / 2.0) - 1.0
     distance = np.hypot(y - off_centre * np.sin(angle), x - off_centre * np.cos(angle))
     height = smooth_fields(rng, grid, length_um)[0] - rng.uniform(1.0, 3.0) * distance
-    inside = np.flatnonzero(tissue)
-    highest = np.argsort(-height.ravel()[inside], kind="stable")[: max(1, round(share * inside.size))]
-    mask = np.zeros(tissue.size, bool)
-    mask[inside[highest]] = True
-    return mask.reshape(tissue.shape)
+    highest = np.sort(height[tissue])[::-1]
+    pixels = min(max(1, round(share * highest.size)), highest.size - 1)
+    return height - highest[pixels]
