@@ -9,7 +9,9 @@ counts, found with the first seed of each data set (`supervised`, the upper boun
 training samples stays under .8 has failed to train. Selection sees validation labels alone, and the test masks only
 score; `supervised` alone chooses its threshold on the validation masks. Finished cells are not repeated;
 `--out`/quality.json is written after each.
-lgg_mri and busi_ultrasound are real images, found by COMPSEG_SHARED_DATA; without it they are left out.
+lgg_mri and busi_ultrasound are real images, array_… semi-real arrays (`benchmarks.semi_real`: array_tune_… for
+choosing, array_report_… for reporting alone); COMPSEG_SHARED_DATA says where their data is, without it they are left
+out.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.semi_real import write_array
+from benchmarks.semi_real_recipes import ARRAYS
 from compseg_jax.config import RECIPES, Training
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.ingest.ingest_options import IngestOptions
@@ -65,7 +69,7 @@ def phantom(**changes: Any) -> Callable[[Path], None]:
     """Writes simulated spots; test spots always come from another array."""
 
     def write(folder: Path) -> None:
-        config = PhantomConfig(size=64, channels=32, **changes)
+        config = PhantomConfig(**({"size": 64, "channels": 32} | changes))
         write_phantom(PhantomOptions(folder, train=80, val=20, test=40, seed=11, phantom=config))
 
     return write
@@ -95,6 +99,11 @@ def corrected_phantom(folder: Path) -> None:
     shutil.rmtree(raw_folder)
 
 
+def semi_real(name: str) -> Callable[[Path], None]:
+    """Writes one of the semi-real arrays."""
+    return lambda folder: write_array(folder, name)
+
+
 def real_images(name: str, *steps: str) -> Callable[[Path], None]:
     """Ingests a set of labelled images, 64×64; patients stay in one split."""
 
@@ -113,10 +122,14 @@ DATASETS: dict[str, Callable[[Path], None]] = {
     "phantom_hard": phantom(difficulty=1.5),
     "phantom_hard_corrected": corrected_phantom,
     "phantom_5_percent": phantom(difficulty=1.0, tumour_fraction=(0.03, 0.07)),
+    "phantom_96": phantom(difficulty=1.0, channels=96),
+    "phantom_450": phantom(difficulty=1.0, channels=450),
+    "phantom_128_pixels": phantom(difficulty=1.0, size=128),
+    **{name: semi_real(name) for name in ARRAYS},
     "lgg_mri": real_images("lgg_mri", "foreground"),
     "busi_ultrasound": real_images("busi_ultrasound"),
 }
-REAL = ("lgg_mri", "busi_ultrasound")
+REAL = ("lgg_mri", "busi_ultrasound", *ARRAYS)
 
 
 def configuration(
@@ -283,7 +296,7 @@ def main() -> None:
     done = {(row["recipe"], row["dataset"], row["seed"], row["epochs"]) for row in rows}
     if "COMPSEG_SHARED_DATA" not in os.environ:
         for dataset in set(datasets) & set(REAL):
-            print(f"{dataset}: left out, COMPSEG_SHARED_DATA does not say where the images are", flush=True)
+            print(f"{dataset}: left out, COMPSEG_SHARED_DATA does not say where its data is", flush=True)
         datasets = [dataset for dataset in datasets if dataset not in REAL]
     for dataset in datasets:
         if not (options.out / "data" / dataset).exists():
