@@ -15,8 +15,10 @@ from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
+from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
+from compseg_jax.evaluation.shift_equivariance import shift_difference
 from compseg_jax.model import BandImportance, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
@@ -97,6 +99,11 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         seed=options.seed,
         n_bootstrap=options.bootstrap,
         area_rule=model.area_rule(),
+        facts=_facts(model),
+    )
+    evaluation = replace(
+        evaluation,
+        metrics=evaluation.metrics | shift_difference(model, store, results, model.threshold),
     )
     if len(model.networks) > 1:
         evaluation = with_agreement(evaluation, model, agreement, split=options.split)
@@ -124,6 +131,12 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         ),
     )
     return page, headline(evaluation.metrics)
+
+
+def _facts(model: Model) -> MapFacts:
+    depths = [getattr(network.network, "depth", None) for network in model.networks]
+    known = [depth for depth in depths if depth is not None]
+    return MapFacts.of(max(known) if known else None, model.threshold_choice.get("diseased_fraction"))
 
 
 def _result(
