@@ -19,7 +19,7 @@ from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
-from compseg_jax.evaluation.verdict import with_verdict
+from compseg_jax.evaluation.verdict import unchecked, with_verdict
 from compseg_jax.model import BandImportance, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
@@ -114,6 +114,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     if len(model.networks) > 1:
         evaluation = with_agreement(evaluation, model, agreement, where, split=options.split)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
+    evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)

@@ -51,6 +51,16 @@ def with_verdict(evaluation: Evaluation, *, threshold_supported: bool | None) ->
     return replace(evaluation, metrics={"verdict": said, **evaluation.metrics})
 
 
+def unchecked(metrics: Metrics) -> list[str]:
+    """Why no second network says anything of the map, as a note; empty where one does."""
+    second = metrics.get("second_view")
+    if "ensemble" in metrics or (second and second["labels_learnt"]):
+        return []
+    if second:
+        return ["The second network did not learn the labels, so it does not check the map."]
+    return ["No second network checked the map: train with --second-view, or an ensemble (--seeds)."]
+
+
 def verdict(metrics: Metrics, *, threshold_supported: bool | None) -> Verdict:
     """The verdict on metrics; arguments as of `with_verdict`."""
     learnt, labels = _labels(metrics)
