@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from html_page import Page
 
+from compseg_jax.evaluation.report.report_folder import write_report
+from compseg_jax.evaluation.report.report_tables import headline
 from compseg_jax.evaluation.scores import evaluate_samples
 from compseg_jax.evaluation.verdict import verdict, with_verdict
 from tests.test_metrics import random_results, result
+from tests.test_report import samples
 
 GOOD = {
     "auc_area": 0.97, "auc_area_ci95": [0.9, 1.0],
@@ -112,3 +116,24 @@ def test_the_verdict_of_an_evaluation_stands_first():
         evaluate_samples(wrong, threshold=0.35, n_bootstrap=50), threshold_supported=True
     ).metrics["verdict"]
     assert found["map_usable"] is False
+
+
+@pytest.mark.parametrize(("usable", "look"), [(True, "usable"), (False, "unusable"), (None, "unchecked")])
+def test_the_page_begins_with_the_verdict_and_so_does_the_terminal(usable, look, tmp_path):
+    references = usable is True
+    results = samples(references=references)
+    evaluation = with_verdict(
+        evaluate_samples(results, threshold=0.35, n_bootstrap=20),
+        threshold_supported=False if usable is False else None,
+    )
+    found = evaluation.metrics["verdict"]
+    assert found["map_usable"] is usable
+    page = write_report(
+        tmp_path / "report", results, evaluation, model={}, history=[], wavenumbers_cm1=None, title="A", notes=[]
+    )  # fmt: skip
+    text = page.read_text()
+    main = text[text.index("<main") :]
+    (attributes,) = [a for a in Page(main).all("p") if "verdict" in a.get("class", "")]
+    assert attributes["class"] == f"verdict {look}"
+    assert main.index(found["sentence"]) < main.index('class="cards"')
+    assert headline(evaluation.metrics).splitlines()[0].split(maxsplit=1) == ["verdict", found["sentence"]]

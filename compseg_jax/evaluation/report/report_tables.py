@@ -117,6 +117,9 @@ def headline(metrics: Mapping[str, object]) -> str:
     if dice_n:
         everything = number(metrics["dice_predict_everything"])
         lines.append(("Dice", f"{mean_sd(metrics, 'dice_mean')}  (predicting everything: {everything})"))
+        lines.append(
+            ("recall, precision", f"{number(metrics['recall_mean'])}, {number(metrics['precision_mean'])}")
+        )
         lines.append(("PxAP", number(metrics["pxap"])))
     else:
         lines.append(("Dice", f"{UNKNOWN}  (no reference masks)"))
