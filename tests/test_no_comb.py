@@ -1,12 +1,10 @@
-"""Trained networks leave no comb, a combed network is caught, and a shifted image has the shifted map."""
+"""Trained networks leave no comb, those with the transposed way up do, and a shifted image has the shifted map."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,12 +24,12 @@ from compseg_jax.training.run import train
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("phantom") / "data"
-    config = PhantomConfig(size=32, channels=16, difficulty=0.3)
+    config = PhantomConfig(size=32, channels=16, difficulty=0.0)
     write_phantom(PhantomOptions(out=path, train=12, val=6, test=8, phantom=config))
     return path
 
 
-def trained(store: Path, out: Path, recipe: str = "default", epochs: int = 6, **network) -> Model:
+def trained(store: Path, out: Path, recipe: str = "default", epochs: int = 30, **network) -> Model:
     config = RECIPES[recipe]
     return load_model(
         train(
@@ -57,12 +55,16 @@ def maps(model: Model, store: Path) -> list[SampleResult]:
     ]
 
 
+def level_of(results: list[SampleResult]) -> float:
+    """Median activation of the diseased samples' tissue: a comb does not wait for a good threshold."""
+    return float(np.median(np.concatenate([r.activation[r.tissue] for r in results if r.label == 1])))
+
+
 def worst(model: Model, store: Path) -> PhaseSpread:
-    """At the median activation of the diseased samples' tissue: a comb does not wait for a good threshold."""
+    """Of all periods that the network can have."""
     results = maps(model, store)
-    level = float(np.median(np.concatenate([r.activation[r.tissue] for r in results if r.label == 1])))
     depth = max(1, getattr(model.networks[0].network, "depth", 1))
-    spreads = phase_spreads(results, level, [2**each for each in range(1, depth + 1)])
+    spreads = phase_spreads(results, level_of(results), [2**each for each in range(1, depth + 1)])
     return max(spreads.values(), key=lambda each: each.spread)
 
 
@@ -71,47 +73,31 @@ def default(store, tmp_path_factory) -> Model:
     return trained(store, tmp_path_factory.mktemp("default") / "run")
 
 
-def combed(model: Model, kept: int) -> Model:
-    """The network with its up-convolution kept in so many phases of a cell, and silent in the others."""
-    network = model.networks[0]
-    silent = jnp.asarray([index >= kept for index in range(4)]).reshape(2, 2, 1, 1)
-
-    def change(path: tuple[object, ...], leaf: jax.Array) -> jax.Array:
-        name = jax.tree_util.keystr(path)
-        is_way_up = "UpConvolution" in name and "kernel" in name
-        return jnp.where(silent, 0.0, 4 * leaf) if is_way_up else leaf
-
-    variables = jax.tree_util.tree_map_with_path(change, network.variables)
-    changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), variables, network.variables)
-    assert any(jax.tree.leaves(changed))
-    return Model.of(dataclasses.replace(network, variables=variables))
+@pytest.fixture(scope="module")
+def transposed(store, tmp_path_factory) -> Model:
+    """The same run with the paper's way up."""
+    return trained(store, tmp_path_factory.mktemp("transposed") / "run", way_up="transposed")
 
 
-def test_default_leaves_no_comb(default, store):
-    found = worst(default, store)
-    assert found.cells > 200
-    assert found.spread <= TOLERATED
+def test_default_leaves_no_comb_where_the_transposed_way_up_does(default, transposed, store):
+    for model in (default, transposed):
+        assert model.description["best_epoch"]["val_auc"] > 0.9, (
+            "a map that learnt nothing has no comb either"
+        )
+        assert worst(model, store).cells > 200
+    assert worst(default, store).spread <= TOLERATED
+    assert worst(transposed, store).spread > 2 * TOLERATED
 
 
-def test_a_network_whose_way_up_answers_in_one_phase_is_caught(store, tmp_path):
-    model = trained(store, tmp_path / "run", way_up="transposed")
-    whole, one = worst(model, store), worst(combed(model, 1), store)
-    assert one.spread > max(TOLERATED, 3 * whole.spread)
-
-
-def test_a_map_that_follows_the_tissue_follows_a_shift_and_one_that_follows_cells_does_not(store, tmp_path):
-    opened = Store.open(store)
-
+def test_a_map_without_a_comb_follows_a_shift_and_a_combed_one_does_not(default, transposed, store):
     def difference(model: Model) -> float:
-        level = float(np.median(np.concatenate([r.activation[r.tissue] for r in maps(model, store)])))
-        found = shift_difference(model, opened, maps(model, store), level)
+        results = maps(model, store)
+        found = shift_difference(model, Store.open(store), results, level_of(results))
         assert found["shift_samples"] == 4
         return found["shift_difference"]
 
-    flat = trained(store, tmp_path / "flat", epochs=2, depth=0)
-    assert difference(flat) < 1e-5
-    deep = trained(store, tmp_path / "deep", epochs=4, way_up="transposed")
-    assert difference(combed(deep, 1)) > max(0.02, 1.5 * difference(deep))
+    assert difference(default) < 0.05
+    assert difference(transposed) > 0.2
 
 
 def test_too_small_or_unsegmented_samples_tell_nothing_of_shifts(default, store):
