@@ -94,7 +94,7 @@ def test_a_map_without_a_comb_follows_a_shift_and_a_combed_one_does_not(default,
         results = maps(model, store)
         found = shift_difference(model, Store.open(store), results, level_of(results))
         assert found["shift_samples"] == 4
-        return found["shift_difference"]
+        return found["shift_equivariance"]
 
     assert difference(default) < 0.05
     assert difference(transposed) > 0.2
@@ -103,7 +103,7 @@ def test_a_map_without_a_comb_follows_a_shift_and_a_combed_one_does_not(default,
 def test_too_small_or_unsegmented_samples_tell_nothing_of_shifts(default, store):
     opened = Store.open(store)
     nothing = [dataclasses.replace(r, activation=np.zeros_like(r.activation)) for r in maps(default, store)]
-    assert shift_difference(default, opened, nothing, 0.5) == {"shift_difference": None, "shift_samples": 0}
+    assert shift_difference(default, opened, nothing, 0.5) == {"shift_equivariance": None, "shift_samples": 0}
 
 
 @pytest.fixture(scope="module")

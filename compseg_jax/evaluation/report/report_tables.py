@@ -49,7 +49,7 @@ MEASURES = tuple(Measure(*each) for each in (
      "mean difference of the activation and the part of such pixels that is diseased"),
     ("Phase spread", "phase_spread", None,
      "how far the pixels of a cell of the poolings differ in the mean; above 0.05 the map is combed"),
-    ("Shift difference", "shift_difference", None,
+    ("Shift difference", "shift_equivariance", None,
      "change of the map when the image is shifted by one pixel, as a part of the map"),
     ("False-positive area", "false_positive_area_healthy", None,
      "part of healthy tissue that is segmented though nothing should be"),
