@@ -12,12 +12,13 @@ import numpy as np
 
 from compseg_jax.evaluation.agreement import Agreement, with_agreement
 from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
-from compseg_jax.model import BandImportance, Model, Prediction, band_importance, load_model
+from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
@@ -84,12 +85,14 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         )
     results: list[SampleResult] = []
     agreement: list[Agreement] = []
+    departures: list[Departure | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
     # The cut-off of the area belongs to the threshold it was chosen at.
     cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     for sample, cube, prediction in model.predict_store(store, samples):
         results.append(_result(store, sample, cube, prediction, model.threshold))
         agreement.append(Agreement.of(prediction, model.threshold, cut))
+        departures.append(prediction.departure)
         notes |= dict.fromkeys(prediction.notes)
     evaluation = evaluate_samples(
         results,
@@ -100,6 +103,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     )
     if len(model.networks) > 1:
         evaluation = with_agreement(evaluation, model, agreement, split=options.split)
+    evaluation = with_departures(evaluation, model, departures)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)
