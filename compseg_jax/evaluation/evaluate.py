@@ -12,6 +12,7 @@ import numpy as np
 
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
@@ -20,7 +21,7 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
-from compseg_jax.model import BandImportance, Model, Prediction, band_importance, load_model
+from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
@@ -88,6 +89,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     results: list[SampleResult] = []
     agreement: list[Agreement] = []
     where = WhereAgreement.empty()
+    departures: list[Departure | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
     # The cut-off of the area belongs to the threshold it was chosen at.
     cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
@@ -96,6 +98,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         agreement.append(Agreement.of(prediction, model.threshold, cut))
         if sample.label == 1 and len(model.networks) > 1:
             where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
+        departures.append(prediction.departure)
         notes |= dict.fromkeys(prediction.notes)
     evaluation = evaluate_samples(
         results,
@@ -115,6 +118,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         evaluation = with_agreement(evaluation, model, agreement, where, split=options.split)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
+    evaluation = with_departures(evaluation, model, departures)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)

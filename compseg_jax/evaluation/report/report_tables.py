@@ -126,9 +126,17 @@ def headline(metrics: Mapping[str, object]) -> str:
     lines.append(
         ("false-positive area", f"{percent(metrics['false_positive_area_healthy'])} of healthy tissue")
     )
+    lines += _outside_training(metrics.get("outside_training"))
     lines += _out_of_fold(metrics.get("cross_validation"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def _outside_training(found: object) -> list[tuple[str, str]]:
+    """How many samples the model was not made for; nothing of models that cannot say."""
+    if not isinstance(found, Mapping):
+        return []
+    return [("outside of training", f"{found['n_outside']} of {found['n_judged']} samples")]
 
 
 def _out_of_fold(scores: object) -> list[tuple[str, str]]:
@@ -158,9 +166,13 @@ COLUMNS = {
     "mean_activation": "mean activation", "dice": "Dice", "iou": "IoU", "precision": "precision",
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
     "area_spread": "± area", "label_agreement": "networks agree",
+    "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
+    "outside_fraction": "pixels outside",
 }  # fmt: skip
-PERCENTAGES = frozenset({"area_fraction", "area_low", "area_high", "area_spread", "label_agreement"})
-NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label"}
+PERCENTAGES = frozenset(
+    {"area_fraction", "area_low", "area_high", "area_spread", "label_agreement", "outside_fraction"}
+)
+NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label", "outside"}
 
 
 def columns(rows: Sequence[SampleRow]) -> list[str]:
@@ -168,6 +180,7 @@ def columns(rows: Sequence[SampleRow]) -> list[str]:
     told = {
         "group": any(row.get("group") != row.get("id") for row in rows),
         **dict.fromkeys(("area_low", "area_high"), any(row.get("area_low") is not None for row in rows)),
+        "texture": any(row.get("texture") is not None for row in rows),
     }
     return [name for name in COLUMNS if name in rows[0] and told.get(name, True)]
 
