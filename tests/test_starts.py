@@ -33,7 +33,7 @@ def store(tmp_path_factory) -> Path:
 
 def run(store: Path, out: Path, **changes) -> Training:
     return dataclasses.replace(
-        RECIPES["default"], data=store, out=out, self_check=False,
+        RECIPES["default"], data=store, out=out, self_check=False, second_view=False,
         **{"network": Network(base=2, depth=0), "epochs": 4, "starts": 3, "start_share": 0.5, "prepare": (), **changes},
     )  # fmt: skip
 

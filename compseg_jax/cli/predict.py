@@ -131,6 +131,8 @@ def _summary(report: Report) -> str:
         parts.append(f"{report.before} finished before")
     if report.failed:
         parts.append(f"{len(report.failed)} failed")
+    if outside := [sample.id for sample in report.done if sample.outside]:
+        parts.append(f"{len(outside)} outside of what the model was trained on ({_named(outside)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
     if report.left_out:

@@ -52,6 +52,7 @@ RECIPES: dict[str, Training] = {
     # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
     "default": Training(
         recipe="default",
+        second_view=True,
         prepare=("auto",),
         objective=Objective(
             alpha=0.1,

@@ -42,7 +42,7 @@ def shift_difference(
       threshold: above which tissue is segmented.
 
     Returns:
-      `shift_difference`: Σ|difference| / Σ activation over the tissue away from the borders, 0 for a map that follows
+      `shift_equivariance`: Σ|difference| / Σ activation over the tissue away from the borders, 0 for a map that follows
       the image; None where no sample is large enough. `shift_samples`: how many were looked at.
     """
     chosen = _chosen([r for r in results if r.label == 1 and r.predicted_mask(threshold).any()])
@@ -62,7 +62,7 @@ def shift_difference(
         before = result.activation[part][inner][both].astype(np.float64)
         apart += float(np.abs(found.activation[inner][both] - before).sum())
         total += float(before.sum())
-    return {"shift_difference": apart / total if total > 0 else None, "shift_samples": len(chosen)}
+    return {"shift_equivariance": apart / total if total > 0 else None, "shift_samples": len(chosen)}
 
 
 def _chosen(segmented: Sequence[SampleResult]) -> list[SampleResult]:

@@ -4,6 +4,7 @@ from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.importance import BandImportance, band_importance
 from compseg_jax.model.model import Model, Prediction
 from compseg_jax.model.model_files import load_model
+from compseg_jax.model.training_distribution import Departure, TrainingDistribution
 from compseg_jax.runtime.lazy_names import lazy_names
 
 _HOMES = {
@@ -14,11 +15,13 @@ _HOMES = {
 
 __all__ = [
     "BandImportance",
+    "Departure",
     "ExportOptions",
     "ExtractedNetwork",
     "Model",
     "ModelError",
     "Prediction",
+    "TrainingDistribution",
     "band_importance",
     "export",
     "load_model",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import Module, Variables
 from compseg_jax.objective.activation import activation_map
 from compseg_jax.readers.cube import Background
@@ -35,6 +36,7 @@ class ExtractedNetwork:
       threshold: activation above which a pixel is segmented.
       background: how tissue is distinguished where no mask is given ('zero' or 'none').
       description: everything else in model.json.
+      distribution: what it was trained on; None where that was not kept.
     """
 
     network: Module
@@ -44,6 +46,7 @@ class ExtractedNetwork:
     threshold: float
     background: Background
     description: Mapping[str, Any]
+    distribution: TrainingDistribution | None = None
 
     @property
     def preparation(self) -> Preparation | None:

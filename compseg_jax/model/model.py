@@ -26,6 +26,7 @@ from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.specimen import PreparedSpecimen, Specimen
+from compseg_jax.model.training_distribution import Departure
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.readers.cube import Cube
 from compseg_jax.readers.scan import CubeScan
@@ -46,6 +47,10 @@ class Prediction:
       tissue: pixels that a network saw (y, x); of several networks those that any of them saw.
       absorbance: spectra as the first network takes them, before scaling (y, x, k).
       notes: what was done to bring the image to the model, in words.
+      departure: how far the image lies outside of what the networks were trained on; None where they keep no training
+        distribution, or no pixel could be judged.
+      unfamiliarity: the same of each pixel (y, x), mean over the networks: above 1 outside, 0 where it was not judged;
+        None where no network keeps a training distribution.
     """
 
     activation: Float[np.ndarray, "y x"]
@@ -53,6 +58,8 @@ class Prediction:
     tissue: Bool[np.ndarray, "y x"]
     absorbance: Float[np.ndarray, "y x k"]
     notes: tuple[str, ...] = ()
+    departure: Departure | None = None
+    unfamiliarity: Float[np.ndarray, "y x"] | None = None
 
     @property
     def spread(self) -> Float[np.ndarray, "y x"] | None:
@@ -174,12 +181,19 @@ class Model:
         members = adapted(self.networks, specimen)
         maps: dict[int, np.ndarray] = {}
         totals, kept, first = [], [], None
+        departures: list[Departure | None] = []
+        unfamiliar: list[np.ndarray] = []
         for seen in self.inputs(specimen, members):
             first = seen.absorbance if first is None else first
             total = np.zeros(seen.tissue.shape, np.float32)
             for network in seen.networks:
-                maps[id(network)] = found = self._map(network, seen)
+                scaled = _scaled(network, seen)
+                maps[id(network)] = found = self._map(network, scaled, seen.tissue)
                 total = total + found
+                if network.distribution is not None:
+                    sums, ratio = network.distribution.look(scaled, seen.tissue)
+                    departures.append(network.distribution.departure(sums))
+                    unfamiliar.append(ratio)
             totals.append(total)
             kept.append(seen.tissue)
         assert first is not None, "a model has at least one network"
@@ -189,6 +203,8 @@ class Model:
             tissue=reduce(np.logical_or, kept),
             absorbance=first,
             notes=members[0].notes,
+            departure=Departure.of_members(departures),
+            unfamiliarity=np.mean(unfamiliar, axis=0) if unfamiliar else None,
         )
 
     def inputs(self, specimen: Specimen, members: Sequence[Adapted] | None = None) -> Iterator[NetworkInput]:
@@ -271,6 +287,11 @@ class Model:
         own = [str(network.description.get("weights_sha256")) for network in self.networks]
         return own[0] if len(own) == 1 else hashlib.sha256(" ".join(own).encode()).hexdigest()
 
+    @property
+    def keeps_distribution(self) -> bool:
+        """Whether it can say that a sample lies outside of what it was trained on."""
+        return any(network.distribution is not None for network in self.networks)
+
     def area_rule(self) -> AreaRule:
         """What the validation samples say about the diseased part of others, at the threshold in use."""
         return AreaRule.of_choice(self.threshold_choice, threshold=self.threshold)
@@ -284,12 +305,12 @@ class Model:
         listed = [{name: each.description.get(name) for name in DETERMINING} for each in self.networks]
         return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
-    def _map(self, network: ExtractedNetwork, seen: NetworkInput) -> Float[np.ndarray, "y x"]:
-        if not seen.tissue.any():
-            return np.zeros(seen.tissue.shape, np.float32)
-        scaled = np.empty_like(seen.absorbance)
-        put_standardised(seen.absorbance, seen.tissue, network.scaling, scaled)
-        return network.activation_of_scaled(scaled, seen.tissue)
+    def _map(
+        self, network: ExtractedNetwork, scaled: np.ndarray, tissue: np.ndarray
+    ) -> Float[np.ndarray, "y x"]:
+        if not tissue.any():
+            return np.zeros(tissue.shape, np.float32)
+        return network.activation_of_scaled(scaled, tissue)
 
     def _traced(self, cube: Any, tissue: Any, axis: Any, prepared: bool | None) -> Float[Array, "*b y x"]:
         if isinstance(cube, Cube) or not prepared or axis is not None:
@@ -325,6 +346,12 @@ class Model:
                 f"the tissue mask has shape {np.shape(tissue)}, the cube {tuple(shape)}; required is "
                 f"{tuple(shape[:-1])}. Give the mask of this cube."
             )
+
+
+def _scaled(network: ExtractedNetwork, seen: NetworkInput) -> Float[np.ndarray, "y x k"]:
+    scaled = np.empty_like(seen.absorbance)
+    put_standardised(seen.absorbance, seen.tissue, network.scaling, scaled)
+    return scaled
 
 
 def alike(members: Sequence[Adapted]) -> list[list[Adapted]]:

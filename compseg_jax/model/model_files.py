@@ -1,8 +1,8 @@
 """Models on disk: an extracted network in its folder, and the list of an ensemble's.
 
 ``RUN/model/`` holds ``params`` (restores with plain Orbax), ``collections`` for networks that have other variables,
-and ``model.json``, which describes everything else; ``RUN/ensemble.json`` lists the members of an ensemble, each an
-ordinary model folder. docs/format.md writes both down.
+``distribution.npz``, the training distribution, and ``model.json``, which describes everything else;
+``RUN/ensemble.json`` lists the members of an ensemble, each an ordinary model folder. docs/format.md writes all down.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -20,11 +22,13 @@ from compseg_jax.config import Network, from_json
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
 from compseg_jax.model.parameters import restore_tree, save_tree
+from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import Variables, build_network
 from compseg_jax.runtime.files import JsonFormat, atomic_folder
 from compseg_jax.spectra.scaling import Scaling
 
 DESCRIPTION, ENSEMBLE, MEMBERS = "model.json", "ensemble.json", "members"
+DISTRIBUTION, DISTRIBUTION_HASH = "distribution.npz", "distribution_sha256"
 NETWORK_JSON = JsonFormat(
     "compseg-model",
     version=1,
@@ -75,6 +79,10 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
                 "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
             }
         )
+        distribution = extracted.distribution
+        if distribution is not None:
+            np.savez(staging / DISTRIBUTION, allow_pickle=False, **distribution.to_arrays())
+        values[DISTRIBUTION_HASH] = None if distribution is None else distribution.sha256()
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in extracted.description.items() if name not in values}
         text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
@@ -120,7 +128,28 @@ def load_network(folder: Path) -> ExtractedNetwork:
     variables: dict[str, Any] = {"params": restore_tree(folder / "params")}
     if (folder / "collections").is_dir():
         variables |= restore_tree(folder / "collections")
-    return network_of(values, variables, folder)
+    network = network_of(values, variables, folder)
+    return replace(network, distribution=_load_distribution(folder, values.get(DISTRIBUTION_HASH)))
+
+
+def _load_distribution(folder: Path, stated: str | None) -> TrainingDistribution | None:
+    """What a network was trained on; None where its folder keeps none, as those of earlier releases."""
+    if stated is None:
+        return None
+    path = folder / DISTRIBUTION
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = TrainingDistribution.of_arrays(dict(arrays))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise ModelError(
+            f"{path} cannot be read ({error!r}), and {DESCRIPTION} states one. Copy the model again."
+        ) from error
+    if found.sha256() != stated:
+        raise ModelError(
+            f"{path} has the hash {found.sha256()[:12]}…, {DESCRIPTION} states {stated[:12]}…. The files were changed "
+            "or damaged: copy the model again."
+        )
+    return found
 
 
 def network_of(values: Mapping[str, Any], variables: Variables, place: Path) -> ExtractedNetwork:

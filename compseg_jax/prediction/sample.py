@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.model import Model
 from compseg_jax.model.specimen import Specimen
+from compseg_jax.prediction.familiarity import familiarity
 from compseg_jax.prediction.formats import SamplePrediction, write_sample
 from compseg_jax.prediction.inputs import Opened, Task
 from compseg_jax.prediction.measures import measured
@@ -92,7 +93,9 @@ class Predictor:
             watch.begun(pixels, sum(tile.core_px for tile in maps.plan.tiles if tile.number in done))
             if len(done) < len(maps.plan.tiles):
                 slide = Slide.of(members, specimen, maps.plan, self.mesh, memory_bytes=self._memory_bytes)
-                if not slide.predict(maps, done=done, progress=watch.advanced, stop=watch.stop):
+                if not slide.predict(
+                    maps, done=done, progress=watch.advanced, stop=watch.stop, judged=maps.judged
+                ):
                     raise Stopped
             notes = (*opened.notes, *members[0].notes)
             return self._finished(task, opened, maps, started, watch, notes)
@@ -173,6 +176,7 @@ class Predictor:
             reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
             **vars(measures),
+            **vars(familiarity(self.model, maps.sums(), measures.area_fraction)),
         )
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:
@@ -181,4 +185,6 @@ class Predictor:
         remove(maps.folder)
         for remark in (*notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)
+        if sample.outside:
+            watch.remarked("OUTSIDE of what the model was trained on: undecided")
         return sample

@@ -1,7 +1,8 @@
 """Maps of a sample while it is predicted: the OME-Zarr that it becomes, and a journal of the tiles that are in it.
 
 ``.<id>.partial/`` holds ``activation.ome.zarr``, whose full resolution is written tile by tile, and ``journal.txt``: a
-line of JSON that says what is computed, then one line per finished tile. A line is written after the tile's pixels, so
+line of JSON that says what is computed, then one line per finished tile, with its sums of how far it lies outside of
+training. A line is written after the tile's pixels, so
 a process that is killed leaves nothing torn: at most the tiles in hand are computed again. The files of the finished
 sample are gathered in ``finished/``, the image last.
 """
@@ -11,17 +12,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from compseg_jax.model.training_distribution import DepartureSums
 from compseg_jax.prediction.formats.ome_zarr import ActivationMaps, MapArrays
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
+from compseg_jax.prediction.tiles.slide import Judged
 from compseg_jax.runtime.files import put_new, remove
 from compseg_jax.store.ome import LEVEL_CHUNK
 
+TileSums = tuple[DepartureSums | None, ...]
+"""Of each network; None for those that keep no training distribution, nothing where no tissue was."""
 JOURNAL, ACTIVATION, FINISHED = "journal.txt", "activation.ome.zarr", "finished"
 BLOCK_PX = (LEVEL_CHUNK, 16 * LEVEL_CHUNK)
 """Rows and columns of a map that are looked at together: whole chunks."""
@@ -33,11 +39,12 @@ class WorkingMaps:
     Attributes:
       folder: of the sample in progress.
       plan: tiles of the sample.
-      done: numbers of the tiles that are there.
+      done: sums of each network, by the number of the tile, of those that are there.
     """
 
-    def __init__(self, folder: Path, plan: TilePlan, done: set[int]) -> None:
+    def __init__(self, folder: Path, plan: TilePlan, done: dict[int, TileSums]) -> None:
         self.folder, self.plan, self.done = folder, plan, done
+        self._judged: dict[int, TileSums] = {}
         self._arrays = MapArrays.at(folder / ACTIVATION, plan.shape_px, durable=not plan.is_whole)
         self._journal = os.open(folder / JOURNAL, os.O_WRONLY | os.O_APPEND)
 
@@ -54,13 +61,13 @@ class WorkingMaps:
         folder.mkdir(parents=True)
         header = {"purpose": purpose, "shape_px": plan.shape_px, "size_px": plan.size_px}
         (folder / JOURNAL).write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return cls(folder, plan, set())
+        return cls(folder, plan, {})
 
     @classmethod
     def continued(
         cls, folder: Path, shape_px: tuple[int, int], purpose: Mapping[str, Any]
-    ) -> tuple[tuple[int, int], set[int]] | None:
-        """Size of the tiles and numbers of those done in maps of the same purpose; None where there are none."""
+    ) -> tuple[tuple[int, int], dict[int, TileSums]] | None:
+        """Size of the tiles and sums of those done in maps of the same purpose; None where there are none."""
         try:
             head, *lines = (folder / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True)
             header = json.loads(head)
@@ -75,13 +82,20 @@ class WorkingMaps:
         if not MapArrays.are_at(folder / ACTIVATION):
             return None
         height, width = header["size_px"]
-        return (height, width), {int(line) for line in lines if line.endswith("\n")}
+        try:
+            return (height, width), dict(_read_line(line) for line in lines if line.endswith("\n"))
+        except (ValueError, TypeError):  # written by another release
+            return None
 
     def __enter__(self) -> WorkingMaps:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._journal)
+
+    def judged(self, tile: Tile, judged: Judged) -> None:
+        """Takes how far a tile lies outside of training, before it is written."""
+        self._judged[tile.number] = judged.sums
 
     def write(
         self, tile: Tile, activation: Float[np.ndarray, "y x"], tissue: Bool[np.ndarray, "y x"]
@@ -92,11 +106,21 @@ class WorkingMaps:
           StoreError: when the activation is not from 0 to 1.
         """
         self._arrays.write(tile.y.first, tile.x.first, activation, tissue)
+        sums = self._judged.pop(tile.number, ())
         if not self.plan.is_whole:
             # The pixels are on the disk by now: none is missing where the journal says that it is there.
-            os.write(self._journal, f"{tile.number}\n".encode())
+            os.write(self._journal, _line(tile.number, sums).encode())
             os.fsync(self._journal)
-        self.done.add(tile.number)
+        self.done[tile.number] = sums
+
+    def sums(self) -> TileSums:
+        """Of each network over all tiles; None where it cannot say, or no tile of it was looked at."""
+        totals: list[DepartureSums | None] = []
+        for number in range(max((len(sums) for sums in self.done.values()), default=0)):
+            found = [sums[number] for sums in self.done.values() if number < len(sums)]
+            told = [each for each in found if each is not None]
+            totals.append(reduce(DepartureSums.__add__, told) if told else None)
+        return tuple(totals)
 
     def activation(self, *block: slice) -> Float[np.ndarray, "y x"]:
         """Rows (and columns) of the activation map."""
@@ -119,3 +143,12 @@ class WorkingMaps:
             segmented = self.tissue(*block) & (self.activation(*block) > threshold)
             self._arrays.segmentation[block] = segmented.astype(np.uint8)
         return self._arrays.finish(ACTIVATION.split(".")[0], pixel_size_um)
+
+
+def _line(number: int, sums: TileSums) -> str:
+    return json.dumps([number, [None if each is None else each.to_json() for each in sums]]) + "\n"
+
+
+def _read_line(line: str) -> tuple[int, TileSums]:
+    number, sums = json.loads(line)
+    return int(number), tuple(None if each is None else DepartureSums.from_json(each) for each in sums)

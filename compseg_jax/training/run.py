@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
-from compseg_jax.model.model_files import is_ensemble_run, save_network
+from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution
+from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
@@ -24,6 +28,7 @@ from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
+from compseg_jax.spectra.scaling import put_standardised
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import as_configured
 from compseg_jax.store.prepared import (
@@ -34,7 +39,7 @@ from compseg_jax.store.prepared import (
     fit_input_preparation,
     fit_scaling,
 )
-from compseg_jax.store.read import Store
+from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
@@ -48,6 +53,7 @@ from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.samples import Samples, drawn_spectra
+from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
 
 
@@ -82,7 +88,7 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
 
     Args:
       config: the run, of one network.
-      shared: a run on the same samples that differs in its seed alone, whose data is used again.
+      shared: a run on the same samples that differs in seed or network alone, whose data is used again.
       memory: cubes that runs on other folds of the same store have read; one of this run alone when None.
 
     Raises:
@@ -164,6 +170,16 @@ def train(config: Training) -> Path:
     memory = setup.training.cubes.memory
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
+    extracted = _to_the_end(setup)
+    if has_second_view(config):
+        _compare_with_second_view(setup, extracted)
+    memory.remove_files()
+    return extracted
+
+
+def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
+    """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
+    config = setup.config
     with Checkpoints(config.out / "checkpoints") as checkpoints:
         state, progress = setup.restored(checkpoints)
         try:
@@ -173,9 +189,29 @@ def train(config: Training) -> Path:
             if progress.best_epoch:
                 extract(setup, progress)
             raise
-        extracted = extract(setup, progress)
-    memory.remove_files()
-    return extracted
+        return extract(setup, progress, quiet=quiet)
+
+
+def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
+    """Trains a second network of another view, and writes into model.json how far both agree."""
+    config = setup.config
+    print("second view:", end=" ", flush=True)
+    second = set_up(second_view(config), shared=setup)
+    try:
+        folder = _to_the_end(second, quiet=True)
+    except Interrupted as stopped:
+        raise Interrupted(
+            f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "
+            f"Go on with: train.py --resume --out {config.out}"
+        ) from stopped
+    except TrainingError as error:
+        # The network that was asked for is trained; only its check is missing, and reports say so.
+        print(f"second view: given up, the map stays unchecked: {error}")
+        return
+    first = load_network(extracted)
+    found = agreement_on_validation(first, load_network(folder), setup.training.cubes)
+    first = replace(first, description={**first.description, "second_view": found})
+    save_network(extracted, first, config.network)
 
 
 def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:
@@ -256,6 +292,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
         },
+        distribution=_distribution(training),
     )
     threshold, choice = _threshold(config, extracted, training.cubes)
     if not choice["supported"] and not quiet:
@@ -264,6 +301,26 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     extracted = replace(extracted, threshold=threshold, description=description)
     save_network(config.out / "model", extracted, config.network)
     return config.out / "model"
+
+
+def _distribution(training: Samples) -> TrainingDistribution | None:
+    """What the network was trained on, with limits from samples that were held out."""
+    cubes, store = training.cubes, training.cubes.store
+    # Of samples of one patient or array, each is held out by itself.
+    has_groups = len({sample.group for sample in training.samples}) > 1
+
+    def images(samples: Iterable[Sample]) -> Iterator[TrainingImage]:
+        for sample in samples:
+            cube, tissue = cubes.read(sample.id)
+            scaled = np.empty_like(cube)
+            put_standardised(cube, tissue, training.scaling, scaled)
+            yield TrainingImage(scaled, tissue, sample.group if has_groups else sample.id)
+
+    return fit_distribution(
+        lambda: images(training.samples),
+        lambda: images(store.split("val")),
+        is_spectral=store.wavenumbers_cm1 is not None,
+    )
 
 
 def _threshold(

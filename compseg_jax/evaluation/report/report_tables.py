@@ -41,6 +41,16 @@ MEASURES = tuple(Measure(*each) for each in (
     ("Pixel AUC", "pixel_auc", None,
      "chance that a diseased pixel is more active than another of its sample"),
     ("PxAP", "pxap", None, "average precision of all pixels of all samples together"),
+    ("Pixel AUC, pooled", "pixel_auc_pooled", None,
+     "the same for the pixels of all samples that hold both kinds, together"),
+    ("Dice, best threshold", "dice_best_threshold", None,
+     "at the one threshold that suits these masks best: an upper bound that no label can reach on purpose"),
+    ("Calibration error", "calibration_error", None,
+     "mean difference of the activation and the part of such pixels that is diseased"),
+    ("Phase spread", "phase_spread", None,
+     "how far the pixels of a cell of the poolings differ in the mean; above 0.05 the map is combed"),
+    ("Shift difference", "shift_equivariance", None,
+     "change of the map when the image is shifted by one pixel, as a part of the map"),
     ("False-positive area", "false_positive_area_healthy", None,
      "part of healthy tissue that is segmented though nothing should be"),
 ))  # fmt: skip
@@ -90,8 +100,10 @@ def threshold_origin(model: Mapping[str, object], threshold: float) -> str:
 
 def headline(metrics: Mapping[str, object]) -> str:
     """The numbers to print at the end of a run: a few aligned lines."""
+    verdict = metrics.get("verdict")
     auc_ci, dice_n = metrics.get("auc_area_ci95"), metrics.get("n_with_reference")
     lines = [
+        *([("verdict", verdict["sentence"])] if isinstance(verdict, Mapping) else []),
         ("samples", f"{metrics['n_diseased']} diseased, {metrics['n_healthy']} healthy"),
         ("threshold", number(metrics["threshold"])),
         ("AUC (area)", number(metrics["auc_area"]) + (f"  (95 % {interval(auc_ci)})" if auc_ci else "")),
@@ -105,15 +117,26 @@ def headline(metrics: Mapping[str, object]) -> str:
     if dice_n:
         everything = number(metrics["dice_predict_everything"])
         lines.append(("Dice", f"{mean_sd(metrics, 'dice_mean')}  (predicting everything: {everything})"))
+        lines.append(
+            ("recall, precision", f"{number(metrics['recall_mean'])}, {number(metrics['precision_mean'])}")
+        )
         lines.append(("PxAP", number(metrics["pxap"])))
     else:
         lines.append(("Dice", f"{UNKNOWN}  (no reference masks)"))
     lines.append(
         ("false-positive area", f"{percent(metrics['false_positive_area_healthy'])} of healthy tissue")
     )
+    lines += _outside_training(metrics.get("outside_training"))
     lines += _out_of_fold(metrics.get("cross_validation"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def _outside_training(found: object) -> list[tuple[str, str]]:
+    """How many samples the model was not made for; nothing of models that cannot say."""
+    if not isinstance(found, Mapping):
+        return []
+    return [("outside of training", f"{found['n_outside']} of {found['n_judged']} samples")]
 
 
 def _out_of_fold(scores: object) -> list[tuple[str, str]]:
@@ -143,9 +166,13 @@ COLUMNS = {
     "mean_activation": "mean activation", "dice": "Dice", "iou": "IoU", "precision": "precision",
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
     "area_spread": "± area", "label_agreement": "networks agree",
+    "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
+    "outside_fraction": "pixels outside",
 }  # fmt: skip
-PERCENTAGES = frozenset({"area_fraction", "area_low", "area_high", "area_spread", "label_agreement"})
-NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label"}
+PERCENTAGES = frozenset(
+    {"area_fraction", "area_low", "area_high", "area_spread", "label_agreement", "outside_fraction"}
+)
+NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label", "outside"}
 
 
 def columns(rows: Sequence[SampleRow]) -> list[str]:
@@ -153,6 +180,7 @@ def columns(rows: Sequence[SampleRow]) -> list[str]:
     told = {
         "group": any(row.get("group") != row.get("id") for row in rows),
         **dict.fromkeys(("area_low", "area_high"), any(row.get("area_low") is not None for row in rows)),
+        "texture": any(row.get("texture") is not None for row in rows),
     }
     return [name for name in COLUMNS if name in rows[0] and told.get(name, True)]
 

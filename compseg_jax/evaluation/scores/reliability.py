@@ -41,7 +41,7 @@ class Reliability:
         bins = np.minimum((value * BINS).astype(np.int64), BINS - 1)
         return cls(
             np.bincount(bins, minlength=BINS),
-            np.bincount(bins, weights=value, minlength=BINS),
+            np.bincount(bins, weights=value, minlength=BINS).astype(np.float64),
             np.bincount(bins[truth], minlength=BINS),
         )
 

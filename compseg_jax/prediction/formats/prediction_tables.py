@@ -81,6 +81,18 @@ class SamplePrediction:
     """1 diseased, 0 healthy, where it is known."""
     dice: float | None = None
     """Agreement with a reference mask, where there is one."""
+    outside: bool | None = None
+    """Whether it lies outside of what the model was trained on; None where the model cannot say."""
+    t2: float | None = None
+    """Mean of Hotelling's T² by its limit; above 1 outside."""
+    q: float | None = None
+    """Mean residual by its limit; above 1 outside."""
+    texture: float | None = None
+    """Of images of few channels, the distance of its texture by its limit."""
+    outside_fraction: float | None = None
+    """Part of the judged pixels that lie outside, 0 to 1."""
+    call: Literal["diseased", "healthy", "undecided"] | None = None
+    """'undecided' outside; else by the area, where the model has a cut-off for it."""
     seconds: float | None = None
     """Time that the prediction took."""
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -172,7 +184,7 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{where}: {name} is {value}; give None where it does not exist.")
-    for name in ("score", "area_fraction", "area_low", "area_high", "dice"):
+    for name in ("score", "area_fraction", "area_low", "area_high", "dice", "outside_fraction"):
         value = values[name]
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{where}: {name} is {value}, required a number from 0 to 1, or None.")

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jax.sharding import Mesh
@@ -17,11 +17,14 @@ from jaxtyping import Bool, Float
 from compseg_jax.model.adaptation import Adapted
 from compseg_jax.model.model import alike, averaged
 from compseg_jax.model.specimen import CHUNK_ROWS, PreparedSpecimen, Specimen
+from compseg_jax.model.training_distribution import DepartureSums
 from compseg_jax.prediction.tiles.forward import Forward
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
 from compseg_jax.prediction.tiles.tile_memory import BUFFERS, buffers_for
 from compseg_jax.spectra.scaling import put_standardised
 
+Looks = list[tuple[DepartureSums, Float[np.ndarray, "y x"]] | None]
+"""What each network's training distribution says of the core of a tile."""
 ALIGNMENT_BYTES = 64
 """Of arrays that jax on CPUs takes as they are instead of copying them."""
 WRITES_BEHIND = 2
@@ -36,6 +39,27 @@ class Sink(Protocol):
         self, tile: Tile, activation: Float[np.ndarray, "y x"], tissue: Bool[np.ndarray, "y x"]
     ) -> None:
         """Takes the core of one tile; called once for each, from one thread."""
+
+
+class Judged(NamedTuple):
+    """How far the core of a tile lies outside of what the networks were trained on.
+
+    Attributes:
+      sums: of each network; None for those that keep no training distribution.
+      unfamiliarity: as :class:`compseg_jax.model.Prediction` has it; None where no network can say.
+    """
+
+    sums: tuple[DepartureSums | None, ...]
+    unfamiliarity: Float[np.ndarray, "y x"] | None
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[DepartureSums, Float[np.ndarray, "y x"]] | None]) -> Judged:
+        """What the networks say, in their order."""
+        ratios = [each[1] for each in found if each is not None]
+        return cls(
+            tuple(None if each is None else each[0] for each in found),
+            np.mean(ratios, axis=0) if ratios else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +109,7 @@ class Slide:
         done: Collection[int] = (),
         progress: Callable[[int], None] = lambda pixels: None,
         stop: Callable[[], bool] = lambda: False,
+        judged: Callable[[Tile, Judged], None] = lambda tile, judged: None,
     ) -> bool:
         """Predicts all tiles that are not done; a tile is written while others are computed.
 
@@ -93,6 +118,7 @@ class Slide:
           done: numbers of tiles that are finished already.
           progress: called with the pixels of each finished tile.
           stop: asked between tiles; when it says so, what was computed is written and the rest left.
+          judged: called with how far each finished tile lies outside of training, before it goes to the sink.
 
         Returns:
           Whether everything is done.
@@ -102,8 +128,11 @@ class Slide:
         buffers = itertools.cycle([self._buffer(batches) for _ in range(min(self.buffers, len(items)))])
         writes: deque[Future[None]] = deque()
 
-        def finish(tiles: list[Tile], activation: list[np.ndarray], tissue: list[np.ndarray]) -> None:
-            for tile, *maps in zip(tiles, activation, tissue, strict=True):
+        def finish(
+            tiles: list[Tile], activation: list[np.ndarray], tissue: list[np.ndarray], looks: list[Looks]
+        ) -> None:
+            for tile, own, *maps in zip(tiles, looks, activation, tissue, strict=True):
+                judged(tile, Judged.of(own))
                 sink.write(tile, *maps)
                 progress(tile.core_px)
 
@@ -121,20 +150,22 @@ class Slide:
             read_next()
             total: list[np.ndarray] = []
             kept: list[np.ndarray] = []
+            looks: list[Looks] = []
             networks = sum(len(networks) for _, networks in self.groups)
             for place, (tiles, number) in enumerate(items):
                 scaled, tissue = pending.popleft().result()
                 if self.buffers > 1:
                     read_next()
-                found, own = self._forward(tiles, number, scaled, tissue)
+                found, own, looked = self._forward(tiles, number, scaled, tissue)
                 if self.buffers == 1:
                     read_next()
                 total = [a + b for a, b in zip(total, found, strict=True)] if number else found
                 kept = [a | b for a, b in zip(kept, own, strict=True)] if number else own
+                looks = [[*a, *b] for a, b in zip(looks, looked, strict=True)] if number else looked
                 if number + 1 < len(self.groups):
                     continue
                 mean = [averaged([each], networks) for each in total]
-                writes.append(writer.submit(finish, tiles, mean, kept))
+                writes.append(writer.submit(finish, tiles, mean, kept, looks))
                 while len(writes) > WRITES_BEHIND:
                     writes.popleft().result()
                 if stop() and place + 1 < len(items):
@@ -174,16 +205,22 @@ class Slide:
 
     def _forward(
         self, tiles: list[Tile], number: int, absorbance: np.ndarray, tissue: np.ndarray
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Sum of the maps of a group's networks over the core of each tile, and its tissue."""
+    ) -> tuple[list[np.ndarray], list[np.ndarray], list[Looks]]:
+        """Sum of the maps of a group's networks over the core of each tile, its tissue, and how unfamiliar it is."""
         _, networks = self.groups[number]
         cores = [each[tile.y.inner, tile.x.inner].copy() for tile, each in zip(tiles, tissue, strict=False)]
         total = [np.zeros(core.shape, np.float32) for core in cores]
+        looks: list[Looks] = [[None] * len(networks) for _ in tiles]
         if any(core.any() for core in cores):
             views = [self.plan.views(tile) for tile in tiles]
-            for network, scaled in _each(networks, absorbance, tissue):
+            for place, (network, scaled) in enumerate(_each(networks, absorbance, tissue)):
                 total = [a + b for a, b in zip(total, network(scaled, tissue, views), strict=True)]
-        return total, cores
+                distribution = network.model.distribution
+                if distribution is None:
+                    continue
+                for at, tile in enumerate(tiles):
+                    looks[at][place] = distribution.look(scaled[at], tissue[at], (tile.y.inner, tile.x.inner))
+        return total, cores, looks
 
 
 def _each(

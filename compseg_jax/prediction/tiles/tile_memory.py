@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jax.sharding import Mesh
 
@@ -25,9 +25,16 @@ DEVICE_SHARE = 0.7
 
 
 def reach_of(models: Sequence[ExtractedNetwork]) -> ReceptiveField | None:
-    """The reach of the networks, which must agree; None where an image must stay whole."""
+    """The reach of the networks, which must agree; None where an image must stay whole.
+
+    Pixels that are judged with their neighbourhood may reach further than a network without poolings.
+    """
     fields = {receptive_field(model.network) for model in models}
-    return fields.pop() if len(fields) == 1 else None
+    field = fields.pop() if len(fields) == 1 else None
+    judged = max((model.distribution.reach_px for model in models if model.distribution), default=0)
+    if field is None or judged <= field.margin:
+        return field
+    return replace(field, bottom=field.bottom + judged - field.margin)
 
 
 def plan_for(

@@ -1,0 +1,61 @@
+"""Whether a sample is of the kind that the model was trained on, and what it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compseg_jax.model.model import Model
+from compseg_jax.model.training_distribution import Departure, DepartureSums
+
+Call = Literal["diseased", "healthy", "undecided"]
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What is said of one sample; None where it cannot be told.
+
+    Attributes:
+      outside: whether it lies outside of what the model was trained on.
+      t2: mean of Hotelling's T² by its limit; above 1 outside.
+      q: mean residual by its limit; above 1 outside.
+      texture: of images of few channels, the distance of its texture by its limit.
+      outside_fraction: part of the judged pixels that lie outside.
+      call: 'undecided' outside; else 'diseased' or 'healthy' by the area, where the model has a cut-off for it.
+    """
+
+    outside: bool | None
+    t2: float | None
+    q: float | None
+    texture: float | None
+    outside_fraction: float | None
+    call: Call | None
+
+
+def familiarity(
+    model: Model, sums: Sequence[DepartureSums | None], area_fraction: float | None
+) -> Familiarity:
+    """Judges a sample.
+
+    Args:
+      model: with the threshold in use.
+      sums: of each of its networks over the sample.
+      area_fraction: part of the tissue above the threshold; None without tissue.
+    """
+    departure = Departure.of_members(
+        [
+            None if each is None or network.distribution is None else network.distribution.departure(each)
+            for network, each in zip(model.networks, sums, strict=False)
+        ]
+    )
+    call: Call | None = None
+    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
+    if departure is not None and departure.is_outside:
+        call = "undecided"
+    elif cut is not None and area_fraction is not None:
+        call = "diseased" if area_fraction > cut else "healthy"
+    if departure is None:
+        return Familiarity(None, None, None, None, None, call)
+    found = departure.t2, departure.q, departure.texture, departure.outside_fraction
+    return Familiarity(departure.is_outside, *found, call)
