@@ -18,7 +18,12 @@ from compseg_jax.training.run import set_up
 def images(path: Path, channels: int, shape_px: tuple[int, int], axis: np.ndarray | None = None) -> Store:
     rng = np.random.default_rng(0)
     writer = StoreWriter(
-        path, channels=channels, wavenumbers_cm1=axis, background="none", created_by="a test"
+        path,
+        channels=channels,
+        wavenumbers_cm1=axis,
+        pixel_size_um=None,
+        background="none",
+        created_by="a test",
     )
     with writer:
         for number, split in enumerate(("train", "train", "val", "val")):

@@ -92,8 +92,8 @@ RECIPES: dict[str, Training] = {
         epochs=60,
         augment="dihedral",
     ),
-    # For ordinary images at full resolution (docs/recipes.md says when). Of mean, top share and soft maximum the gentle
-    # soft maximum ranks the pixels within diseased images best (docs/decisions/41).
+    # For ordinary images (docs/recipes.md says when, and what it reaches). Features normalised within each image hide
+    # what tells images as a whole apart, and a gentle soft maximum asks for more than a few pixels.
     "texture": replace(
         _RELATIVE,
         recipe="texture",

@@ -30,5 +30,5 @@ def recipe_hint(config: Training, store: Store) -> str:
     )
     return (
         f"hint: {store.channels} channel(s) without wavenumbers are ordinary images. Where the disease shows by its "
-        f"texture (histology, ultrasound), try --recipe texture (docs/recipes.md).{small}"
+        f"texture (histology), try --recipe texture (docs/recipes.md).{small}"
     )
