@@ -29,7 +29,8 @@ def images(path: Path, channels: int, shape_px: tuple[int, int], axis: np.ndarra
         for number, split in enumerate(("train", "train", "val", "val")):
             label = number % 2
             sample = Sample(f"s{number}", label, split, f"p{number}", *shape_px, has_reference=False)
-            writer.add(sample, rng.normal(size=(*shape_px, channels)).astype(np.float32))
+            cube = rng.normal(size=(*shape_px, channels)).astype(np.float32)
+            writer.add(sample, cube, np.ones(shape_px, bool), None)
     return Store.open(path)
 
 

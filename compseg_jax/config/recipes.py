@@ -37,7 +37,7 @@ SUMMARIES = {
     "default": "EMSC, a small U-Net, cross-entropy of the most active tenth",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "compsegnet": "the paper's loss and transfer function, made to converge",
-    "texture": "for ordinary images at full resolution: a farther view, a soft maximum",
+    "texture": "for histology images, an experiment: see docs/recipes.md",
     "supervised": "learns from reference masks: the upper bound",
     "openvibspec2022": "the authors' later public code: trapezoid, batch norm",
     "cam": "class activation maps: the mean of the logits",
