@@ -148,6 +148,7 @@ def configuration(
         augment="dihedral",
         threshold="reference" if recipe == "supervised" else "validation",
         checkpoint_every=options.epochs,
+        second_view=False,
         self_check=False,
     )
 
