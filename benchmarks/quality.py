@@ -3,7 +3,7 @@
     python -m benchmarks.quality --out runs/quality [--small] [--recipes …] [--datasets …] [--seeds N] [--epochs N]
 
 All recipes get the same network size, epochs and input preparation ('auto': emsc for spectra, zscore for images);
-activation, normalisation, head and loss are their own. `supervised`, the upper bound, keeps its larger network. On
+activation, normalisation, head and loss are their own. On
 phantom_hard each has the preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at
 their own learning rate; of the others the best of three by validation AUC counts, found with the first seed of each
 data set (`supervised`: its own). A recipe whose AUC on its training samples stays under .8 has failed to train.
@@ -141,7 +141,7 @@ def configuration(
     return dataclasses.replace(
         config,
         prepare=config.prepare if dataset == "phantom_hard" else ("auto",),
-        network=config.network if recipe == "supervised" else dataclasses.replace(config.network, **SIZE),
+        network=dataclasses.replace(config.network, **SIZE),
         optimiser=dataclasses.replace(config.optimiser, learning_rate=rate),
         epochs=options.epochs,
         seed=seed,

@@ -20,7 +20,7 @@ from compseg_jax import (
     one_sided_error,
     pooled_activation,
 )
-from compseg_jax.objective import comparative_error, cross_entropy, supervised_error
+from compseg_jax.objective import comparative_error, cross_entropy, share_cross_entropy, supervised_error
 from compseg_jax.objective.pooling import top_share_mean
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
