@@ -47,7 +47,7 @@ def main() -> None:
         out = options.out / f"front{front}-{start}-seed{seed}"
         model = train(
             dataclasses.replace(config, data=data, out=out, network=network, epochs=options.epochs, seed=seed,
-                                checkpoint_every=options.epochs, self_check=False)
+                                checkpoint_every=options.epochs, self_check=False, second_view=False)
         )  # fmt: skip
         evaluate(EvaluateOptions(model=model, data=data, out=out / "report"))
         metrics = json.loads((out / "report" / "metrics.json").read_text())

@@ -77,7 +77,7 @@ def main() -> None:
     write_cores(options.out / "data", options.channels)
     config = dataclasses.replace(
         RECIPES["default"], data=options.out / "data", out=options.out / "run", epochs=options.epochs,
-        network=Network(base=8, depth=1), prepare=(), checkpoint_every=options.epochs,
+        network=Network(base=8, depth=1), prepare=(), checkpoint_every=options.epochs, second_view=False,
     )  # fmt: skip
     model = train(config)
     evaluate(EvaluateOptions(model=model, data=config.data, out=config.out / "report"))

@@ -91,6 +91,7 @@ def test_a_whole_run_with_the_loop_on_the_device(tmp_path, monkeypatch):
         epochs=3,
         starts=1,
         self_check=False,
+        second_view=False,
         checkpoint_every=2,
         network=Network(base=2, depth=0, head_bias=-3.0),
     )

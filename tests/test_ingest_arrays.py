@@ -118,7 +118,7 @@ def test_the_same_preparation_is_repeated_on_raw_files(made):
 def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     scan, table, store = made
     recipe = RECIPES["default"]
-    few = {"epochs": 1, "starts": 1, "self_check": False}
+    few = {"epochs": 1, "starts": 1, "self_check": False, "second_view": False}
     network = replace(recipe.network, base=2, depth=0)
     config = replace(recipe, data=store.path, out=tmp_path / "run", network=network, **few)
     from compseg_jax.model import load_model

@@ -195,6 +195,18 @@ def test_cross_entropy_is_that_of_the_filled_share(z, label):
     np.testing.assert_allclose(cross_entropy(jnp.float32(z), label), float(exact), rtol=1e-4, atol=1e-6)
 
 
+@given(st.floats(-20, 20, width=32), st.integers(0, 1), st.floats(0, 0.4, width=32))
+def test_smoothed_labels_aim_at_a_finite_logit(logit, label, smoothing):
+    """The loss is that of the label 1 − ε or ε, and lies lowest where the logit says so."""
+
+    def loss(x):
+        return share_cross_entropy(jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x), label, smoothing)
+
+    target = 1 - smoothing if label else smoothing
+    slope = float(jax.grad(loss)(jnp.float32(logit)))
+    np.testing.assert_allclose(slope, 1 / (1 + math.exp(-logit)) - target, atol=1e-5)
+
+
 def test_cross_entropy_is_never_flat_where_the_printed_loss_is():
     slope = jax.grad(cross_entropy)
     assert float(slope(jnp.float32(0.5), 0)) > 10

@@ -49,7 +49,7 @@ def test_a_recipe_trains_and_its_model_predicts_what_it_did(recipe, store, tmp_p
     monkeypatch.setattr(training_run, "save_network", lambda *a: (saved.append(a[1]), save_network(*a)))
     config = RECIPES[recipe]
     network = dataclasses.replace(config.network, base=2, depth=0, front=3)
-    options = {"epochs": 2, "batch_size": 4, "self_check": False, "checkpoint_every": 2}
+    options = {"epochs": 2, "batch_size": 4, "self_check": False, "second_view": False, "checkpoint_every": 2}
     train(dataclasses.replace(config, data=store, out=tmp_path, network=network, **options))
     for line in (tmp_path / "log.jsonl").read_text().splitlines():
         assert all(np.isfinite(json.loads(line)[name]) for name in ("loss", "val_loss", "gradient_norm"))

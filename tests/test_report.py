@@ -163,7 +163,7 @@ def test_figures_are_sound_svg_and_the_same_each_time(plain, tmp_path):
     assert first.read_text() == second.read_text()
     sources = [str(a["src"]) for a in Page(first.read_text()).all("img")]
     figures = [s for s in sources if s.startswith("data:image/svg+xml;base64,")]
-    assert len(figures) == 4
+    assert len(figures) == 5
     assert all(b"</svg>" in base64.b64decode(s.split(",")[1]) for s in figures)
 
 
@@ -179,7 +179,7 @@ def test_what_is_missing_is_said(tmp_path):
     words = " ".join(page.words)
     for sentence in (
         "No diseased sample has a reference mask", "no reference masks", "Undefined: only one label",
-        "No training history", "No spectra came", "AUC is undefined",
+        "No training history", "No spectra came", "AUC is undefined", "Needs reference masks",
     ):  # fmt: skip
         assert sentence in words
     assert "nan" not in words.lower().split()

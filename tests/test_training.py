@@ -51,7 +51,14 @@ def small(store: Path, out: Path, **changes) -> Training:
         config,
         data=store,
         out=out,
-        **{"network": network, "epochs": 2, "starts": 1, "self_check": False, **changes},
+        **{
+            "network": network,
+            "epochs": 2,
+            "starts": 1,
+            "self_check": False,
+            "second_view": False,
+            **changes,
+        },
     )
 
 

@@ -22,7 +22,7 @@ PAGE = HelpPage(
         "options": ("data", "out", "recipe", "init_from", "resume", "tensorboard"),
         "training": (
             "prepare", "objective.alpha", "epochs", "optimiser.learning_rate", "batch_size", "microbatch", "seed",
-            "augment", "threshold",
+            "augment", "threshold", "second_view",
         ),
         "network": (
             "network.network", "network.base", "network.depth", "network.front", "network.compute_dtype",

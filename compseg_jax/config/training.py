@@ -136,6 +136,9 @@ class Training:
     """Go on with the run in OUT, exactly as if it had not stopped."""
     init_from: Path | None = None
     """Extracted network (RUN/model) to start from instead of random parameters."""
+    second_view: bool = False
+    """Train a second network of another view after it, for half the epochs, and say in model.json and in reports
+    whether both find the disease in the same place: a check of the map that needs no masks."""
     self_check: bool = True
     """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
     tensorboard: bool = False

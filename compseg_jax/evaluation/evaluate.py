@@ -10,14 +10,17 @@ from typing import Literal
 import jax
 import numpy as np
 
-from compseg_jax.evaluation.agreement import Agreement, with_agreement
+from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
+from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
+from compseg_jax.evaluation.shift_equivariance import shift_difference
+from compseg_jax.evaluation.verdict import unchecked, with_verdict
 from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
@@ -85,6 +88,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         )
     results: list[SampleResult] = []
     agreement: list[Agreement] = []
+    where = WhereAgreement.empty()
     departures: list[Departure | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
     # The cut-off of the area belongs to the threshold it was chosen at.
@@ -92,6 +96,8 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     for sample, cube, prediction in model.predict_store(store, samples):
         results.append(_result(store, sample, cube, prediction, model.threshold))
         agreement.append(Agreement.of(prediction, model.threshold, cut))
+        if sample.label == 1 and len(model.networks) > 1:
+            where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
         departures.append(prediction.departure)
         notes |= dict.fromkeys(prediction.notes)
     evaluation = evaluate_samples(
@@ -100,9 +106,18 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         seed=options.seed,
         n_bootstrap=options.bootstrap,
         area_rule=model.area_rule(),
+        facts=_facts(model),
+    )
+    evaluation = replace(
+        evaluation,
+        metrics=evaluation.metrics
+        | shift_difference(model, store, results, model.threshold)
+        | {"second_view": model.description.get("second_view")},
     )
     if len(model.networks) > 1:
-        evaluation = with_agreement(evaluation, model, agreement, split=options.split)
+        evaluation = with_agreement(evaluation, model, agreement, where, split=options.split)
+    evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
+    evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
     evaluation = with_departures(evaluation, model, departures)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
@@ -128,6 +143,18 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         ),
     )
     return page, headline(evaluation.metrics)
+
+
+def _facts(model: Model) -> MapFacts:
+    depths = [getattr(network.network, "depth", None) for network in model.networks]
+    known = [depth for depth in depths if depth is not None]
+    return MapFacts.of(max(known) if known else None, model.threshold_choice.get("diseased_fraction"))
+
+
+def _is_supported(model: Model) -> bool | None:
+    """Whether labels determine the threshold in use; None where it was given, or the model does not say."""
+    own = model.threshold_choice
+    return own.get("supported") if own["threshold"] == model.threshold else None
 
 
 def _result(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Ensemble, Training, to_json
+from compseg_jax.config import Ensemble, Training, from_json, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
@@ -42,7 +42,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.csv"
 MAY_CHANGE = frozenset(
     {
         "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
-        "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
     }
 )  # fmt: skip
 
@@ -87,7 +87,9 @@ def member_runs(config: Training) -> list[MemberRun]:
 def _member_config(config: Training, fold: int, seed: int) -> Training:
     own = Ensemble(folds=config.ensemble.folds, fold=fold, fold_seed=config.ensemble.fold_seed)
     out = config.out / MEMBERS / f"fold{fold}-seed{seed}"
-    return replace(config, out=out, seed=seed, ensemble=own, self_check=False, resume=False)
+    return replace(
+        config, out=out, seed=seed, ensemble=own, second_view=False, self_check=False, resume=False
+    )
 
 
 def train_ensemble(config: Training) -> Path:
@@ -137,7 +139,9 @@ def _check_folder(config: Training, folds_table: str) -> None:
         raise RunError(
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
-    before = _flat(json.loads((out / "config.json").read_text(encoding="utf-8")))
+    # A field that the run's version did not have is what it is by default.
+    kept_config = from_json(Training, json.loads((out / "config.json").read_text(encoding="utf-8")))
+    before = _flat(to_json(kept_config))
     changed = [
         f"{name} {before.get(name)} → {value}"
         for name, value in _flat(to_json(config)).items()

@@ -18,7 +18,7 @@ from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution
-from compseg_jax.model.model_files import is_ensemble_run, save_network
+from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
@@ -52,6 +52,7 @@ from compseg_jax.training.initial_state import (
 from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError
 from compseg_jax.training.samples import Samples, drawn_spectra
+from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
 
 
@@ -86,7 +87,7 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
 
     Args:
       config: the run, of one network.
-      shared: a run on the same samples that differs in its seed alone, whose data is used again.
+      shared: a run on the same samples that differs in seed or network alone, whose data is used again.
       memory: cubes that runs on other folds of the same store have read; one of this run alone when None.
 
     Raises:
@@ -166,6 +167,16 @@ def train(config: Training) -> Path:
     memory = setup.training.cubes.memory
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
+    extracted = _to_the_end(setup)
+    if has_second_view(config):
+        _compare_with_second_view(setup, extracted)
+    memory.remove_files()
+    return extracted
+
+
+def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
+    """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
+    config = setup.config
     with Checkpoints(config.out / "checkpoints") as checkpoints:
         state, progress = setup.restored(checkpoints)
         try:
@@ -175,9 +186,29 @@ def train(config: Training) -> Path:
             if progress.best_epoch:
                 extract(setup, progress)
             raise
-        extracted = extract(setup, progress)
-    memory.remove_files()
-    return extracted
+        return extract(setup, progress, quiet=quiet)
+
+
+def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
+    """Trains a second network of another view, and writes into model.json how far both agree."""
+    config = setup.config
+    print("second view:", end=" ", flush=True)
+    second = set_up(second_view(config), shared=setup)
+    try:
+        folder = _to_the_end(second, quiet=True)
+    except Interrupted as stopped:
+        raise Interrupted(
+            f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "
+            f"Go on with: train.py --resume --out {config.out}"
+        ) from stopped
+    except TrainingError as error:
+        # The network that was asked for is trained; only its check is missing, and reports say so.
+        print(f"second view: given up, the map stays unchecked: {error}")
+        return
+    first = load_network(extracted)
+    found = agreement_on_validation(first, load_network(folder), setup.training.cubes)
+    first = replace(first, description={**first.description, "second_view": found})
+    save_network(extracted, first, config.network)
 
 
 def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:

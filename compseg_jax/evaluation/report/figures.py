@@ -131,6 +131,23 @@ def _strips(axes: Axes, rows: Sequence[SampleRow], column: str, title: str) -> N
     axes.set_title(title, fontsize=10)
 
 
+def reliability_figure(curve: object) -> str | None:
+    """Part of the pixels that is diseased by their activation, the points as large as their pixels are many."""
+    if not isinstance(curve, Mapping) or not curve["pixels"]:
+        return None
+    pixels = np.asarray(curve["pixels"], np.float64)
+    with new_figure(4.4, 3.9) as figure:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=NEUTRAL, linestyle=":", linewidth=1, label="calibrated")
+        axes.plot(curve["activation"], curve["diseased"], color=DISEASED, linewidth=1.5)
+        sizes = 12 + 90 * np.sqrt(pixels / pixels.max())
+        axes.scatter(curve["activation"], curve["diseased"], s=sizes, color=DISEASED, label="pixels")
+        axes.set(xlabel="activation", ylabel="diseased", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        show_percentages(axes.yaxis)
+        axes.legend(loc="upper left", fontsize=9)
+        return svg_text(figure)
+
+
 def spectra_figure(results: Sequence[SampleResult], wavenumbers_cm1: np.ndarray | None) -> str | None:
     """Mean spectra of diseased samples inside and outside the segmentation, and their difference.
 

@@ -97,6 +97,10 @@ def _panels(results: Sequence[SampleResult], evaluation: Evaluation, content: Pa
                "Training and validation loss by epoch with the best epoch marked.",
                "The network evaluated here is the one of the least validation loss.",
                "No training history came with this model."),
+        _Panel("Reliability", figures.reliability_figure(metrics.get("reliability")),
+               "Part of the pixels that is diseased by their activation.",
+               "Calibrated activations lie on the dotted line; a ranking, and the threshold, need none of it.",
+               "Needs reference masks."),
         _Panel("Mean spectra", figures.spectra_figure(results, content.wavenumbers_cm1),
                "Mean spectra of diseased samples inside and outside the segmentation, and their difference.",
                "Means over samples, bands of ± one standard deviation; below, what distinguishes the segmented"

@@ -41,6 +41,16 @@ MEASURES = tuple(Measure(*each) for each in (
     ("Pixel AUC", "pixel_auc", None,
      "chance that a diseased pixel is more active than another of its sample"),
     ("PxAP", "pxap", None, "average precision of all pixels of all samples together"),
+    ("Pixel AUC, pooled", "pixel_auc_pooled", None,
+     "the same for the pixels of all samples that hold both kinds, together"),
+    ("Dice, best threshold", "dice_best_threshold", None,
+     "at the one threshold that suits these masks best: an upper bound that no label can reach on purpose"),
+    ("Calibration error", "calibration_error", None,
+     "mean difference of the activation and the part of such pixels that is diseased"),
+    ("Phase spread", "phase_spread", None,
+     "how far the pixels of a cell of the poolings differ in the mean; above 0.05 the map is combed"),
+    ("Shift difference", "shift_equivariance", None,
+     "change of the map when the image is shifted by one pixel, as a part of the map"),
     ("False-positive area", "false_positive_area_healthy", None,
      "part of healthy tissue that is segmented though nothing should be"),
 ))  # fmt: skip
@@ -90,8 +100,10 @@ def threshold_origin(model: Mapping[str, object], threshold: float) -> str:
 
 def headline(metrics: Mapping[str, object]) -> str:
     """The numbers to print at the end of a run: a few aligned lines."""
+    verdict = metrics.get("verdict")
     auc_ci, dice_n = metrics.get("auc_area_ci95"), metrics.get("n_with_reference")
     lines = [
+        *([("verdict", verdict["sentence"])] if isinstance(verdict, Mapping) else []),
         ("samples", f"{metrics['n_diseased']} diseased, {metrics['n_healthy']} healthy"),
         ("threshold", number(metrics["threshold"])),
         ("AUC (area)", number(metrics["auc_area"]) + (f"  (95 % {interval(auc_ci)})" if auc_ci else "")),
@@ -105,6 +117,9 @@ def headline(metrics: Mapping[str, object]) -> str:
     if dice_n:
         everything = number(metrics["dice_predict_everything"])
         lines.append(("Dice", f"{mean_sd(metrics, 'dice_mean')}  (predicting everything: {everything})"))
+        lines.append(
+            ("recall, precision", f"{number(metrics['recall_mean'])}, {number(metrics['precision_mean'])}")
+        )
         lines.append(("PxAP", number(metrics["pxap"])))
     else:
         lines.append(("Dice", f"{UNKNOWN}  (no reference masks)"))

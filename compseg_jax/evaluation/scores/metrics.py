@@ -62,6 +62,17 @@ class PixelHistogram:
         precision = found / np.maximum(found + false, 1)
         return float(np.sum(self.positives[::-1] * precision) / found[-1])
 
+    def auc(self) -> float | None:
+        """Chance that a diseased pixel is more active than another, half of it where they share a bin.
+
+        None where there is no diseased pixel or nothing else.
+        """
+        positives, negatives = int(self.positives.sum()), int(self.negatives.sum())
+        if positives == 0 or negatives == 0:
+            return None
+        below = np.cumsum(self.negatives) - self.negatives / 2
+        return float(np.sum(self.positives * below) / (positives * negatives))
+
 
 @dataclass(frozen=True)
 class MeanAndSpread:

@@ -49,6 +49,12 @@ class SampleResult:
         """(y, x) bool: tissue whose activation lies above the threshold."""
         return np.asarray(self.tissue & (self.activation > threshold))
 
+    def truth(self) -> np.ndarray | None:
+        """(y, x) bool truth of every pixel; a healthy sample without a reference has no diseased pixel."""
+        if self.reference is None and self.label == 0:
+            return np.zeros(self.activation.shape, np.bool_)
+        return self.reference
+
 
 def check_results(results: Sequence[SampleResult]) -> None:
     """Refuse what cannot be evaluated.

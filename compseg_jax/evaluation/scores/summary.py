@@ -15,6 +15,7 @@ from compseg_jax.evaluation.scores.bootstrap import (
     weighted_auc,
     weighted_mean,
 )
+from compseg_jax.evaluation.scores.map_measures import MapFacts, map_measures
 from compseg_jax.evaluation.scores.metrics import MeanAndSpread, PixelHistogram
 from compseg_jax.evaluation.scores.sample_scores import (
     AGREEMENT,
@@ -67,13 +68,15 @@ def evaluate_samples(
     seed: int = 0,
     n_bootstrap: int = 1000,
     area_rule: AreaRule | None = None,
+    facts: MapFacts = MapFacts(),  # noqa: B008
 ) -> Evaluation:
     """Score every sample, and the set, at a threshold chosen beforehand.
 
     Intervals are 95 % percentile bootstrap intervals, stratified by label, that resample whole groups.
     `by_group` counts each (group, label) once, as the mean over its samples, since a patient may have
     diseased and healthy samples; its `pxap` is the mean of the pooled PxAP inside each group. With an
-    `area_rule`, every sample's diseased part has an interval, or a note says why there is none.
+    `area_rule`, every sample's diseased part has an interval, or a note says why there is none. `facts` are what the
+    model says about its maps (`map_measures`).
 
     Raises:
       ValueError: no samples, a duplicate id, or arrays that cannot be evaluated; names the sample.
@@ -89,6 +92,7 @@ def evaluate_samples(
 
     metrics = {"threshold": float(threshold), **summarise_rows(rows, seed=seed, n_bootstrap=n_bootstrap)}
     metrics["pxap"] = pooled if any_reference else None
+    metrics |= map_measures(results, threshold, facts)
     n_groups = len({result.group for result in results})
     groups: list[SampleRow] = []
     if n_groups < len(results):
@@ -129,13 +133,6 @@ def _within_interval(results: Sequence[SampleResult], rows: Sequence[SampleRow])
     return within
 
 
-def _truth(result: SampleResult) -> np.ndarray | None:
-    """(y, x) bool truth of every pixel; a healthy sample without a reference has no diseased pixel."""
-    if result.reference is None and result.label == 0:
-        return np.zeros(result.activation.shape, np.bool_)
-    return result.reference
-
-
 def pooled_precision(results: Sequence[SampleResult]) -> tuple[float | None, list[float | None]]:
     """PxAP of all samples whose truth is known, and of each group; two states are alive at a time."""
     groups: dict[str, list[SampleResult]] = {}
@@ -145,7 +142,7 @@ def pooled_precision(results: Sequence[SampleResult]) -> tuple[float | None, lis
     for members in groups.values():
         own = PixelHistogram.empty()
         for result in members:
-            truth = _truth(result)
+            truth = result.truth()
             if truth is not None:
                 pixels = PixelHistogram.from_pixels(result.predicted_activation().ravel(), truth.ravel())
                 own = own.merge(pixels)

@@ -186,7 +186,7 @@ def threshold_by_rule(rule: str, results: Sequence[SampleResult], *, seed: int =
     if rule == "paper":
         return ThresholdChoice(PAPER_THRESHOLD, PAPER_RULE, None, supported=True, reason="as asked for")
     if rule == "reference":
-        return _best_with_references(results)
+        return _reference_choice(results)
     return choose_threshold(
         [result.activation for result in results],
         [result.tissue for result in results],
@@ -196,8 +196,13 @@ def threshold_by_rule(rule: str, results: Sequence[SampleResult], *, seed: int =
     )
 
 
-def _best_with_references(results: Sequence[SampleResult]) -> ThresholdChoice:
-    curves = []
+def best_with_references(results: Sequence[SampleResult]) -> tuple[float, float, int] | None:
+    """The one threshold of greatest mean Dice over samples whose reference marks something.
+
+    Returns:
+      Threshold, mean Dice, and the number of these samples; None where there is none.
+    """
+    total, n = np.zeros(LOGITS.size), 0
     for index, result in enumerate(results):
         if result.reference is None or not result.reference.any():
             continue
@@ -205,17 +210,25 @@ def _best_with_references(results: Sequence[SampleResult]) -> ThresholdChoice:
         inside, found = int(result.tissue.sum()), result.tissue & result.reference
         predicted = tail_of(result.activation, result.tissue, index) * inside
         true = tail_of(result.activation, found, index) * int(found.sum()) if found.any() else 0 * predicted
-        curves.append(2 * true / (predicted + int(result.reference.sum())))
-    if not curves:
+        total += 2 * true / (predicted + int(result.reference.sum()))
+        n += 1
+    if n == 0:
+        return None
+    best = int(np.argmax(total))
+    return float(sigmoid(LOGITS)[best]), float(total[best] / n), n
+
+
+def _reference_choice(results: Sequence[SampleResult]) -> ThresholdChoice:
+    best = best_with_references(results)
+    if best is None:
         raise ValueError(
             "threshold='reference': no validation sample has a reference mask that marks anything. Give masks, or "
             "choose 'validation'."
         )
-    best = int(np.argmax(np.mean(curves, axis=0)))
     return ThresholdChoice(
-        float(sigmoid(LOGITS)[best]),
+        best[0],
         REFERENCE_RULE,
         None,
         supported=True,
-        reason=f"{len(curves)} validation samples with masks",
+        reason=f"{best[2]} validation samples with masks",
     )
