@@ -377,7 +377,7 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
     )
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "b"}) is None
     assert WorkingMaps.continued(tmp_path / "w", (50, 40), {"model": "a"}) is None
-    with WorkingMaps(tmp_path / "w", plan, {0, 1, 2}) as maps:
+    with WorkingMaps(tmp_path / "w", plan, {0: (), 1: (), 2: ()}) as maps:
         first, second = plan.tiles[:2]
         np.testing.assert_array_equal(maps.activation()[first.y.core, first.x.core], 0)
         np.testing.assert_array_equal(maps.activation(second.y.core, second.x.core), 0.25)

@@ -258,6 +258,36 @@ def test_tables_and_outlines_say_what_is_outside(tmp_path, store, factor, is_out
             assert ("name" in feature["properties"]) == is_outside
 
 
+def test_tiles_say_what_the_whole_image_says(tmp_path):
+    rng = np.random.default_rng(3)
+    cube = rng.normal(5.0, 2.0, (70, 76, 3)).astype(np.float32)
+    tissue = np.zeros((70, 76), bool)
+    tissue[5:60, 9:70] = True
+    tissue[30:45, 30:50] = False
+    path = tmp_path / "data"
+    writer = StoreWriter(
+        path,
+        channels=3,
+        wavenumbers_cm1=WAVENUMBERS_CM1,
+        pixel_size_um=5.5,
+        background="zero",
+        created_by="a test",
+    )
+    with writer:
+        writer.add(Sample("a", 1, "test", "a", 70, 76, False, "made"), cube * tissue[..., None], tissue, None)
+    model = with_distribution(tmp_path / "model", 1.0)
+    found = []
+    for name, tile_px in (("whole", None), ("tiles", 40)):
+        out = tmp_path / name
+        predict(PredictOptions(inputs=(path,), model=model, out=out, outputs=(), tile_px=tile_px))
+        found += read_predictions(out).samples
+    whole, tiled = found
+    assert (whole.error, tiled.error) == (None, None)
+    assert tiled.outside is whole.outside is False
+    assert (tiled.t2, tiled.q) == pytest.approx((whole.t2, whole.q), rel=1e-5)
+    assert tiled.outside_fraction == pytest.approx(whole.outside_fraction)
+
+
 def test_a_model_without_it_still_predicts_and_says_so(tmp_path, store):
     model = write_model(tmp_path / "model")
     values = json.loads((model / "model.json").read_text())
