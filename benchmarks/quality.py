@@ -11,7 +11,7 @@ Selection sees validation labels alone, and the test masks only score; `supervis
 validation masks. Finished cells are not repeated; `--out`/quality.json is written after each.
 lgg_mri and busi_ultrasound are real images, array_… semi-real arrays (`benchmarks.semi_real`: array_tune_… for
 choosing, array_report_… for reporting alone); COMPSEG_SHARED_DATA says where their data is, without it they are left
-out.
+out. So are glands (`benchmarks.glands`) without COMPSEG_GLANDS.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.glands import ENVIRONMENT, folder_of_glands, write_glands
 from benchmarks.semi_real import write_array
 from benchmarks.semi_real_recipes import ARRAYS
 from compseg_jax.config import RECIPES, Training
@@ -117,6 +118,14 @@ def real_images(name: str, *steps: str) -> Callable[[Path], None]:
     return write
 
 
+def colon_glands(folder: Path) -> None:
+    """The glands to report on, at half of their 224 pixels, which costs a quarter (`benchmarks.glands`)."""
+    source = folder_of_glands()
+    if source is None:
+        raise ValueError(f"{ENVIRONMENT}: found nothing; required is the folder of EBHI-Seg's classes.")
+    write_glands(folder, source, "reporting", resize=112)
+
+
 DATASETS: dict[str, Callable[[Path], None]] = {
     "phantom_easy": phantom(difficulty=0.5),
     "phantom_hard": phantom(difficulty=1.5),
@@ -128,6 +137,7 @@ DATASETS: dict[str, Callable[[Path], None]] = {
     **{name: semi_real(name) for name in ARRAYS},
     "lgg_mri": real_images("lgg_mri", "foreground"),
     "busi_ultrasound": real_images("busi_ultrasound"),
+    "glands": colon_glands,
 }
 REAL = ("lgg_mri", "busi_ultrasound", *ARRAYS)
 
@@ -299,6 +309,9 @@ def main() -> None:
         for dataset in set(datasets) & set(REAL):
             print(f"{dataset}: left out, COMPSEG_SHARED_DATA does not say where its data is", flush=True)
         datasets = [dataset for dataset in datasets if dataset not in REAL]
+    if "glands" in datasets and folder_of_glands() is None:
+        print(f"glands: left out, {ENVIRONMENT} does not say where the images are", flush=True)
+        datasets = [dataset for dataset in datasets if dataset != "glands"]
     for dataset in datasets:
         if not (options.out / "data" / dataset).exists():
             DATASETS[dataset](options.out / "data" / dataset)

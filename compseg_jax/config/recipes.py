@@ -37,6 +37,7 @@ SUMMARIES = {
     "default": "EMSC, a small U-Net, cross-entropy of the most active tenth",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "compsegnet": "the paper's loss and transfer function, made to converge",
+    "texture": "for ordinary images at full resolution: a farther view, a soft maximum",
     "supervised": "learns from reference masks: the upper bound",
     "openvibspec2022": "the authors' later public code: trapezoid, batch norm",
     "cam": "class activation maps: the mean of the logits",
@@ -91,6 +92,15 @@ RECIPES: dict[str, Training] = {
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
         augment="dihedral",
+    ),
+    # For ordinary images (docs/recipes.md says when, and what it reaches). Features normalised within each image hide
+    # what tells images as a whole apart, and a gentle soft maximum asks for more than a few pixels.
+    "texture": replace(
+        _RELATIVE,
+        recipe="texture",
+        objective=replace(_CAM, pooling_function="log_mean_exp", sharpness=1.0),
+        network=replace(_CLASSIFIER, base=8, depth=2, normalisation="group"),
+        starts=1,
     ),
     "supervised": Training(
         recipe="supervised",

@@ -51,6 +51,7 @@ from compseg_jax.training.initial_state import (
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError
+from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
@@ -130,6 +131,8 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     mesh = data_mesh()
     state = initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
+    if shared is None and (hint := recipe_hint(config, store)):
+        print(hint)
     if shared is not None:
         run = replace(shared.run, config=config, ordering=ordering_of(config, store))
         training = shared.training
