@@ -60,7 +60,7 @@ SMALL = {
 }
 SIZE = {"base": 8, "depth": 1}
 COPIED = (
-    "auc_area_ci95", "pixel_auc_mean", "pixel_auc_pooled", "dice_sd", "recall_pooled", "precision_pooled",
+    "auc_area_ci95", "pixel_auc", "pixel_auc_pooled", "dice_sd", "recall_pooled", "precision_pooled",
     "dice_best_threshold", "dice_predict_everything", "phase_spread", "shift_equivariance",
     "diseased_fraction_error", "threshold",
 )  # fmt: skip
@@ -248,7 +248,7 @@ COLUMNS = {
     "Dice": "dice",
     "at the best threshold": "dice_best_threshold",
     "PxAP": "pxap",
-    "AUC inside spots": "pixel_auc_mean",
+    "AUC inside spots": "pixel_auc",
     "recall": "recall_pooled",
     "precision": "precision_pooled",
     "phase spread": "phase_spread",

@@ -187,7 +187,7 @@ def fit_distribution(
     )
 
 
-def _limits(of_samples: Sequence[Float[np.ndarray, " n"]]) -> tuple[float, Range]:
+def _limits(of_samples: Sequence[Float[np.ndarray, " _"]]) -> tuple[float, Range]:
     """The limit of single pixels and the usual range of the means of samples."""
     limit = float(np.quantile(np.concatenate(of_samples), 1 - PIXEL_RATE))
     means = [np.minimum(own, MOST_OF_A_PIXEL * limit).mean(dtype=np.float64) for own in of_samples]
