@@ -3,7 +3,7 @@
     python -m benchmarks.quality --out runs/quality [--small] [--recipes …] [--datasets …] [--seeds N] [--epochs N]
 
 All recipes get the same network size, epochs and input preparation ('auto': emsc for spectra, zscore for images);
-activation, normalisation, head and loss are their own. `supervised`, the upper bound, keeps its larger network. On
+activation, normalisation, head and loss are their own. On
 phantom_hard each has the preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at
 their own learning rate; of the others the best of three by validation AUC counts, found with the first seed of each
 data set (`supervised`: its own). A recipe whose AUC on its training samples stays under .8 has failed to train.
@@ -60,7 +60,7 @@ SMALL = {
 }
 SIZE = {"base": 8, "depth": 1}
 COPIED = (
-    "auc_area_ci95", "pixel_auc_mean", "pixel_auc_pooled", "dice_sd", "recall_pooled", "precision_pooled",
+    "auc_area_ci95", "pixel_auc", "pixel_auc_pooled", "dice_sd", "recall_pooled", "precision_pooled",
     "dice_best_threshold", "dice_predict_everything", "phase_spread", "shift_equivariance",
     "diseased_fraction_error", "threshold",
 )  # fmt: skip
@@ -151,13 +151,14 @@ def configuration(
     return dataclasses.replace(
         config,
         prepare=config.prepare if dataset == "phantom_hard" else ("auto",),
-        network=config.network if recipe == "supervised" else dataclasses.replace(config.network, **SIZE),
+        network=dataclasses.replace(config.network, **SIZE),
         optimiser=dataclasses.replace(config.optimiser, learning_rate=rate),
         epochs=options.epochs,
         seed=seed,
         augment="dihedral",
         threshold="reference" if recipe == "supervised" else "validation",
         checkpoint_every=options.epochs,
+        second_view=False,
         self_check=False,
     )
 
@@ -247,7 +248,7 @@ COLUMNS = {
     "Dice": "dice",
     "at the best threshold": "dice_best_threshold",
     "PxAP": "pxap",
-    "AUC inside spots": "pixel_auc_mean",
+    "AUC inside spots": "pixel_auc",
     "recall": "recall_pooled",
     "precision": "precision_pooled",
     "phase spread": "phase_spread",

@@ -20,7 +20,7 @@ from compseg_jax import (
     one_sided_error,
     pooled_activation,
 )
-from compseg_jax.objective import comparative_error, cross_entropy, supervised_error
+from compseg_jax.objective import comparative_error, cross_entropy, share_cross_entropy, supervised_error
 from compseg_jax.objective.pooling import top_share_mean
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -193,6 +193,18 @@ def test_cross_entropy_is_that_of_the_filled_share(z, label):
     q = mpmath.tanh(mpmath.mpf(z) * 25)
     exact = -mpmath.log(q) if label else -mpmath.log(1 - q)
     np.testing.assert_allclose(cross_entropy(jnp.float32(z), label), float(exact), rtol=1e-4, atol=1e-6)
+
+
+@given(st.floats(-20, 20, width=32), st.integers(0, 1), st.floats(0, 0.375, width=32))
+def test_smoothed_labels_aim_at_a_finite_logit(logit, label, smoothing):
+    """The loss is that of the label 1 − ε or ε, and lies lowest where the logit says so."""
+
+    def loss(x):
+        return share_cross_entropy(jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x), label, smoothing)
+
+    target = 1 - smoothing if label else smoothing
+    slope = float(jax.grad(loss)(jnp.float32(logit)))
+    np.testing.assert_allclose(slope, 1 / (1 + math.exp(-logit)) - target, atol=1e-5)
 
 
 def test_cross_entropy_is_never_flat_where_the_printed_loss_is():

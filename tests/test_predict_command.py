@@ -371,17 +371,23 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
             )
     with (tmp_path / "w" / "journal.txt").open("a") as file:
         file.write("1")
-    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == ((24, 24), {0, 1, 2})
+    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == (
+        (24, 24),
+        {0: (), 1: (), 2: ()},
+    )
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "b"}) is None
     assert WorkingMaps.continued(tmp_path / "w", (50, 40), {"model": "a"}) is None
-    with WorkingMaps(tmp_path / "w", plan, {0, 1, 2}) as maps:
+    with WorkingMaps(tmp_path / "w", plan, {0: (), 1: (), 2: ()}) as maps:
         first, second = plan.tiles[:2]
         np.testing.assert_array_equal(maps.activation()[first.y.core, first.x.core], 0)
         np.testing.assert_array_equal(maps.activation(second.y.core, second.x.core), 0.25)
         assert maps.tissue().sum() == sum(tile.core_px for tile in plan.tiles[:3])
     (tmp_path / "w" / "finished").mkdir()  # killed between the last two renames
     (tmp_path / "w" / "activation.ome.zarr").rename(tmp_path / "w" / "finished" / "activation.ome.zarr")
-    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == ((24, 24), {0, 1, 2})
+    assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == (
+        (24, 24),
+        {0: (), 1: (), 2: ()},
+    )
     shutil.rmtree(tmp_path / "w" / "activation.ome.zarr")
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) is None
 

@@ -50,8 +50,7 @@ def test_all_recipes_are_compared_at_one_size_with_one_preparation():
     options = argparse.Namespace(epochs=3, out=Path("out"))
     for name in RECIPES:
         config = quality.configuration(name, "lgg_mri", 5, 3e-4, options)
-        size = (16, 2) if name == "supervised" else (8, 1)
-        assert (config.network.base, config.network.depth) == size
+        assert (config.network.base, config.network.depth) == (8, 1)
         assert (config.epochs, config.seed, config.prepare) == (3, 5, ("auto",))
         assert config.threshold == ("reference" if name == "supervised" else "validation")
         assert config.optimiser.learning_rate == 3e-4

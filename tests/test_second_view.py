@@ -73,6 +73,7 @@ def test_the_first_network_is_the_one_trained_without_a_second(run, store, tmp_p
     alone, first = load_model(tmp_path / "alone"), load_model(run)
     assert alone.weights_sha256 == first.weights_sha256
     assert alone.threshold_choice == first.threshold_choice
+    assert first.networks[0].distribution is not None, "what else a model knows is kept"
     assert "second_view" not in alone.description
     assert not (tmp_path / "alone" / "second_view").exists()
 

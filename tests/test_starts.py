@@ -50,14 +50,17 @@ def described(out: Path) -> dict:
 
 @pytest.mark.parametrize("labels", [(0, 1) * 5, (0,) * 9 + (1,)])
 @pytest.mark.parametrize("balance", ["none", "weights"])
-def test_a_guess_is_the_best_constant_output(labels, balance):
-    config = dataclasses.replace(
-        RECIPES["default"],
-        objective=dataclasses.replace(RECIPES["default"].objective, diseased_weight=0.3),
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_guess_is_the_best_constant_output(labels, balance, smoothing):
+    objective = dataclasses.replace(
+        RECIPES["default"].objective, diseased_weight=0.3, label_smoothing=smoothing
     )
+    config = dataclasses.replace(RECIPES["default"], objective=objective)
     ordering = Ordering(labels, 4, 0, balance)
     truth, outputs = np.array(labels), np.linspace(0.001, 0.999, 999)[:, None]
-    losses = np.where(truth == 1, -0.3 * np.log(outputs), -np.log(1 - outputs))
+    target = np.where(truth == 1, 1 - smoothing, smoothing)
+    losses = -target * np.log(outputs) - (1 - target) * np.log(1 - outputs)
+    losses *= np.where(truth == 1, 0.3, 1.0)
     if balance == "weights":
         losses *= (len(labels) / (2 * np.bincount(truth)))[truth]
     assert starts.guess_loss(config, ordering) == pytest.approx(losses.mean(axis=1).min(), rel=1e-3)

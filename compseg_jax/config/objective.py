@@ -39,6 +39,9 @@ class Objective:
     function of a pooled logit."""
     sharpness: float = 10.0
     """Sharpness of 'log_mean_exp': towards 0 it is the mean, towards infinity the maximum."""
+    label_smoothing: float = 0.0
+    """Share of each label that counts as the other one, with error='cross_entropy': logits then keep a finite aim once
+    all labels are told, and a network goes on marking instead of growing surer of its most active pixels."""
     healthy_weight: float = 1.0
     """Weight of a healthy sample's error of the pooled value."""
     diseased_weight: float = 1.0
@@ -70,6 +73,12 @@ class Objective:
         for name in ("healthy_weight", "diseased_weight", "negatives_weight", "background_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at or above 0.")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: must be at least 0 and below 0.5.")
+        if self.label_smoothing and self.error != "cross_entropy":
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} with error={self.error!r}: needs error='cross_entropy'."
+            )
         if self.sharpness <= 0:
             raise ValueError(f"sharpness={self.sharpness}: must be above 0.")
         if self.target == "reference" and self.pair:

@@ -20,7 +20,7 @@ def with_departures(
     Args:
       evaluation: of the samples.
       model: what predicted them.
-      departures: of ``evaluation.samples``, in their order; None where no pixel could be judged.
+      departures: of ``evaluation.samples``, in their order; None where too few pixels could be judged.
     """
     if not model.keeps_distribution:
         said = f"{UNKNOWN_DISTRIBUTION}."
@@ -43,7 +43,7 @@ def with_departures(
         )
     if judged < len(rows):
         notes.append(
-            f"Of {len(rows) - judged} samples no pixel could be held against the training samples: too little tissue."
+            f"{len(rows) - judged} samples have too little tissue to be held against the training samples."
         )
     return replace(evaluation, metrics=metrics, samples=rows).with_notes(notes)
 

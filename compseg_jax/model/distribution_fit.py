@@ -18,6 +18,7 @@ import scipy.stats
 from jaxtyping import Bool, Float
 
 from compseg_jax.model.training_distribution import (
+    FEWEST_PIXELS,
     MOST_OF_A_PIXEL,
     TINY,
     Components,
@@ -33,8 +34,6 @@ from compseg_jax.model.training_distribution import (
 FOLDS = 5
 FEWEST_SAMPLES = 4
 PIXELS_A_SAMPLE = 512
-FEWEST_PIXELS = 16
-"""Of a sample, below which nothing is learnt from it."""
 FEW_CHANNELS = 16
 """Images with fewer and without wavenumbers are judged with the neighbourhood of each pixel."""
 NEIGHBOURHOOD_PX = 7
@@ -183,12 +182,12 @@ def fit_distribution(
         q_pixel,
         t2,
         q,
-        _texture(np.array(textures[:fitted]), np.array(textures[fitted:])) if edge_px > 1 else None,
+        _texture(textures[:fitted], textures[fitted:]) if edge_px > 1 else None,
         len(held_out),
     )
 
 
-def _limits(of_samples: Sequence[Float[np.ndarray, " n"]]) -> tuple[float, Range]:
+def _limits(of_samples: Sequence[Float[np.ndarray, " _"]]) -> tuple[float, Range]:
     """The limit of single pixels and the usual range of the means of samples."""
     limit = float(np.quantile(np.concatenate(of_samples), 1 - PIXEL_RATE))
     means = [np.minimum(own, MOST_OF_A_PIXEL * limit).mean(dtype=np.float64) for own in of_samples]
@@ -219,20 +218,15 @@ def _sd_of_next(values: np.ndarray) -> float:
     return float(values.std(ddof=1) * np.sqrt(1 + 1 / values.size))
 
 
-def _texture(training: Float[np.ndarray, "n m"], validation: Float[np.ndarray, "v m"]) -> Texture:
+def _texture(
+    training: Sequence[Float[np.ndarray, " m"]], validation: Sequence[Float[np.ndarray, " m"]]
+) -> Texture:
     """Mean and shrunk covariance (Ledoit and Wolf 2004) over training samples; the limit from those left out of it."""
 
-    def distances(others: np.ndarray, of: np.ndarray) -> list[float]:
-        known = _shrunk(others)
-        return [known.distance(each) for each in of]
-
-    folds = np.arange(len(training)) % FOLDS
-    found = [
-        each
-        for fold in range(FOLDS)
-        if (folds == fold).any()
-        for each in distances(training[folds != fold], training[folds == fold])
-    ]
+    found = []
+    for fold in range(min(FOLDS, len(training))):
+        others = _shrunk([each for number, each in enumerate(training) if number % FOLDS != fold])
+        found += [others.distance(each) for each in training[fold::FOLDS]]
     whole = _shrunk(training)
     found += [whole.distance(each) for each in validation]
     logs = np.log(found)
@@ -240,8 +234,8 @@ def _texture(training: Float[np.ndarray, "n m"], validation: Float[np.ndarray, "
     return Texture(whole.mean, whole.precision, float(np.exp(logs.mean() + width)))
 
 
-def _shrunk(described: Float[np.ndarray, "n m"]) -> Texture:
+def _shrunk(described: Sequence[Float[np.ndarray, " m"]]) -> Texture:
     from sklearn.covariance import LedoitWolf
 
-    fitted = LedoitWolf().fit(described)
+    fitted = LedoitWolf().fit(np.array(described))
     return Texture(fitted.location_, fitted.precision_, 1.0)

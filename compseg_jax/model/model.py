@@ -48,7 +48,7 @@ class Prediction:
       absorbance: spectra as the first network takes them, before scaling (y, x, k).
       notes: what was done to bring the image to the model, in words.
       departure: how far the image lies outside of what the networks were trained on; None where they keep no training
-        distribution, or no pixel could be judged.
+        distribution, or too few pixels could be judged.
       unfamiliarity: the same of each pixel (y, x), mean over the networks: above 1 outside, 0 where it was not judged;
         None where no network keeps a training distribution.
     """

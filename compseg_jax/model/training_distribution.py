@@ -30,6 +30,8 @@ from jaxtyping import Bool, Float
 TINY = float(np.finfo(np.float32).tiny)
 STRIP_BYTES = 16 * 2**20
 """Of neighbourhoods that are laid out at once."""
+FEWEST_PIXELS = 16
+"""Of a sample that must be judged: means of fewer scatter more than limits allow for."""
 MOST_OF_A_PIXEL = 10.0
 """Times its limit that a pixel counts at most in the mean of a sample: single broken spectra do not decide."""
 UNKNOWN_DISTRIBUTION = (
@@ -230,8 +232,8 @@ class TrainingDistribution:
         return total, ratio[core]
 
     def departure(self, sums: DepartureSums) -> Departure | None:
-        """How far a sample departs; None where no pixel of it could be judged."""
-        if not sums.pixels:
+        """How far a sample departs; None where too few pixels of it could be judged."""
+        if sums.pixels < FEWEST_PIXELS:
             return None
         t2, q = self.t2.excess(sums.t2 / sums.pixels), self.q.excess(sums.q / sums.pixels)
         texture = None

@@ -70,7 +70,9 @@ def _of_pooled(error: PooledError) -> SampleError:
 ERRORS: dict[str, SampleError] = {
     "absolute": _of_pooled(lambda t, z, label, of: absolute_error(t.output(z, of), label, t.level(of))),
     "one_sided": _of_pooled(lambda t, z, label, of: one_sided_error(t.output(z, of), label, t.level(of))),
-    "cross_entropy": _of_pooled(lambda t, z, label, of: share_cross_entropy(*t.log_shares(z, of), label)),
+    "cross_entropy": _of_pooled(
+        lambda t, z, label, of: share_cross_entropy(*t.log_shares(z, of), label, of.label_smoothing)
+    ),
     "maxmin": maxmin_error,
 }
 

@@ -58,7 +58,10 @@ def one_sided_error(
 
 
 def share_cross_entropy(
-    log_share: Float[Array, "*b"], log_rest: Float[Array, "*b"], label: Shaped[Array, "*b"] | int
+    log_share: Float[Array, "*b"],
+    log_rest: Float[Array, "*b"],
+    label: Shaped[Array, "*b"] | int,
+    smoothing: float = 0.0,
 ) -> Float[Array, "*b"]:
     """−ℓ log q − (1 − ℓ) log(1 − q), from the two logarithms that a transfer function gives.
 
@@ -66,8 +69,12 @@ def share_cross_entropy(
       log_share: log q.
       log_rest: log(1 − q).
       label: 1 for a diseased sample, 0 for a healthy one; any dtype.
+      smoothing: ε, which makes labels 1 − ε and ε: the least loss is then at q = ε and q = 1 − ε.
+
+    Source: of ε, Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016), section 7, arXiv:1512.00567.
     """
     diseased = jnp.asarray(label).astype(log_share.dtype)
+    diseased = diseased * (1.0 - 2.0 * smoothing) + smoothing
     return -diseased * log_share - (1.0 - diseased) * log_rest
 
 

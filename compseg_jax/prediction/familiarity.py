@@ -33,23 +33,26 @@ class Familiarity:
     call: Call | None
 
 
-def familiarity(
-    model: Model, sums: Sequence[DepartureSums | None], area_fraction: float | None
-) -> Familiarity:
-    """Judges a sample.
-
-    Args:
-      model: with the threshold in use.
-      sums: of each of its networks over the sample.
-      area_fraction: part of the tissue above the threshold; None without tissue.
-    """
-    departure = Departure.of_members(
+def departure_of(model: Model, sums: Sequence[DepartureSums | None]) -> Departure | None:
+    """How far a sample lies outside of training, by the sums of each of the model's networks; None: unknown."""
+    return Departure.of_members(
         [
             None if each is None or network.distribution is None else network.distribution.departure(each)
             for network, each in zip(model.networks, sums, strict=False)
         ]
     )
+
+
+def familiarity(model: Model, departure: Departure | None, area_fraction: float | None) -> Familiarity:
+    """Judges a sample.
+
+    Args:
+      model: with the threshold in use.
+      departure: how far it lies outside of training.
+      area_fraction: part of the tissue above the threshold; None without tissue.
+    """
     call: Call | None = None
+    # The cut-off of the area belongs to the threshold it was chosen at.
     cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     if departure is not None and departure.is_outside:
         call = "undecided"

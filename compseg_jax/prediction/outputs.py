@@ -17,7 +17,13 @@ OVERVIEW = "overview.ome.zarr"
 
 
 def write_outputs(
-    folder: Path, maps: WorkingMaps, outputs: Sequence[Output], *, threshold: float, scan: Scan
+    folder: Path,
+    maps: WorkingMaps,
+    outputs: Sequence[Output],
+    *,
+    threshold: float,
+    scan: Scan,
+    is_outside: bool,
 ) -> dict[str, str]:
     """Writes what was asked for, but for the OME-Zarr image, which is finished where it is.
 
@@ -27,7 +33,7 @@ def write_outputs(
     finished = maps.finished(threshold, scan.pixel_size_um)
     formats: list[SampleFormat] = [name for name in outputs if name != "zarr"]
     # QuPath opens a slide at its finest level, whatever level was predicted on.
-    annotation = Annotation(scale_xy=finest_per_pixel_xy(scan))
+    annotation = Annotation(scale_xy=finest_per_pixel_xy(scan), is_outside=is_outside)
     return write_sample_files(folder, finished, formats, annotation=annotation)
 
 

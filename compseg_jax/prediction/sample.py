@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.model import Model
 from compseg_jax.model.specimen import Specimen
-from compseg_jax.prediction.familiarity import familiarity
+from compseg_jax.prediction.familiarity import departure_of, familiarity
 from compseg_jax.prediction.formats import SamplePrediction, write_sample
 from compseg_jax.prediction.inputs import Opened, Task
 from compseg_jax.prediction.measures import measured
@@ -148,6 +148,8 @@ class Predictor:
         remove(folder)
         folder.mkdir()
         threshold, scan = self.model.threshold, opened.specimen.scan
+        departure = departure_of(self.model, maps.sums())
+        is_outside = departure is not None and departure.is_outside
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
@@ -156,7 +158,9 @@ class Predictor:
             overview: Future[dict[str, str]] | None = None
             if "zarr" in self.options.outputs and task.store is None:
                 overview = beside.submit(write_overview, folder, scan)
-            files = write_outputs(folder, maps, self.options.outputs, threshold=threshold, scan=scan)
+            files = write_outputs(
+                folder, maps, self.options.outputs, threshold=threshold, scan=scan, is_outside=is_outside
+            )
             files |= {} if overview is None else overview.result()
             measures = measuring.result()
         if "zarr" in self.options.outputs:
@@ -176,7 +180,7 @@ class Predictor:
             reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
             **vars(measures),
-            **vars(familiarity(self.model, maps.sums(), measures.area_fraction)),
+            **vars(familiarity(self.model, departure, measures.area_fraction)),
         )
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:

@@ -39,6 +39,10 @@ def guess_loss(config: Training, ordering: Ordering) -> float:
         n_healthy = n_diseased = (n_healthy + n_diseased) // 2 or 1
     healthy = n_healthy * config.objective.healthy_weight
     diseased = n_diseased * config.objective.diseased_weight
+    smoothing = config.objective.label_smoothing
+    healthy, diseased = (
+        own * (1 - smoothing) + other * smoothing for own, other in ((healthy, diseased), (diseased, healthy))
+    )
     total = healthy + diseased
     return -sum(part * math.log(part / total) for part in (healthy, diseased) if part) / (
         n_healthy + n_diseased

@@ -133,6 +133,8 @@ class ModelSource:
         return replace(view, row=row)
 
     def _with_numbers(self, row: ListedSample, prediction: Prediction) -> ListedSample:
+        if prediction.departure is not None:
+            row = replace(row, outside=prediction.departure.is_outside)
         if row.score is not None:
             return row
         activations = np.asarray(prediction.activation[prediction.tissue])
@@ -159,6 +161,7 @@ def _row_of_report(row: dict[str, str]) -> ListedSample:
         area_high=value("area_high"),
         label=int(row["label"]),
         dice=value("dice"),
+        outside={"True": True, "False": False}.get(row.get("outside", "")),
     )
 
 

@@ -146,6 +146,7 @@ class PredictionsSource:
                 label=sample.label,
                 dice=sample.dice,
                 failure=sample.error or "",
+                outside=sample.outside,
             )
             for sample in self.predictions.samples
         ]

@@ -42,6 +42,7 @@ class ListedSample:
       label: 1 diseased, 0 healthy.
       dice: agreement with the reference.
       failure: why there is nothing to show; empty where there is.
+      outside: whether it lies outside of what the model was trained on; None where that is not known.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ListedSample:
     label: int | None = None
     dice: float | None = None
     failure: str = ""
+    outside: bool | None = None
 
 
 @runtime_checkable

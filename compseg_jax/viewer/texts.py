@@ -46,7 +46,8 @@ def heading_text(view: SampleView) -> str:
         extent.append(f"{view.channels} channels")
     label = "" if view.row.label is None else f", labelled {LABELS[view.row.label]}"
     score = "" if view.row.score is None else f", score {view.row.score:.3f}"
-    return _part("sample", view.row.id, label + score, ", ".join(extent))
+    outside = "; OUTSIDE of what the model was trained on: undecided" if view.row.outside else ""
+    return _part("sample", view.row.id, label + score + outside, ", ".join(extent))
 
 
 def waiting_text(sample_id: str) -> str:

@@ -97,7 +97,7 @@ class Widgets:
         """Fills the table."""
         self.rows.data = {
             "id": [sample.id for sample in samples],
-            "label": ["failed" if sample.failure else LABELS[sample.label] for sample in samples],
+            "label": [_state(sample) for sample in samples],
             "score": [decimal(sample.score) for sample in samples],
             "area": [UNKNOWN if s.area_fraction is None else f"{100 * s.area_fraction:.1f}" for s in samples],
             "dice": [decimal(sample.dice) for sample in samples],
@@ -135,3 +135,10 @@ def _text(name: str, sheets: list[Any]) -> Div:
 def _slider(name: str, sheets: list[Any], **options: Any) -> Slider:
     place = {**_plain(sheets, stretch=True), "margin": (2, 8, 4, 8)}
     return Slider(name=name, show_value=False, title=None, **place, **options)
+
+
+def _state(sample: ListedSample) -> str:
+    """Its label, or what is more important."""
+    if sample.failure:
+        return "failed"
+    return f"{LABELS[sample.label]} · outside" if sample.outside else LABELS[sample.label]

@@ -134,6 +134,4 @@ def _numbers(row: SampleRow) -> dict[str, str]:
         said["± area"] = percent(row["area_spread"])
     if row.get("label_agreement") is not None:
         said["agree"] = percent(row["label_agreement"])
-    if row.get("outside"):
-        said["training"] = "outside"
     return said

@@ -24,6 +24,8 @@ from compseg_jax.runtime.files import atomic_file
 Mask = Bool[np.ndarray, "y x"] | UInt8[np.ndarray, "y x"]
 """True or 1 where segmented."""
 
+OUTSIDE = "undecided: outside of what the model was trained on"
+"""Name of the regions of such a sample, as QuPath's list of annotations shows it."""
 _HEAD = '{"type":"FeatureCollection","features":['
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -41,6 +43,8 @@ class Annotation:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     """What x and y of the mask are multiplied by: pixels of the finest level of a slide per pixel of the level that
     was predicted on."""
+    is_outside: bool = False
+    """Whether the sample lies outside of what the model was trained on: every region is marked as undecided."""
 
 
 def segmentation_features(
@@ -61,7 +65,8 @@ def segmentation_features(
     Yields:
       features with a valid Polygon along the edges of pixels (holes as inner rings, no two edges in one line,
       outer rings counter-clockwise as RFC 7946 asks where y would point upwards) and the properties that QuPath
-      reads: objectType, classification, and the measurements 'Area µm^2' (or 'Area px^2') and 'Mean activation'.
+      reads: objectType, classification, and the measurements 'Area µm^2' (or 'Area px^2') and 'Mean activation'; where
+      the sample lies outside of training also a name and metadata that say so.
 
     Raises:
       ValueError: for another shape, a mask that is not boolean or of 0 and 1, an activation that is not finite,
@@ -128,6 +133,7 @@ def _features(
     outlines = trace(mask)
     areas, means = _measured(outlines, activation)
     scale = None if annotation.scale_xy == (1.0, 1.0) else np.array(annotation.scale_xy)
+    marks = {"name": OUTSIDE, "metadata": {"call": "undecided"}} if annotation.is_outside else {}
     unit, factor = ("px^2", 1) if pixel_size_um is None else ("µm^2", pixel_size_um**2)
     for region in range(1, outlines.count + 1):
         if areas[region] < annotation.minimum_area_px:
@@ -151,6 +157,7 @@ def _features(
                 "objectType": "annotation",
                 "classification": {"name": annotation.classification, "color": list(annotation.colour)},
                 "measurements": measurements,
+                **marks,
             },
         }
 

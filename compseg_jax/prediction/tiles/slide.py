@@ -23,7 +23,7 @@ from compseg_jax.prediction.tiles.plan import Tile, TilePlan
 from compseg_jax.prediction.tiles.tile_memory import BUFFERS, buffers_for
 from compseg_jax.spectra.scaling import put_standardised
 
-Looks = list[tuple[DepartureSums, Float[np.ndarray, "y x"]] | None]
+Looks = list[tuple[DepartureSums, np.ndarray] | None]
 """What each network's training distribution says of the core of a tile."""
 ALIGNMENT_BYTES = 64
 """Of arrays that jax on CPUs takes as they are instead of copying them."""
