@@ -3,12 +3,12 @@
     python -m benchmarks.quality --out runs/quality [--small] [--recipes …] [--datasets …] [--seeds N] [--epochs N]
 
 All recipes get the same network size, epochs and input preparation ('auto': emsc for spectra, zscore for images);
-activation, normalisation, head and loss are their own. On
-phantom_hard each has the preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at
-their own learning rate; of the others the best of three by validation AUC counts, found with the first seed of each
-data set (`supervised`: its own). A recipe whose AUC on its training samples stays under .8 has failed to train.
-Selection sees validation labels alone, and the test masks only score; `supervised` alone chooses its threshold on the
-validation masks. Finished cells are not repeated; `--out`/quality.json is written after each.
+activation, normalisation, head and loss are their own, and so is the view of `texture`. On phantom_hard each has the
+preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at their own learning rate; of
+the others the best of three by validation AUC counts, found with the first seed of each data set (`supervised`: its
+own). A recipe whose AUC on its training samples stays under .8 has failed to train. Selection sees validation labels
+alone, and the test masks only score; `supervised` alone chooses its threshold on the validation masks. Finished cells
+are not repeated; `--out`/quality.json is written after each.
 lgg_mri and busi_ultrasound are real images, array_… semi-real arrays (`benchmarks.semi_real`: array_tune_… for
 choosing, array_report_… for reporting alone); COMPSEG_SHARED_DATA says where their data is, without it they are left
 out. So are glands (`benchmarks.glands`) without COMPSEG_GLANDS.
@@ -151,7 +151,7 @@ def configuration(
     return dataclasses.replace(
         config,
         prepare=config.prepare if dataset == "phantom_hard" else ("auto",),
-        network=dataclasses.replace(config.network, **SIZE),
+        network=config.network if recipe == "texture" else dataclasses.replace(config.network, **SIZE),
         optimiser=dataclasses.replace(config.optimiser, learning_rate=rate),
         epochs=options.epochs,
         seed=seed,
