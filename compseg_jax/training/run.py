@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,16 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
-from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
-from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
@@ -28,7 +24,6 @@ from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
-from compseg_jax.spectra.scaling import put_standardised
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import as_configured
 from compseg_jax.store.prepared import (
@@ -39,7 +34,7 @@ from compseg_jax.store.prepared import (
     fit_input_preparation,
     fit_scaling,
 )
-from compseg_jax.store.read import Sample, Store
+from compseg_jax.store.read import Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
@@ -168,6 +163,8 @@ def train(config: Training) -> Path:
     """
     setup = set_up(config)
     memory = setup.training.cubes.memory
+    # While the cubes are at hand: it is kept with the samples.
+    _ = setup.training.distribution
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
     extracted = _to_the_end(setup)
@@ -292,7 +289,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
         },
-        distribution=_distribution(training),
+        distribution=training.distribution,
     )
     threshold, choice = _threshold(config, extracted, training.cubes)
     if not choice["supported"] and not quiet:
@@ -301,26 +298,6 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     extracted = replace(extracted, threshold=threshold, description=description)
     save_network(config.out / "model", extracted, config.network)
     return config.out / "model"
-
-
-def _distribution(training: Samples) -> TrainingDistribution | None:
-    """What the network was trained on, with limits from samples that were held out."""
-    cubes, store = training.cubes, training.cubes.store
-    # Of samples of one patient or array, each is held out by itself.
-    has_groups = len({sample.group for sample in training.samples}) > 1
-
-    def images(samples: Iterable[Sample]) -> Iterator[TrainingImage]:
-        for sample in samples:
-            cube, tissue = cubes.read(sample.id)
-            scaled = np.empty_like(cube)
-            put_standardised(cube, tissue, training.scaling, scaled)
-            yield TrainingImage(scaled, tissue, sample.group if has_groups else sample.id)
-
-    return fit_distribution(
-        lambda: images(training.samples),
-        lambda: images(store.split("val")),
-        is_spectral=store.wavenumbers_cm1 is not None,
-    )
 
 
 def _threshold(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution
+from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.spectra.scaling import Scaling, put_standardised
 from compseg_jax.store import Sample
 from compseg_jax.store.prepared import PreparedStore
@@ -34,6 +36,25 @@ class Samples:
     def shape(self) -> tuple[int, int]:
         """Height and width of a batch: the largest of the samples; smaller ones are padded."""
         return max(s.height for s in self.samples), max(s.width for s in self.samples)
+
+    @cached_property
+    def distribution(self) -> TrainingDistribution | None:
+        """What these samples look like, with limits from those held out in turn and from the validation samples."""
+        # Of samples of one patient or array, each is held out by itself.
+        has_groups = len({sample.group for sample in self.samples}) > 1
+
+        def images(samples: Iterable[Sample]) -> Iterator[TrainingImage]:
+            for sample in samples:
+                cube, tissue = self.cubes.read(sample.id)
+                scaled = np.empty_like(cube)
+                put_standardised(cube, tissue, self.scaling, scaled)
+                yield TrainingImage(scaled, tissue, sample.group if has_groups else sample.id)
+
+        return fit_distribution(
+            lambda: images(self.samples),
+            lambda: images(self.cubes.store.split("val")),
+            is_spectral=self.cubes.store.wavenumbers_cm1 is not None,
+        )
 
     @cached_property
     def is_padded(self) -> bool:
