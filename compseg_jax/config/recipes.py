@@ -60,7 +60,6 @@ RECIPES: dict[str, Training] = {
             pooling="tissue",
             pooling_function="top_share",
             transfer="logistic",
-            label_smoothing=0.05,
         ),
         # Small on purpose: 16 features learn the labels of brain scans by more than the lesion (BUILD_NOTES.md).
         # Hundreds of collinear bands are first projected onto their leading components; fewer than 64 are not.
