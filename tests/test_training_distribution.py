@@ -190,10 +190,8 @@ def spectra(seed, factor=1.0):
     return (factor * rng.normal(5.0, 2.0, (*tissue.shape, 3)) * tissue[..., None]).astype(np.float32), tissue
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "data"
-    writer = StoreWriter(
+def store_writer(path):
+    return StoreWriter(
         path,
         channels=3,
         wavenumbers_cm1=WAVENUMBERS_CM1,
@@ -201,7 +199,12 @@ def store(tmp_path_factory):
         background="zero",
         created_by="a test",
     )
-    with writer:
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "data"
+    with store_writer(path) as writer:
         for number in range(6):
             cube, tissue = spectra(number)
             writer.add(
@@ -265,15 +268,7 @@ def test_tiles_say_what_the_whole_image_says(tmp_path):
     tissue[5:60, 9:70] = True
     tissue[30:45, 30:50] = False
     path = tmp_path / "data"
-    writer = StoreWriter(
-        path,
-        channels=3,
-        wavenumbers_cm1=WAVENUMBERS_CM1,
-        pixel_size_um=5.5,
-        background="zero",
-        created_by="a test",
-    )
-    with writer:
+    with store_writer(path) as writer:
         writer.add(Sample("a", 1, "test", "a", 70, 76, False, "made"), cube * tissue[..., None], tissue, None)
     model = with_distribution(tmp_path / "model", 1.0)
     found = []
