@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from compseg_jax.model.seen import Sighting
 from compseg_jax.runtime.files import JsonFormat, json_text, write_text
 
 FILE = "predictions.json"
@@ -93,6 +94,8 @@ class SamplePrediction:
     """Part of the judged pixels that lie outside, 0 to 1."""
     call: Literal["diseased", "healthy", "undecided"] | None = None
     """'undecided' outside; else by the area, where the model has a cut-off for it."""
+    seen: Sighting | None = None
+    """What the model saw of it before, 'no' for nothing; None where nobody knows."""
     seconds: float | None = None
     """Time that the prediction took."""
     reading: Mapping[str, Any] = field(default_factory=dict)
