@@ -59,8 +59,9 @@ def leakage_note(samples: Sequence[Sample]) -> str:
     splits = list(dict.fromkeys(each.split for each in example))
     where = f"in {' and '.join(splits)}" if len(splits) > 1 else f"all in {splits[0]}"
     named = ", ".join(each.id for each in example[:3]) + (" …" if len(example) > 3 else "")
+    n = sum(map(len, found.values()))
     return (
-        f"leakage cannot be excluded: no groups are given, and {sum(map(len, found.values()))} samples look like "
-        f"several of one patient ({stem}: {named}, {where}). Samples of a patient must stay in one split: ingest again with "
-        "--group COLUMN, a column of the table that names the patient."
+        f"leakage cannot be excluded: no groups are given, and {n} samples look like several of one patient ({stem}: "
+        f"{named}, {where}). Samples of a patient must stay in one split: ingest again with --group COLUMN, a column of "
+        "the table that names the patient."
     )
