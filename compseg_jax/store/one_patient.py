@@ -62,6 +62,6 @@ def leakage_note(samples: Sequence[Sample]) -> str:
     n = sum(map(len, found.values()))
     return (
         f"leakage cannot be excluded: no groups are given, and {n} samples look like several of one patient ({stem}: "
-        f"{named}, {where}). Samples of a patient must stay in one split: ingest again with --group COLUMN, a column of "
-        "the table that names the patient."
+        f"{named}, {where}). Samples of a patient must stay in one split: ingest again with --group COLUMN, a column "
+        "of the table that names the patient."
     )
