@@ -181,6 +181,7 @@ def test_a_run_with_code_of_ones_own_names_it_again_to_go_on(tmp_path, capsys):
     assert shlex.join(["--resume", "--out", str(tmp_path / "run"), "--network", "mine:Net"]) in said
 
 
+@pytest.mark.slow
 def test_the_command_finds_a_network_in_the_working_folder(place, tmp_path):
     code = foreign_model(tmp_path)
     found = compseg(
