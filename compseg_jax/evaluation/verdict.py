@@ -32,8 +32,8 @@ class Verdict:
     """What a report says first.
 
     Attributes:
-"""An interval from guessing to here says neither that labels were learnt nor that they were not."""
-        few samples or groups to tell.
+      labels_learnt: whether the interval of the AUC lies above guessing; None where one label only was evaluated, or
+        too few samples or groups to tell.
       map_usable: False: something speaks against it; True: masks, or a second network, speak for it; None: unchecked.
       sentence: both in words.
       warnings: what speaks against a map whose masks speak for it, in whole sentences.
