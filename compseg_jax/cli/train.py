@@ -37,10 +37,7 @@ def run(arguments: list[str]) -> None:
     """Trains a segmenting network, or an ensemble of them, from sample labels."""
     if asks_for_steps(arguments):
         return
-    named = _value_of("--recipe", arguments) or "default"
-    _refuse_fields_of_recipe_files(arguments, named)
-    start = _configuration_of_run(arguments) if "--resume" in arguments else recipe(named)
-    config = replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
+    config = configuration(arguments)
     cache_compilations()
     if config.ensemble.n_members > 1:
         from compseg_jax.training.ensemble import train_ensemble
@@ -50,6 +47,14 @@ def run(arguments: list[str]) -> None:
         from compseg_jax.training.run import train
 
         print(f"extracted network: {train(config)}")
+
+
+def configuration(arguments: list[str]) -> Training:
+    """The run that arguments ask for; raises ValueError where they do not fit together."""
+    named = _value_of("--recipe", arguments) or "default"
+    _refuse_fields_of_recipe_files(arguments, named)
+    start = _configuration_of_run(arguments) if "--resume" in arguments else recipe(named)
+    return replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
 
 
 def _value_of(option: str, arguments: list[str]) -> str | None:
