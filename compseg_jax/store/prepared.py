@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from compseg_jax.runtime import free_memory_bytes
+from compseg_jax.runtime.together import spread
 from compseg_jax.spectra.preparation import (
     FittedStep,
     Image,
@@ -308,6 +309,8 @@ def _normalising_step(store: Store) -> list[str]:
 def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:
     """Standardisation over the tissue of ``samples`` after the preparation, several read at a time.
 
+    Each of several processes reads its share of them.
+
     Raises:
       ValueError: at a sample with NaN or infinite values.
     """
@@ -323,4 +326,4 @@ def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:
         return band_moments(*found)
 
     with ThreadPoolExecutor(MOST_SAMPLES_AT_ONCE, thread_name_prefix="compseg-scaling") as threads:
-        return Scaling.of_moments(threads.map(moments, samples))
+        return Scaling.of_moments(spread(lambda some: threads.map(moments, some), list(samples)))

@@ -22,6 +22,7 @@ from compseg_jax.readers.axis import same_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
+from compseg_jax.runtime.together import is_first, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
@@ -39,6 +40,7 @@ from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
+    as_first,
     initial_state,
     later_state,
     ordering_of,
@@ -137,7 +139,9 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
+    state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
+    wait_for_all()  # each has looked at what the folder held
     write_config(config.out, config)
     return Setup(config, store, training, state, run)
 
@@ -164,13 +168,17 @@ def train(config: Training) -> Path:
     setup = set_up(config)
     memory = setup.training.cubes.memory
     # While the cubes are at hand: it is kept with the samples.
-    _ = setup.training.distribution
+    if is_first():
+        _ = setup.training.distribution
+    wait_for_all()
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
     extracted = _to_the_end(setup)
     if has_second_view(config):
         _compare_with_second_view(setup, extracted)
-    memory.remove_files()
+    wait_for_all()
+    if is_first():
+        memory.remove_files()
     return extracted
 
 
@@ -204,6 +212,8 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
     except TrainingError as error:
         # The network that was asked for is trained; only its check is missing, and reports say so.
         print(f"second view: given up, the map stays unchecked: {error}")
+        return
+    if not is_first():
         return
     first = load_network(extracted)
     found = agreement_on_validation(first, load_network(folder), setup.training.cubes)
@@ -262,14 +272,19 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
 
 
 def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
-    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder."""
+    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder.
+
+    The first of several processes does so.
+    """
     config, store, training = setup.config, setup.store, setup.training
+    if not is_first():
+        return config.out / "model"
     record = progress.history[progress.best_epoch - 1]
     own = training.cubes.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
     extracted = ExtractedNetwork(
         network=build_network(config.network, config.objective.n_maps),
-        variables=jax.device_put(progress.best, jax.devices()[0]),
+        variables=jax.device_put(jax.device_get(progress.best), jax.local_devices()[0]),
         scaling=training.scaling,
         wavenumbers_cm1=axis_after(store, own),
         threshold=PAPER_THRESHOLD,

@@ -10,6 +10,7 @@ import numpy as np
 
 from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution
 from compseg_jax.model.training_distribution import TrainingDistribution
+from compseg_jax.runtime.together import spread
 from compseg_jax.spectra.scaling import Scaling, put_standardised
 from compseg_jax.store import Sample
 from compseg_jax.store.prepared import PreparedStore
@@ -101,11 +102,17 @@ SPECTRA_A_SAMPLE = 256
 def drawn_spectra(samples: Samples, seed: int) -> np.ndarray:
     """Scaled spectra of tissue, up to 256 of each sample (n, c), float32."""
     rng = np.random.default_rng([seed, SPECTRA_A_SAMPLE])
-    drawn = []
-    for sample in samples.samples:
-        cube, tissue = samples.cubes.read(sample.id)
-        own = cube[tissue]
-        drawn.append(own[rng.permutation(len(own))[:SPECTRA_A_SAMPLE]])
-    spectra = np.concatenate(drawn)
+
+    def counted(some: Iterable[Sample]) -> Iterator[int]:
+        return (int(samples.cubes.read(sample.id)[1].sum()) for sample in some)
+
+    def drawn(some: Iterable[tuple[Sample, np.ndarray]]) -> Iterator[np.ndarray]:
+        for sample, pixels in some:
+            cube, tissue = samples.cubes.read(sample.id)
+            yield cube[tissue][pixels]
+
+    # One generator for all samples: which process reads them makes no difference.
+    chosen = [rng.permutation(n)[:SPECTRA_A_SAMPLE] for n in spread(counted, samples.samples)]
+    spectra = np.concatenate(list(spread(drawn, list(zip(samples.samples, chosen, strict=True)))))
     put_standardised(spectra, np.ones(len(spectra), bool), samples.scaling, spectra)
     return spectra

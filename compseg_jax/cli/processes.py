@@ -1,0 +1,51 @@
+"""Commands that several processes carry out together: the three options of `--coordinator`, and who speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compseg_jax.runtime.cluster import Cluster, ProcessesError, cluster_of, joined
+
+HELP = (
+    "Several processes, each with its own GPUs, work as one: under SLURM (srun), Open MPI (mpirun) and Kubernetes by "
+    "themselves, elsewhere with --coordinator HOST:PORT --processes N --process I, I from 0. docs/cluster.md says more."
+)
+_OPTIONS = ("--coordinator", "--processes", "--process")
+
+
+def together(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Carries out a command as one of the processes it was started in, if there are several."""
+    rest, cluster = asked_cluster(arguments)
+    with joined(cluster):
+        command(rest)
+
+
+def asked_cluster(arguments: list[str]) -> tuple[list[str], Cluster | None]:
+    """The arguments without those that say which of several processes this is, and where it stands among them.
+
+    Raises:
+      ProcessesError: when they do not fit together.
+    """
+    rest, given = [], dict.fromkeys(_OPTIONS, "")
+    left = iter(arguments)
+    for argument in left:
+        option, equals, value = argument.partition("=")
+        if option in given:
+            given[option] = value if equals else next(left, "")
+            if not given[option]:
+                raise ProcessesError(f"{option} needs a value, as in {option} {_EXAMPLES[option]}.")
+        else:
+            rest.append(argument)
+    if {"-h", "--help"}.intersection(rest):
+        return rest, None
+    processes, process = (_number(option, given[option]) for option in _OPTIONS[1:])
+    return rest, cluster_of(given["--coordinator"] or None, processes, process)
+
+
+_EXAMPLES = {"--coordinator": "node1:29500", "--processes": "2", "--process": "0"}
+
+
+def _number(option: str, text: str) -> int | None:
+    if text and not text.isdecimal():
+        raise ProcessesError(f"{option} {text}: must be a whole number, as in {option} {_EXAMPLES[option]}.")
+    return int(text) if text else None
