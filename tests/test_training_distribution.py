@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from compseg_jax.config import Network, from_json
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
@@ -245,6 +246,12 @@ def test_tables_and_outlines_say_what_is_outside(tmp_path, store, factor, is_out
     assert {row["outside"] for row in rows} == {str(is_outside)}
     assert all((max(float(row["t2"]), float(row["q"])) > 1) == is_outside for row in rows)
     assert ("chip outside" in page.read_text()) == is_outside
+    assert 'id="view-unfamiliar"' in page.read_text()
+    for row in rows:
+        picture = np.asarray(Image.open(tmp_path / "report" / "unfamiliar" / f"{row['id']}.png"))
+        tissue = store.tissue(row["id"])
+        assert np.mean(picture[tissue] > 50) == pytest.approx(float(row["outside_fraction"]))
+        assert not picture[~tissue].any()
 
     predict(PredictOptions(inputs=(store.path,), model=model, out=tmp_path / "predicted", threshold=0.0))
     predicted = read_predictions(tmp_path / "predicted").samples

@@ -27,6 +27,7 @@ PAGE = HelpPage(
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
+        "many samples": ("shard", "merge"),
     },
     positional=("inputs", "INPUT …"),
 )
@@ -39,10 +40,16 @@ def run(arguments: list[str]) -> int:
     with _Terminal() as terminal:
         report = predict(options, terminal)
     print(_summary(report))
-    print(f"predictions: {options.out / 'predictions.json'}")
+    if report.missing and options.shard:
+        print(
+            "tables: none yet; the shard that finishes last writes them, or the same command with --merge instead of "
+            "--shard"
+        )
+    else:
+        print(f"predictions: {options.out / 'predictions.json'}")
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
-    return 1 if report.failed else 0
+    return 1 if report.failed or (options.merge and report.missing) else 0
 
 
 class _Terminal(Listener):
@@ -135,6 +142,8 @@ def _summary(report: Report) -> str:
         parts.append(f"{len(outside)} outside of what the model was trained on ({_named(outside)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
+    if report.missing:
+        parts.append(f"{report.missing} not there yet")
     if report.left_out:
         names = _named([path.name for path in report.left_out])
         parts.append(f"{len(report.left_out)} other files passed over ({names})")
