@@ -1,4 +1,4 @@
-"""Commands that several processes carry out together: the three options of `--coordinator`, and who speaks."""
+"""Commands that are started in several processes: together, each for itself, or by the first one alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ def together(command: Callable[[list[str]], None], arguments: list[str]) -> None
     """Carries out a command as one of the processes it was started in, if there are several."""
     rest, cluster = asked_cluster(arguments)
     with joined(cluster):
+        command(rest)
+
+
+def apart(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Carries out a command in each of the processes it was started in, on its own devices; none waits for another."""
+    rest, cluster = asked_cluster(arguments)
+    if cluster is not None and cluster.devices is not None:
+        import jax
+
+        jax.config.update("jax_cuda_visible_devices", ",".join(map(str, cluster.devices)))
+    return command(rest)
+
+
+def by_the_first(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Carries out a command that is not parted in the first of the processes it was started in; the others end."""
+    rest, cluster = asked_cluster(arguments)
+    if cluster is None or cluster.process == 0:
         command(rest)
 
 

@@ -160,7 +160,8 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
         yield
         return
     _speak_as(cluster)
-    # jax's own hook would wait for the others, who may wait for this one.
+    import jax  # noqa: F401  (its own hook would wait for the others, who may wait for this one; the last runs first)
+
     atexit.register(_end_at_once)
     try:
         _start(cluster)

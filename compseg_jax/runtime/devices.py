@@ -54,8 +54,8 @@ def placed(tree: Tree, sharding: NamedSharding) -> Tree:
 
 def own_rows(sharding: NamedSharding, rows: int) -> slice:
     """Those of so many rows that lie on devices of this process; a mesh keeps them together."""
-    parts = [index[0] for index in sharding.addressable_devices_indices_map((rows,)).values()]
-    bounds = [part.indices(rows) for part in parts]
+    placed_at = sharding.addressable_devices_indices_map((rows,)).values()
+    bounds = [index[0].indices(rows) for index in placed_at if index is not None]
     return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
 

@@ -21,7 +21,9 @@ from compseg_jax.spectra.preparation import (
     FittedStep,
     Image,
     KeptChunks,
+    OfImage,
     Preparation,
+    Training,
     apply_step,
     axis_of_steps,
     check_steps,
@@ -291,12 +293,14 @@ def fit_input_preparation(
     axis = axis_of_steps(store.wavenumbers_cm1, store.channels)
     check_steps(steps, axis)
     fitted = Preparation((), np.asarray(axis, np.float64))
+    ids = [sample.id for sample in samples]
     for step in steps:
 
-        def images(done: Preparation = fitted) -> Iterator[Image]:
-            return map(cubes.after(done).image, [sample.id for sample in samples])
+        def learnt(of_image: OfImage, done: Preparation = fitted) -> Iterator[Training]:
+            after = cubes.after(done)
+            return spread(lambda some: (of_image(after.image(each)) for each in some), ids)
 
-        fitted = with_step(fitted, step, images)
+        fitted = with_step(fitted, step, learnt)
     return fitted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
@@ -22,7 +24,7 @@ from compseg_jax.readers.axis import same_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
-from compseg_jax.runtime.together import is_first, wait_for_all
+from compseg_jax.runtime.together import is_first, spread, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
@@ -35,7 +37,7 @@ from compseg_jax.store.prepared import (
     fit_input_preparation,
     fit_scaling,
 )
-from compseg_jax.store.read import Store
+from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
@@ -168,9 +170,7 @@ def train(config: Training) -> Path:
     setup = set_up(config)
     memory = setup.training.cubes.memory
     # While the cubes are at hand: it is kept with the samples.
-    if is_first():
-        _ = setup.training.distribution
-    wait_for_all()
+    _ = setup.training.distribution
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
     extracted = _to_the_end(setup)
@@ -213,12 +213,12 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
         # The network that was asked for is trained; only its check is missing, and reports say so.
         print(f"second view: given up, the map stays unchecked: {error}")
         return
-    if not is_first():
-        return
     first = load_network(extracted)
     found = agreement_on_validation(first, load_network(folder), setup.training.cubes)
     first = replace(first, description={**first.description, "second_view": found})
-    save_network(extracted, first, config.network)
+    wait_for_all()  # all have read what is replaced
+    if is_first():
+        save_network(extracted, first, config.network)
 
 
 def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:
@@ -274,11 +274,9 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
 def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     """Writes the network of the best validation epoch with all that is needed to use it; returns its folder.
 
-    The first of several processes does so.
+    Of several processes the first writes.
     """
     config, store, training = setup.config, setup.store, setup.training
-    if not is_first():
-        return config.out / "model"
     record = progress.history[progress.best_epoch - 1]
     own = training.cubes.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
@@ -311,7 +309,9 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         print(f"threshold: {choice['rule']}, because {choice['reason']}")
     description = {**extracted.description, "threshold_choice": choice}
     extracted = replace(extracted, threshold=threshold, description=description)
-    save_network(config.out / "model", extracted, config.network)
+    if is_first():
+        save_network(config.out / "model", extracted, config.network)
+    wait_for_all()
     return config.out / "model"
 
 
@@ -319,10 +319,14 @@ def _threshold(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
 ) -> tuple[float, dict[str, Any]]:
     """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them."""
-    model, results = Model.of(extracted), []
-    for sample in cubes.store.split("val") if config.threshold != "paper" else ():
-        cube, tissue = cubes.read(sample.id)
-        prediction = model.predict(cube, tissue=tissue, prepared=True)
-        results.append(result_of(sample, prediction, cubes.store))
-    choice = threshold_by_rule(config.threshold, results, seed=config.seed)
+    model = Model.of(extracted)
+
+    def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
+        for sample in some:
+            cube, tissue = cubes.read(sample.id)
+            prediction = model.predict(cube, tissue=tissue, prepared=True)
+            yield result_of(sample, prediction, cubes.store)
+
+    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
+    choice = threshold_by_rule(config.threshold, list(spread(results, looked_at)), seed=config.seed)
     return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
