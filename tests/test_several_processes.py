@@ -6,12 +6,18 @@ import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
-from joined_processes import said, slurm, start_joined
+from joined_processes import TRAIN, free_port, said, slurm, start, start_joined
 
 from compseg_jax.cli.main import main
 from compseg_jax.cli.processes import asked_cluster
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model.model_files import load_network
 from compseg_jax.runtime.cluster import Cluster, ProcessesError, cluster_of, own_devices
 
 LONGEST_S = 300
@@ -60,7 +66,7 @@ OPEN_MPI = {
 def test_schedulers_say_who_works_with_whom():
     assert cluster_of(None, None, None, slurm(2, 1, 1)) == Cluster("SLURM", 2, 1)
     assert cluster_of(None, None, None, OPEN_MPI) == Cluster("Open MPI", 4, 3)
-    assert cluster_of(1 and None, 1, None, OPEN_MPI) is None, "--processes 1 works alone"
+    assert cluster_of(None, 1, None, OPEN_MPI) is None, "--processes 1 works alone"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +119,9 @@ import json, sys, time
 import compseg_jax
 from pathlib import Path
 from compseg_jax.cli.processes import asked_cluster
+from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
+from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model.model_files import load_network
 from compseg_jax.runtime.cluster import joined
 rest, cluster = asked_cluster(sys.argv[1:])
 with joined(cluster):
@@ -201,3 +210,193 @@ def wait_until(true, processes: list[subprocess.Popen]) -> None:
         assert time.monotonic() < until, "nothing happened"
         assert all(process.poll() is None for process in processes), "a process ended early"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_the_others_end_where_one_is_killed_or_fails(tmp_path):
+    """Found by their heartbeats: nothing but process 0 is connected to all."""
+    for number, end in enumerate(("wait", "fail")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        processes = start_joined(["-c", TOGETHER, folder, end], 2, devices=1, folder=folder)
+        if end == "wait":
+            wait_until(lambda: all((folder / f"ready{n}").exists() for n in range(2)), processes)  # noqa: B023
+            processes[1].send_signal(signal.SIGKILL)
+        assert processes[1].wait(LONGEST_S) == (-signal.SIGKILL if end == "wait" else 1)
+        ended = time.monotonic()
+        assert processes[0].wait(LONGEST_S) != 0
+        assert time.monotonic() - ended < 60
+        finished(processes)
+        assert_one_sentence_says_who_is_lost((folder / "0.err").read_text(), "error: process 1 of 2")
+    assert "[process 1] ValueError: process 1 fails" in (folder / "1.err").read_text()
+
+
+# Training
+
+SHORT = ["--epochs", "3", "--base", "2", "--depth", "0", "--seed", "3", "--no-second-view"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("phantom") / "data"
+    config = PhantomConfig(size=16, channels=6, difficulty=0.0)
+    write_phantom(PhantomOptions(out=path, train=12, val=6, test=2, phantom=config))
+    return path
+
+
+def train_together(store: Path, out: Path, processes: int, devices: int, *options: str) -> None:
+    out.parent.mkdir(exist_ok=True)
+    command = [TRAIN, "--data", store, "--out", out, *options]
+    if processes == 1:
+        codes = finished([start(command, devices=devices, folder=out.parent, name="0")])
+    else:
+        codes = finished(start_joined(command, processes, devices=devices, folder=out.parent))
+    assert not any(codes), "".join(said(out.parent, str(number)) for number in range(processes))
+
+
+def log(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def assert_same_training(found: Path, expected: Path) -> None:
+    own, other = log(found), log(expected)
+    assert [record["epoch"] for record in own] == [record["epoch"] for record in other]
+    for name in ("loss", "val_loss", "gradient_norm"):
+        np.testing.assert_allclose([r[name] for r in own], [r[name] for r in other], rtol=1e-5)
+    a, b = (load_network(run / "model") for run in (found, expected))
+    assert a.threshold == pytest.approx(b.threshold, rel=1e-5)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), a.variables, b.variables
+    )
+    assert a.distribution is not None
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5),
+        *(network.distribution.to_arrays() for network in (a, b)),
+    )
+
+
+def files(run: Path) -> set[str]:
+    """Files of a run but for those of Orbax, which are several for several processes."""
+    inside = (path.relative_to(run) for path in run.rglob("*") if path.is_file())
+    return {str(path) for path in inside if not {"checkpoints", "params"}.intersection(path.parts)}
+
+
+@pytest.fixture(scope="module")
+def alone(store, tmp_path_factory) -> Path:
+    """The run of one process with four devices."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    train_together(store, out, 1, 4, *SHORT, "--second-view")
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_several_processes_train_as_one(store, alone, tmp_path, processes, devices):
+    train_together(store, tmp_path / "run", processes, devices, *SHORT, "--second-view")
+    assert_same_training(tmp_path / "run", alone)
+    assert_same_training(tmp_path / "run" / "second_view", alone / "second_view")
+    assert files(tmp_path / "run") == files(alone)
+    agreement = [load_network(run / "model").description["second_view"] for run in (tmp_path / "run", alone)]
+    assert agreement[0] == pytest.approx(agreement[1], rel=1e-4)
+    assert said(tmp_path, "1") == ""
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_with_other_processes(store, tmp_path):
+    """Two processes, one of them killed, and then one alone: what an uninterrupted run gives, bit for bit its log."""
+    epochs = ["--epochs", "60", *SHORT[2:]]
+    train_together(store, tmp_path / "whole" / "run", 1, 4, *epochs)
+    out = tmp_path / "run"
+    processes = start_joined([TRAIN, "--data", store, "--out", out, *epochs], 2, devices=2, folder=tmp_path)
+    checkpoints = out / "checkpoints"
+    wait_until(
+        lambda: checkpoints.is_dir() and any(p.name.isdigit() for p in checkpoints.iterdir()), processes
+    )
+    processes[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    assert processes[0].wait(LONGEST_S) != 0
+    assert time.monotonic() - killed < 60
+    finished(processes)
+    assert_one_sentence_says_who_is_lost((tmp_path / "0.err").read_text(), "error: process 1 of 2")
+    assert len(log(out)) < 60
+    train_together(store, out, 1, 4, "--resume")
+    assert_same_training(out, tmp_path / "whole" / "run")
+
+
+@pytest.mark.slow
+def test_one_process_that_is_asked_to_stop_stops_all(store, tmp_path):
+    out = tmp_path / "run"
+    command = [TRAIN, "--data", store, "--out", out, "--epochs", "500", *SHORT[2:]]
+    processes = start_joined(command, 2, devices=1, folder=tmp_path)
+    wait_until(lambda: (out / "log.jsonl").exists() and log(out), processes)
+    processes[1].send_signal(signal.SIGTERM)
+    assert finished(processes) == [130, 130]
+    done = len(log(out))
+    assert 0 < done < 500
+    assert "everything is saved" in (tmp_path / "0.err").read_text()
+    # More processes than before.
+    train_together(store, out, 4, 1, "--resume", "--epochs", str(done + 2))
+    assert len(log(out)) == done + 2
+
+
+@pytest.mark.slow
+def test_slurm_starts_an_ensemble(store, tmp_path):
+    options = ["--seeds", "2", "--epochs", "2", *SHORT[2:]]
+    train_together(store, tmp_path / "alone" / "run", 1, 2, *options)
+    port, out = free_port(), tmp_path / "run"
+    command = [TRAIN, "--data", store, "--out", out, *options]
+    codes = finished(
+        [start(command, devices=1, folder=tmp_path, name=str(n), **slurm(2, n, port)) for n in range(2)]
+    )
+    assert codes == [0, 0], said(tmp_path, "0") + said(tmp_path, "1")
+    assert "2 processes (SLURM) with 1 device(s) each" in said(tmp_path, "0")
+    assert files(out) == files(tmp_path / "alone" / "run")
+    tables = [json.loads((run / "ensemble.json").read_text()) for run in (out, tmp_path / "alone" / "run")]
+    assert tables[0]["threshold"] == pytest.approx(tables[1]["threshold"], rel=1e-4)
+    for member in tables[0]["members"]:
+        own = (out / member["model"]).parent
+        assert_same_training(own, tmp_path / "alone" / "run" / own.relative_to(out))
+
+
+COUNTING = """
+import os, sys
+from collections import Counter
+from pathlib import Path
+import compseg_jax
+from compseg_jax.store import prepared
+from compseg_jax.store.read import Store
+prepared.SHARE_OF_FREE_MEMORY = 0.0
+reads, read_later = Counter(), Store.read_later
+def counting(self, sample_id):
+    reads[sample_id] += 1
+    return read_later(self, sample_id)
+Store.read_later = counting
+from compseg_jax.cli.main import main
+code = main(["train", *sys.argv[2:]])
+Path(sys.argv[1], f"{os.getpid()}.reads").write_text(str(reads.total()))
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_each_process_reads_its_share(store, tmp_path):
+    """Without memory for cubes, so that everything that is looked at is read; memory makes it less."""
+    options = ["--data", store, "--epochs", "8", "--batch-size", "4", *SHORT[2:]]
+    recipe = tmp_path / "stream.toml"
+    recipe.write_text('recipe = "default"\nfeed = "stream"\n')
+    options += ["--recipe", str(recipe)]
+    reads = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        command = ["-c", COUNTING, folder, "--out", folder / "run", *options]
+        if processes == 1:
+            started = [start(command, devices=2, folder=folder, name="0")]
+        else:
+            started = start_joined(command, processes, devices=1, folder=folder)
+        codes = finished(started)
+        assert not any(codes), "".join(said(folder, str(number)) for number in range(processes))
+        reads.append([int(path.read_text()) for path in folder.glob("*.reads")])
+    (whole,), shares = reads
+    assert sum(shares) == pytest.approx(whole, rel=0.02)
+    assert shares == pytest.approx([whole / 2] * 2, rel=0.1)
