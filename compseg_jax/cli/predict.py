@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.processes import apart
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.predict import Listener, Report, predict
 from compseg_jax.prediction.predict_options import PredictOptions
@@ -34,7 +35,11 @@ PAGE = HelpPage(
 
 
 def run(arguments: list[str]) -> int:
-    """Runs the command; 1 where a sample failed."""
+    """Runs the command, each of several processes on its own devices; 1 where a sample failed."""
+    return apart(_predict, arguments)
+
+
+def _predict(arguments: list[str]) -> int:
     options = parse(PredictOptions, arguments, PAGE)
     cache_compilations()
     with _Terminal() as terminal:

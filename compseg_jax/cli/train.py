@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse
+from compseg_jax.cli.processes import HELP, together
 from compseg_jax.config import Training, from_json, recipe
 from compseg_jax.config.fields import Described, described
 from compseg_jax.config.recipe_file import toml_value
@@ -16,7 +17,8 @@ PAGE = HelpPage(
     "train",
     text="Train a segmenting network from sample labels.\n\n"
     "What is no option here (objective, schedule, random starts and so on) is set in a recipe file: "
-    "`compseg recipe default > my.toml` writes one with every field explained, --recipe my.toml trains with it.",
+    "`compseg recipe default > my.toml` writes one with every field explained, --recipe my.toml trains with it.\n\n"
+    + HELP,
     example="compseg train --data store --out runs/mine --epochs 100",
     groups={
         "options": ("data", "out", "recipe", "init_from", "resume", "tensorboard"),
@@ -35,8 +37,11 @@ PAGE = HelpPage(
 
 def run(arguments: list[str]) -> None:
     """Trains a segmenting network, or an ensemble of them, from sample labels."""
-    if asks_for_steps(arguments):
-        return
+    if not asks_for_steps(arguments):
+        together(_train, arguments)
+
+
+def _train(arguments: list[str]) -> None:
     config = configuration(arguments)
     cache_compilations()
     if config.ensemble.n_members > 1:
