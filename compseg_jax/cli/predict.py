@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.processes import apart
+from compseg_jax.model import Sightings
+from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.predict import Listener, Report, predict
 from compseg_jax.prediction.predict_options import PredictOptions
@@ -88,6 +90,10 @@ class _Terminal(Listener):
         self._samples = samples
         self._show("")
 
+    def seen(self, found: Sightings) -> None:
+        """Said before any number."""
+        self._bar.console.print(f"seen before: {found.in_words()}", markup=False, soft_wrap=True)
+
     def begun(self, sample_id: str, pixels: int, done: int) -> None:
         """The bar stands at what is done of the sample."""
         self._pixels, self._done = pixels, done
@@ -127,7 +133,8 @@ class _Terminal(Listener):
 def _line(sample: SamplePrediction) -> str:
     if sample.status == "failed":
         return f"{sample.id}: failed ({sample.error})"
-    size = f"{sample.id}: {sample.height_px}×{sample.width_px}"
+    seen = f"SEEN BEFORE ({SAW[sample.seen]}), " if sample.seen in SAW else ""
+    size = f"{sample.id}: {seen}{sample.height_px}×{sample.width_px}"
     if sample.area_fraction is None:
         return size
     area = f"{100 * sample.area_fraction:.1f} % of the tissue segmented"
@@ -138,6 +145,7 @@ def _line(sample: SamplePrediction) -> str:
 
 
 def _summary(report: Report) -> str:
+    sightings = Sightings(tuple(sample.seen for sample in report.done))
     parts = [f"{len(report.done)} predicted"]
     if report.before:
         parts.append(f"{report.before} finished before")
@@ -152,7 +160,8 @@ def _summary(report: Report) -> str:
     if report.left_out:
         names = _named([path.name for path in report.left_out])
         parts.append(f"{len(report.left_out)} other files passed over ({names})")
-    return "samples: " + ", ".join(parts)
+    seen = [] if sightings.is_test else [f"seen before: {sightings.in_words()}"]
+    return "\n".join([*seen, "samples: " + ", ".join(parts)])
 
 
 def _named(names: list[str]) -> str:

@@ -18,6 +18,7 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
@@ -66,6 +67,7 @@ class Setup:
       training: its training samples, prepared and scaled.
       state: the state before the first step.
       run: data on the devices and compiled steps.
+      seen: samples that train and choose the network, and those of a network that it goes on from.
     """
 
     config: Training
@@ -73,6 +75,7 @@ class Setup:
     training: Samples
     state: TrainState
     run: Run
+    seen: Seen
 
     def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
         """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
@@ -145,7 +148,7 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
     wait_for_all()  # each has looked at what the folder held
     write_config(config.out, config)
-    return Setup(config, store, training, state, run)
+    return Setup(config, store, training, state, run, _seen(cubes, start))
 
 
 def _data(
@@ -236,6 +239,20 @@ def _preparation(
     return fit_input_preparation(cubes, store.split("train"), config.prepare)
 
 
+ROLES: dict[str, Role] = {"train": "training", "val": "choice"}
+
+
+def _seen(cubes: PreparedStore, start: ExtractedNetwork | None) -> Seen:
+    own = Seen(
+        tuple(
+            SeenSample(cubes.content(each), role, each.id, each.group)
+            for split, role in ROLES.items()
+            for each in cubes.store.split(split)
+        )
+    )
+    return own if start is None else own | Seen.of_description(start.description)
+
+
 def _starting_network(path: Path) -> ExtractedNetwork:
     networks = load_model(path).networks
     if len(networks) > 1:
@@ -301,6 +318,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "reading": dict(store.reading),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
+            "seen": setup.seen.to_json(),
         },
         distribution=training.distribution,
     )
