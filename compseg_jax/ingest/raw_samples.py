@@ -15,6 +15,7 @@ from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1, same_axis
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
 from compseg_jax.readers.masks import NoneInsideError
+from compseg_jax.readers.scan import CubeScan, ask_for_transmittance
 from compseg_jax.spectra.tissue import tissue_from_background
 
 PIXEL_SIZE_TOLERANCE = 0.01
@@ -54,6 +55,7 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
     try:
         if array is None:
             cube = read(row.path, **options.instructions.keywords())
+            ask_for_transmittance(CubeScan(cube), options.transmittance, row.path)
         else:
             cube, own = array.cut(row.core, options.margin)
     except CubeError as error:

@@ -24,7 +24,7 @@ from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.records import SampleRecord
 from compseg_jax.ingest.table import Row
 from compseg_jax.readers.cube import Cube
-from compseg_jax.readers.scan import Scan, open_scan
+from compseg_jax.readers.scan import Scan, ask_for_transmittance, open_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +67,7 @@ def open_arrays(options: IngestOptions) -> dict[Path, TissueArray]:
     csvs: list[GivenCores] = []
     for number, path in enumerate(options.scans):
         scan = open_scan(path, **options.instructions.keywords())
+        ask_for_transmittance(scan, options.transmittance, path)
         picture = tissue_picture(scan)
         if options.cores:
             grid = read_cores_csv(options.cores[number])
