@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.processes import apart
 from compseg_jax.model import Sightings
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
@@ -29,22 +30,33 @@ PAGE = HelpPage(
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
+        "many samples": ("shard", "merge"),
     },
     positional=("inputs", "INPUT …"),
 )
 
 
 def run(arguments: list[str]) -> int:
-    """Runs the command; 1 where a sample failed."""
+    """Runs the command, each of several processes on its own devices; 1 where a sample failed."""
+    return apart(_predict, arguments)
+
+
+def _predict(arguments: list[str]) -> int:
     options = parse(PredictOptions, arguments, PAGE)
     cache_compilations()
     with _Terminal() as terminal:
         report = predict(options, terminal)
     print(_summary(report))
-    print(f"predictions: {options.out / 'predictions.json'}")
+    if report.missing and options.shard:
+        print(
+            "tables: none yet; the shard that finishes last writes them, or the same command with --merge instead of "
+            "--shard"
+        )
+    else:
+        print(f"predictions: {options.out / 'predictions.json'}")
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
-    return 1 if report.failed else 0
+    return 1 if report.failed or (options.merge and report.missing) else 0
 
 
 class _Terminal(Listener):
@@ -143,6 +155,8 @@ def _summary(report: Report) -> str:
         parts.append(f"{len(outside)} outside of what the model was trained on ({_named(outside)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
+    if report.missing:
+        parts.append(f"{report.missing} not there yet")
     if report.left_out:
         names = _named([path.name for path in report.left_out])
         parts.append(f"{len(report.left_out)} other files passed over ({names})")

@@ -177,6 +177,7 @@ def _result(
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
         spread=prediction.spread,
+        unfamiliarity=prediction.unfamiliarity,
     )
 
 

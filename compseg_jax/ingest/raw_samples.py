@@ -16,6 +16,7 @@ from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1, same_axis
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
 from compseg_jax.readers.masks import NoneInsideError
+from compseg_jax.readers.scan import CubeScan, ask_for_transmittance
 from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store.fingerprint import content_of
 
@@ -63,6 +64,7 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
     try:
         if array is None:
             cube = read(row.path, **options.instructions.keywords())
+            ask_for_transmittance(CubeScan(cube), options.transmittance, row.path)
         else:
             cube, own = array.cut(row.core, options.margin)
     except CubeError as error:

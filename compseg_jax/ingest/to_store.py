@@ -78,13 +78,16 @@ def ingest(
         rows, unread = join_cores(table, rows, arrays)
     for note in listed.notes:
         say(f"{table.name}: {note}")
+    of_arrays = [array.note for array in arrays.values() if array.note]
+    for note in of_arrays:
+        say(note)
     source = _Source(options, arrays)
     # Before anything else of the files: most often all lack the same, such as an axis.
     first = source.read(rows[0])
     source = replace(source, along=first.cube.wavenumbers_cm1)
     rows, joined = join_same_images(table, rows)
     rows = with_splits(table, rows, options)
-    notes = [*listed.notes, *joined]
+    notes = [*listed.notes, *of_arrays, *joined]
     for note in joined:
         say(f"{table.name}: {note}")
     same = SameValues(table)
