@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compseg_jax.config import Training, from_json, to_json
+from compseg_jax.config.fields import with_values
 from compseg_jax.model.extracted import ModelError
 from compseg_jax.runtime.files import JsonFormat, json_text, write_text
 from compseg_jax.runtime.places import found_place, place_of
@@ -35,7 +36,7 @@ def write_run(folder: Path, config: Training) -> None:
 def from_the_root(config: Training) -> Training:
     """The same run with its places from the root, so that they are the same in any working folder."""
     given = {name: place for name in (*PLACED, "out") if (place := getattr(config, name)) is not None}
-    return replace(config, **{name: Path(os.path.abspath(place)) for name, place in given.items()})
+    return with_values(config, {name: Path(os.path.abspath(place)) for name, place in given.items()})
 
 
 def read_run(folder: Path) -> Training:
@@ -55,7 +56,7 @@ def read_run(folder: Path) -> Training:
         return replace(config, out=folder)
     places = PLACES_JSON.read(folder / PLACES)
     found = {name: found_place(places[name], folder) for name in PLACED if name in places}
-    return replace(config, out=folder, **found)
+    return with_values(config, {"out": folder, **found})
 
 
 def store_of(model: Path) -> Path:

@@ -31,7 +31,7 @@ def like_one_patient(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     """
     if any(sample.group != sample.id for sample in samples):
         return {}
-    stems = {sample.id: found["stem"] for sample in samples if (found := LAST_PART.match(sample.id))}
+    stems = {sample.id: parts["stem"] for sample in samples if (parts := LAST_PART.match(sample.id))}
     counts = Counter(stems.values())
     alike = {
         stem
