@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
+from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
@@ -94,12 +95,10 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     departures: list[Departure | None] = []
     sightings: list[Sighting | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
-    # The cut-off of the area belongs to the threshold it was chosen at.
-    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     for sample, cube, prediction in model.predict_store(store, samples):
         sightings.append(sighting_of(model, sample, cube))
         results.append(_result(store, sample, cube, prediction, model.threshold))
-        agreement.append(Agreement.of(prediction, model.threshold, cut))
+        agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
         if sample.label == 1 and len(model.networks) > 1:
             where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
         departures.append(prediction.departure)
@@ -123,7 +122,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
-    evaluation = with_departures(evaluation, model, departures)
+    evaluation = with_calls(with_departures(evaluation, model, departures), model)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)
