@@ -14,7 +14,7 @@ import pytest
 from joined_processes import TRAIN, free_port, said, slurm, start, start_joined
 
 from compseg_jax.cli.main import main
-from compseg_jax.cli.processes import asked_cluster
+from compseg_jax.cli.processes import apart, asked_cluster, by_the_first
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import load_network
@@ -112,13 +112,32 @@ def test_a_node_with_fewer_processes_has_more_gpus_for_each():
     assert cluster == Cluster("SLURM", 7, 6, devices=(2,))
 
 
+def test_what_is_not_parted_is_done_by_the_first(monkeypatch):
+    done = []
+    for process in range(2):
+        for name, value in slurm(2, process, 1).items():
+            monkeypatch.setenv(name, value)
+        by_the_first(lambda rest, process=process: done.append((process, rest)), ["--split", "test"])
+    assert done == [(0, ["--split", "test"])]
+
+
+def test_each_process_of_a_node_predicts_on_its_own_gpus(monkeypatch):
+    seen = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: seen.append((name, value)))
+    told = {**slurm(2, 1, 1), "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert apart(lambda rest: len(rest), ["slides", "--out", "predictions"]) == 3
+    assert seen == [("jax_cuda_visible_devices", "2,3")]
+
+
 # Two real processes
 
 TOGETHER = """
 import json, sys, time
 import compseg_jax
 from pathlib import Path
-from compseg_jax.cli.processes import asked_cluster
+from compseg_jax.cli.processes import apart, asked_cluster, by_the_first
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import load_network
