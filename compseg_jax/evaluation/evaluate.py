@@ -25,6 +25,7 @@ from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightin
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
 from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
+from compseg_jax.model.run_folder import store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
@@ -54,8 +55,9 @@ class EvaluateOptions:
 
     model: Path = Path("runs/train/model")
     """Run of `compseg train`, of one network or an ensemble, or its folder model."""
-    data: Path = Path("data")
-    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    data: Path | None = None
+    """Store directory, as made by `compseg ingest` or `compseg phantom`; the one that the model was trained on, where
+    its run says which, else ./data, when not given."""
     out: Path = Path("runs/report")
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
@@ -66,6 +68,9 @@ class EvaluateOptions:
     """Resamples for the 95 % intervals."""
     seed: int = 0
     """Seed of the resampling."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
     importance: Literal["auto", "yes", "no"] = "auto"
     """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
     seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
@@ -80,8 +85,8 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
     check_report_folder(options.out)
-    model = load_model(options.model).with_threshold(options.threshold)
-    store = Store.open(options.data)
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    store = Store.open(store_of(options.model) if options.data is None else options.data)
     samples = store.split(options.split)
     if not samples:
         splits = sorted({sample.split for sample in store.samples})
@@ -125,7 +130,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     evaluation = with_calls(with_departures(evaluation, model, departures), model)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
-    settings = _settings(model, options)
+    settings = _settings(model, store, options)
     title = options.title or title_of(store.path.resolve().name, options.split, sightings)
     page = write_report(
         options.out,
@@ -139,7 +144,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         notes=adapted,
         source=ReportSource(
             model=options.model,
-            data=options.data,
+            data=store.path,
             split=options.split,
             weights_sha256=model.weights_sha256,
             threshold_story=threshold_story(settings, model.threshold),
@@ -239,12 +244,12 @@ def preview(
     return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
 
 
-def _settings(model: Model, options: EvaluateOptions) -> dict[str, object]:
+def _settings(model: Model, store: Store, options: EvaluateOptions) -> dict[str, object]:
     settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
     return {
         "threshold": model.threshold_choice,
         "model": str(options.model),
-        "data": str(options.data),
+        "data": str(store.path),
         "split": options.split,
         **settings,
     }

@@ -50,7 +50,7 @@ from compseg_jax.training.initial_state import (
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
-from compseg_jax.training.progress import Progress, TrainingError
+from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
@@ -106,7 +106,7 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
     _check_folder(config)
-    start = None if config.init_from is None else _starting_network(config.init_from)
+    start = _starting_network(config)
     if shared is None:
         cubes = PreparedStore(store, memory=memory or memory_beside(config))
         cubes = cubes.after(_preparation(config, cubes, start))
@@ -210,7 +210,7 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
     except Interrupted as stopped:
         raise Interrupted(
             f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "
-            f"Go on with: train.py --resume --out {config.out}"
+            f"Go on with: {resuming(config)}"
         ) from stopped
     except TrainingError as error:
         # The network that was asked for is trained; only its check is missing, and reports say so.
@@ -253,8 +253,11 @@ def _seen(cubes: PreparedStore, start: ExtractedNetwork | None) -> Seen:
     return own if start is None else own | Seen.of_description(start.description)
 
 
-def _starting_network(path: Path) -> ExtractedNetwork:
-    networks = load_model(path).networks
+def _starting_network(config: Training) -> ExtractedNetwork | None:
+    path = config.init_from
+    if path is None:
+        return None
+    networks = load_model(path, network=config.network.network).networks
     if len(networks) > 1:
         raise RunError(
             f"{path} is an ensemble; a run goes on from one network. Name one of its folders in members."
