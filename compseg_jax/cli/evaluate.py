@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.processes import by_the_first
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.runtime import cache_compilations
 
@@ -19,7 +20,11 @@ PAGE = HelpPage(
 
 
 def run(arguments: list[str]) -> None:
-    """Evaluates an extracted network and writes a report."""
+    """Evaluates an extracted network and writes a report; of several processes the first does."""
+    by_the_first(_evaluate, arguments)
+
+
+def _evaluate(arguments: list[str]) -> None:
     options = parse(EvaluateOptions, arguments, PAGE)
     cache_compilations()
     page, numbers = evaluate(options)

@@ -26,6 +26,7 @@ COMMANDS = {
     "predict": "Predict files, folders and stores of any size, for QuPath",
     "view": "Look at predictions, a report or a run in the browser",
     "export": "Write a network for other programs: ONNX, TorchScript …",
+    "slurm": "Print the batch file of train or predict for a cluster",
     "doctor": "Show devices, versions and flags; check that they compute right",
 }
 

@@ -20,9 +20,11 @@ from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
+from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightings
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
 from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
+from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
 from compseg_jax.store.read import Sample, Store, StoreError
@@ -90,10 +92,12 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     agreement: list[Agreement] = []
     where = WhereAgreement.empty()
     departures: list[Departure | None] = []
+    sightings: list[Sighting | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
     # The cut-off of the area belongs to the threshold it was chosen at.
     cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     for sample, cube, prediction in model.predict_store(store, samples):
+        sightings.append(sighting_of(model, sample, cube))
         results.append(_result(store, sample, cube, prediction, model.threshold))
         agreement.append(Agreement.of(prediction, model.threshold, cut))
         if sample.label == 1 and len(model.networks) > 1:
@@ -115,14 +119,15 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         | {"second_view": model.description.get("second_view")},
     )
     if len(model.networks) > 1:
-        evaluation = with_agreement(evaluation, model, agreement, where, split=options.split)
+        evaluation = with_agreement(evaluation, model, agreement, where)
+    evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
     evaluation = with_departures(evaluation, model, departures)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)
-    title = options.title or f"{store.path.resolve().name}: {options.split} samples"
+    title = options.title or title_of(store.path.resolve().name, options.split, sightings)
     page = write_report(
         options.out,
         results,
@@ -167,6 +172,7 @@ def _result(
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
         spread=prediction.spread,
+        unfamiliarity=prediction.unfamiliarity,
     )
 
 

@@ -86,8 +86,14 @@ def _labels(metrics: Metrics) -> tuple[bool | None, str]:
         return None, "Labels: one alone was evaluated, so nobody knows whether they were learnt"
     auc, ci = max(known, key=lambda each: each[1][0])
     if ci[0] > GUESSING:
-        return True, f"Labels: learnt (AUC {number(auc, 2)})"
+        return True, f"Labels: learnt (AUC {number(auc, 2)}{_of_seen(metrics)})"
     return False, f"Labels: not learnt (AUC {number(auc, 2)}, 95 % {interval(ci)}, 0.5 is guessing)"
+
+
+def _of_seen(metrics: Metrics) -> str:
+    """What must be said beside an AUC of samples that the model saw."""
+    n = metrics.get("seen", {}).get("training", 0)
+    return f", {n} of these samples were trained on" if n else ""
 
 
 def _by_masks(metrics: Metrics) -> tuple[bool, str]:

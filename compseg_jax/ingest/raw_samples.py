@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,6 +18,7 @@ from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, C
 from compseg_jax.readers.masks import NoneInsideError
 from compseg_jax.readers.scan import CubeScan, ask_for_transmittance
 from compseg_jax.spectra.tissue import tissue_from_background
+from compseg_jax.store.fingerprint import content_of
 
 PIXEL_SIZE_TOLERANCE = 0.01
 """Relative: stages and cameras state slightly different numbers for the same optics."""
@@ -31,12 +33,19 @@ class RawSample:
       shape: its rows and columns as read, before it was resized.
       tissue: the tissue mask of the table and how it was read, None where it names none.
       own: pixels that belong to this core and not to its neighbours; None for whole images.
+      resized_from: hash of the image before it was resized; '' where it was not.
     """
 
     cube: Cube
     shape: tuple[int, int]
     tissue: Mask | None = None
     own: Bool[np.ndarray, "y x"] | None = None
+    resized_from: str = ""
+
+    @cached_property
+    def content(self) -> str:
+        """What the image is recognised by, in this store or another."""
+        return self.resized_from or content_of(self.cube.absorbance, self.cube.wavenumbers_cm1)
 
     def candidates(self, background: Background) -> Bool[np.ndarray, "y x"]:
         """Pixels that may hold this sample's tissue: those of its mask, else by the rule of the store."""
@@ -63,12 +72,14 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
         absorbance = np.asarray(cube.absorbance, np.float32)
     shape = absorbance.shape[:2]
+    resized_from = ""
     if options.resize:
+        resized_from = content_of(absorbance, cube.wavenumbers_cm1)
         channels = [_resized(absorbance[..., c], options.resize) for c in range(absorbance.shape[2])]
         absorbance = np.stack(channels, axis=-1)
     pixel_size_um = None if options.resize else cube.pixel_size_um
     cube = replace(cube, absorbance=absorbance, pixel_size_um=pixel_size_um)
-    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own)
+    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own, resized_from)
 
 
 def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: IngestOptions) -> Mask | None:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.table import Row, several
 from compseg_jax.readers import CubeError, recognise
@@ -183,16 +181,15 @@ class SameValues:
 
     def __init__(self, table: Path) -> None:
         self._table = table
-        self._seen: dict[Hashable, list[Row]] = {}
+        self._seen: dict[str, list[Row]] = {}
 
-    def add(self, row: Row, absorbance: np.ndarray) -> None:
-        """Takes the next sample (y, x, c).
+    def add(self, row: Row, content: str) -> None:
+        """Takes the hash of the next sample's image (``store.fingerprint``).
 
         Raises:
           IngestError: where an earlier one has its values, but another label or split.
         """
-        digest = hashlib.blake2b(np.ascontiguousarray(absorbance).data, digest_size=16).digest()
-        rows = self._seen.setdefault((absorbance.shape, digest), [])
+        rows = self._seen.setdefault(content, [])
         rows.append(row)
         problem = disagreement(rows)
         if problem:

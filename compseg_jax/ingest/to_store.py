@@ -107,7 +107,7 @@ def ingest(
         for done, row in enumerate(rows, total - len(rows)):
             progress(done, total)
             sample = first if row is rows[0] else source.read(row)
-            same.add(row, sample.cube.absorbance)
+            same.add(row, sample.content)
             if preparation is None:
                 check_same_axis(first.cube, sample.cube, rows[0].place(), row.place())
                 records.append(_add(writer, row, sample, options))
@@ -229,7 +229,8 @@ def _add_prepared(
     if share < max(options.least_tissue, 1 / after.mask.size):
         why = f"{share:.1%} of the image is tissue, required {options.least_tissue:.1%}"
     else:
-        _write(writer, row, after.absorbance, after.mask, reference)
+        entry = _entry(row, sample, has_reference=reference is not None)
+        writer.add(entry, after.absorbance, after.mask, None if reference is None else reference.inside)
     return SampleRecord(
         id=row.id,
         label=row.label,
@@ -259,7 +260,8 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
             "tissue mask."
         )
     reference = read_mask_of(row, "reference", sample.shape, options)
-    _write(writer, row, absorbance, tissue, reference)
+    entry = _entry(row, sample, has_reference=reference is not None)
+    writer.add(entry, absorbance, tissue, None if reference is None else reference.inside)
     return SampleRecord(
         id=row.id,
         label=row.label,
@@ -289,14 +291,16 @@ def _how_read(sample: RawSample, reference: Mask | None, options: IngestOptions)
     )
 
 
-def _write(
-    writer: StoreWriter,
-    row: Row,
-    absorbance: np.ndarray,
-    tissue: np.ndarray,
-    reference: Mask | None,
-) -> None:
-    height, width = tissue.shape
-    has_reference = reference is not None
-    entry = Sample(row.id, row.label, row.split, row.group, height, width, has_reference, row.source())
-    writer.add(entry, absorbance, tissue, None if reference is None else reference.inside)
+def _entry(row: Row, sample: RawSample, *, has_reference: bool) -> Sample:
+    height, width, _ = sample.cube.absorbance.shape
+    return Sample(
+        id=row.id,
+        label=row.label,
+        split=row.split,
+        group=row.group,
+        height=height,
+        width=width,
+        has_reference=has_reference,
+        source=row.source(),
+        content=sample.content,
+    )

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.seen import Seen
 from compseg_jax.model.specimen import PreparedSpecimen, Specimen
 from compseg_jax.model.training_distribution import Departure
 from compseg_jax.readers.axis import same_axis
@@ -291,6 +292,11 @@ class Model:
     def keeps_distribution(self) -> bool:
         """Whether it can say that a sample lies outside of what it was trained on."""
         return any(network.distribution is not None for network in self.networks)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """The samples that trained any of its networks, or chose for it."""
+        return reduce(Seen.__or__, (Seen.of_description(network.description) for network in self.networks))
 
     def area_rule(self) -> AreaRule:
         """What the validation samples say about the diseased part of others, at the threshold in use."""

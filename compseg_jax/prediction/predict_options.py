@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.prediction.shard import Shard
 from compseg_jax.readers.reading_options import ReadingOptions
 
 Output = Literal["zarr", "png", "geojson", "tiff"]
@@ -34,6 +35,11 @@ class PredictOptions(ReadingOptions):
     tile_px: int | None = None
     """Edge of the tiles of large images in pixels, a multiple of 2^depth; chosen to lose little when not given."""
 
+    shard: str = ""
+    """I/N: the I-th of N parts of the samples, for a task of a job array; the last one to finish writes the tables."""
+    merge: bool = False
+    """Predict nothing: write the tables of what is there, and say what is missing."""
+
     def __post_init__(self) -> None:
         if not self.inputs:
             raise ValueError(
@@ -45,3 +51,7 @@ class PredictOptions(ReadingOptions):
             raise ValueError(f"--memory-gib {self.memory_gib}: more than 0 is required.")
         if self.tile_px is not None and self.tile_px < 1:
             raise ValueError(f"--tile-px {self.tile_px}: at least 1 is required.")
+        if self.shard:
+            if self.merge:
+                raise ValueError("--merge joins the tables of all shards: leave out --shard.")
+            Shard.parsed(self.shard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,18 @@ from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
+from compseg_jax.runtime.together import is_first, spread, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
@@ -34,11 +38,12 @@ from compseg_jax.store.prepared import (
     fit_input_preparation,
     fit_scaling,
 )
-from compseg_jax.store.read import Store
+from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
+    as_first,
     initial_state,
     later_state,
     ordering_of,
@@ -62,6 +67,7 @@ class Setup:
       training: its training samples, prepared and scaled.
       state: the state before the first step.
       run: data on the devices and compiled steps.
+      seen: samples that train and choose the network, and those of a network that it goes on from.
     """
 
     config: Training
@@ -69,6 +75,7 @@ class Setup:
     training: Samples
     state: TrainState
     run: Run
+    seen: Seen
 
     def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
         """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
@@ -137,9 +144,11 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
+    state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
+    wait_for_all()  # each has looked at what the folder held
     write_config(config.out, config)
-    return Setup(config, store, training, state, run)
+    return Setup(config, store, training, state, run, _seen(cubes, start))
 
 
 def _data(
@@ -170,7 +179,9 @@ def train(config: Training) -> Path:
     extracted = _to_the_end(setup)
     if has_second_view(config):
         _compare_with_second_view(setup, extracted)
-    memory.remove_files()
+    wait_for_all()
+    if is_first():
+        memory.remove_files()
     return extracted
 
 
@@ -208,7 +219,9 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
     first = load_network(extracted)
     found = agreement_on_validation(first, load_network(folder), setup.training.cubes)
     first = replace(first, description={**first.description, "second_view": found})
-    save_network(extracted, first, config.network)
+    wait_for_all()  # all have read what is replaced
+    if is_first():
+        save_network(extracted, first, config.network)
 
 
 def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:
@@ -224,6 +237,20 @@ def _preparation(
     if start is not None:
         return start.steps_after(store.preparation or (), str(store.path))
     return fit_input_preparation(cubes, store.split("train"), config.prepare)
+
+
+ROLES: dict[str, Role] = {"train": "training", "val": "choice"}
+
+
+def _seen(cubes: PreparedStore, start: ExtractedNetwork | None) -> Seen:
+    own = Seen(
+        tuple(
+            SeenSample(cubes.content(each), role, each.id, each.group)
+            for split, role in ROLES.items()
+            for each in cubes.store.split(split)
+        )
+    )
+    return own if start is None else own | Seen.of_description(start.description)
 
 
 def _starting_network(path: Path) -> ExtractedNetwork:
@@ -262,14 +289,17 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
 
 
 def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
-    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder."""
+    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder.
+
+    Of several processes the first writes.
+    """
     config, store, training = setup.config, setup.store, setup.training
     record = progress.history[progress.best_epoch - 1]
     own = training.cubes.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
     extracted = ExtractedNetwork(
         network=build_network(config.network, config.objective.n_maps),
-        variables=jax.device_put(progress.best, jax.devices()[0]),
+        variables=jax.device_put(jax.device_get(progress.best), jax.local_devices()[0]),
         scaling=training.scaling,
         wavenumbers_cm1=axis_after(store, own),
         threshold=PAPER_THRESHOLD,
@@ -288,6 +318,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "reading": dict(store.reading),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
+            "seen": setup.seen.to_json(),
         },
         distribution=training.distribution,
     )
@@ -296,7 +327,9 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         print(f"threshold: {choice['rule']}, because {choice['reason']}")
     description = {**extracted.description, "threshold_choice": choice}
     extracted = replace(extracted, threshold=threshold, description=description)
-    save_network(config.out / "model", extracted, config.network)
+    if is_first():
+        save_network(config.out / "model", extracted, config.network)
+    wait_for_all()
     return config.out / "model"
 
 
@@ -304,10 +337,14 @@ def _threshold(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
 ) -> tuple[float, dict[str, Any]]:
     """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them."""
-    model, results = Model.of(extracted), []
-    for sample in cubes.store.split("val") if config.threshold != "paper" else ():
-        cube, tissue = cubes.read(sample.id)
-        prediction = model.predict(cube, tissue=tissue, prepared=True)
-        results.append(result_of(sample, prediction, cubes.store))
-    choice = threshold_by_rule(config.threshold, results, seed=config.seed)
+    model = Model.of(extracted)
+
+    def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
+        for sample in some:
+            cube, tissue = cubes.read(sample.id)
+            prediction = model.predict(cube, tissue=tissue, prepared=True)
+            yield result_of(sample, prediction, cubes.store)
+
+    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
+    choice = threshold_by_rule(config.threshold, list(spread(results, looked_at)), seed=config.seed)
     return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
