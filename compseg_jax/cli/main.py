@@ -15,6 +15,7 @@ INTERRUPTED_EXIT_CODE = 130
 RETURNS_MEMORY = frozenset({"predict"})
 """Commands with a bound on their memory: what is freed between others' arrays does not hold the next large one."""
 COMMANDS = {
+    "start": "Look at a folder or file and say what to type next",
     "phantom": "Simulate tissue arrays with ground truth",
     "info": "Say what a file holds, and draw it",
     "dearray": "Find the cores of a tissue-array scan",
