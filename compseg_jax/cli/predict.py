@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from compseg_jax.cli.next_steps import next_line, view
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.processes import apart
+from compseg_jax.cli.quiet import is_quiet
 from compseg_jax.model import Sightings
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
@@ -82,7 +83,7 @@ class _Terminal(Listener):
             TimeRemainingColumn(),
             TextColumn("{task.fields[sample]}"),
         )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal)
         self._task = self._bar.add_task("", total=None, count="opening", sample="")
         self._samples = self._ended = self._pixels = self._done = 0
         self._remarks: list[str] = []

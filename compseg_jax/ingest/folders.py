@@ -324,8 +324,8 @@ def _no_labels(root: Path, top: Path, pictures: Sequence[Picture]) -> str:
     else:
         found = "no images lie in folders below it"
     return (
-        f"{root}: {found}. Put the images of each label into a folder of its own (such as diseased/ and healthy/), or "
-        "give a table (CSV or .xlsx) that names them."
+        f"{root}: is a folder without folders of labels: {found}. Put the images of each label into a folder of its "
+        "own (such as diseased/ and healthy/), or give a table (CSV or .xlsx) that names them."
     )
 
 
