@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -78,8 +78,14 @@ class EvaluateOptions:
     """Heading of the report; made from store and split when empty."""
 
 
-def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
+def evaluate(
+    options: EvaluateOptions, *, progress: Callable[[float, int], None] = lambda done, total: None
+) -> tuple[Path, str]:
     """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Args:
+      options: what to evaluate, on what, and where to.
+      progress: told how many samples are done, and of how many.
 
     Raises:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
@@ -108,6 +114,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
             where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
         departures.append(prediction.departure)
         notes |= dict.fromkeys(prediction.notes)
+        progress(len(results), len(samples))
     evaluation = evaluate_samples(
         results,
         threshold=model.threshold,
