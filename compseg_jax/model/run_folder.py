@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from compseg_jax.config import Training, from_json, to_json
 from compseg_jax.model.extracted import ModelError
@@ -35,7 +36,8 @@ def write_run(folder: Path, config: Training) -> None:
 def from_the_root(config: Training) -> Training:
     """The same run with its places from the root, so that they are the same in any working folder."""
     given = {name: place for name in (*PLACED, "out") if (place := getattr(config, name)) is not None}
-    return replace(config, **{name: Path(os.path.abspath(place)) for name, place in given.items()})
+    absolute: dict[str, Any] = {name: Path(os.path.abspath(place)) for name, place in given.items()}
+    return replace(config, **absolute)
 
 
 def read_run(folder: Path) -> Training:
@@ -54,7 +56,7 @@ def read_run(folder: Path) -> Training:
     if not (folder / PLACES).is_file():
         return replace(config, out=folder)
     places = PLACES_JSON.read(folder / PLACES)
-    found = {name: found_place(places[name], folder) for name in PLACED if name in places}
+    found: dict[str, Any] = {name: found_place(places[name], folder) for name in PLACED if name in places}
     return replace(config, out=folder, **found)
 
 
