@@ -8,8 +8,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compseg_jax.cli.next_steps import next_line, view
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.processes import apart
+from compseg_jax.cli.quiet import is_quiet
 from compseg_jax.model import Sightings
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
@@ -54,9 +56,19 @@ def _predict(arguments: list[str]) -> int:
         )
     else:
         print(f"predictions: {options.out / 'predictions.json'}")
+        print(next_line(view(options.out), *_for_qupath(options, report)))
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
     return 1 if report.failed or (options.merge and report.missing) else 0
+
+
+def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
+    """Where the outlines of a sample lie, and what to do with them."""
+    done = [sample.id for sample in report.done]
+    if "geojson" not in options.outputs or not done:
+        return []
+    path = options.out / "samples" / done[0] / "segmentation.geojson"
+    return [f"open the image in QuPath and drag {path} onto it"]
 
 
 class _Terminal(Listener):
@@ -71,7 +83,7 @@ class _Terminal(Listener):
             TimeRemainingColumn(),
             TextColumn("{task.fields[sample]}"),
         )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal)
         self._task = self._bar.add_task("", total=None, count="opening", sample="")
         self._samples = self._ended = self._pixels = self._done = 0
         self._remarks: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
+from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
@@ -77,8 +78,14 @@ class EvaluateOptions:
     """Heading of the report; made from store and split when empty."""
 
 
-def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
+def evaluate(
+    options: EvaluateOptions, *, progress: Callable[[float, int], None] = lambda done, total: None
+) -> tuple[Path, str]:
     """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Args:
+      options: what to evaluate, on what, and where to.
+      progress: told how many samples are done, and of how many.
 
     Raises:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
@@ -99,16 +106,15 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     departures: list[Departure | None] = []
     sightings: list[Sighting | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
-    # The cut-off of the area belongs to the threshold it was chosen at.
-    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     for sample, cube, prediction in model.predict_store(store, samples):
         sightings.append(sighting_of(model, sample, cube))
         results.append(_result(store, sample, cube, prediction, model.threshold))
-        agreement.append(Agreement.of(prediction, model.threshold, cut))
+        agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
         if sample.label == 1 and len(model.networks) > 1:
             where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
         departures.append(prediction.departure)
         notes |= dict.fromkeys(prediction.notes)
+        progress(len(results), len(samples))
     evaluation = evaluate_samples(
         results,
         threshold=model.threshold,
@@ -128,7 +134,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
-    evaluation = with_departures(evaluation, model, departures)
+    evaluation = with_calls(with_departures(evaluation, model, departures), model)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, store, options)

@@ -68,7 +68,7 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
         else:
             cube, own = array.cut(row.core, options.margin)
     except CubeError as error:
-        raise IngestError(f"row {row.line} ({row.id}): {error}") from error
+        raise IngestError(f"{row.name}: {error}") from error
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
         absorbance = np.asarray(cube.absorbance, np.float32)
     shape = absorbance.shape[:2]
@@ -97,7 +97,7 @@ def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: Inge
         # What marks disease is not drawn on a healthy sample.
         if not (isinstance(error, NoneInsideError) and kind == "reference" and row.label == 0):
             words = options.in_mask_words(str(error), kind)
-            raise IngestError(f"row {row.line} ({row.id}): {words}") from error
+            raise IngestError(f"{row.name}: {words}") from error
         mask = Mask(np.zeros(shape, bool), "GeoJSON: outlines of other classes alone; no area is inside")
     found = mask.inside.shape
     is_squeezed = abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE

@@ -47,13 +47,16 @@ def disagreement(rows: Sequence[Row]) -> str:
     """Why rows of one image cannot stay, in words; '' where they can."""
     if len({row.label for row in rows}) == 1 and len({row.split for row in rows}) == 1:
         return ""
-    where = _few([f"{row.line} ({row.id})" for row in rows])
+    of_table = all(row.line for row in rows)
+    where = ("rows " if of_table else "") + _few(
+        [f"{row.line} ({row.id})" if of_table else row.id for row in rows]
+    )
     files = _few([*dict.fromkeys(row.source() for row in rows)])
     if len({row.label for row in rows}) > 1:
         labels = " and ".join(dict.fromkeys("diseased" if row.label else "healthy" for row in rows))
-        return f"rows {where} are one image ({files}), labelled {labels}. Correct the path or the label."
+        return f"{where} are one image ({files}), labelled {labels}. Correct the path or the label."
     splits = " and ".join(dict.fromkeys(row.split for row in rows))
-    return f"rows {where} are one image ({files}), in {splits}. Give them one split or one group, or keep one of them."
+    return f"{where} are one image ({files}), in {splits}. Give them one split or one group, or keep one of them."
 
 
 def _few(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from compseg_jax.ingest.cores.core_map import core_map_png
+from compseg_jax.ingest.folders import read_folders
 from compseg_jax.ingest.how_read import Readings, compare, how_read
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.raw_samples import (
@@ -51,13 +52,13 @@ def ingest(
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Makes the store ``out`` from a table; see :class:`IngestOptions`.
+    """Makes the store ``out`` from a table, or a folder with one of images for each label; see :class:`IngestOptions`.
 
     Chunks of expensive preparation steps are kept in a folder beside ``out`` (``kept_folder``) until the store
     is complete: the same call, after a run that was stopped, goes on where that one was.
 
     Args:
-      table: lists the samples.
+      table: lists the samples, or the folder of label folders.
       out: the store; it must not exist.
       options: how the table and its files are read.
       progress: told how much is done, and of how much.
@@ -70,7 +71,7 @@ def ingest(
     """
     refuse_existing(out)
     steps = parse_steps(options.prepare)
-    listed = read_table(table, options)
+    listed = read_folders(table, options) if table.is_dir() else read_table(table, options)
     rows = listed.rows
     arrays = open_arrays(options)
     unread: list[SampleRecord] = []

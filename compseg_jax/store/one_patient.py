@@ -42,11 +42,11 @@ def like_one_patient(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
             or (not OF_AN_ARRAY.search(stem) and times < SHARE_OF_A_PATIENT * len(samples))
         )
     }
-    found: dict[str, list[Sample]] = {}
+    shared: dict[str, list[Sample]] = {}
     for sample in samples:
         if stems.get(sample.id) in alike:
-            found.setdefault(stems[sample.id], []).append(sample)
-    return found
+            shared.setdefault(stems[sample.id], []).append(sample)
+    return shared
 
 
 def leakage_note(samples: Sequence[Sample]) -> str:
