@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from compseg_jax.cli.parsing import HelpPage, parse
+from pathlib import Path
+
+from compseg_jax.cli.next_steps import next_line, predict_with, view
+from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
 from compseg_jax.cli.processes import by_the_first
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.runtime import cache_compilations
@@ -12,7 +15,7 @@ PAGE = HelpPage(
     text="Evaluate an extracted network, or an ensemble, on a split of a store and write a report.",
     example="compseg evaluate --model runs/mine/model --data store --out report",
     groups={
-        "options": ("model", "data", "out", "split"),
+        "options": ("model", "data", "out", "split", "network"),
         "measure": ("threshold", "bootstrap", "seed"),
         "page": ("importance", "title"),
     },
@@ -27,5 +30,7 @@ def run(arguments: list[str]) -> None:
 def _evaluate(arguments: list[str]) -> None:
     options = parse(EvaluateOptions, arguments, PAGE)
     cache_compilations()
-    page, numbers = evaluate(options)
+    with progress_bar("samples") as progress:
+        page, numbers = evaluate(options, progress=progress)
     print(f"{numbers}\nreport: {page}")
+    print(next_line(view(options.out), predict_with(options.model, Path("runs/predictions"))))

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compseg_jax.model import load_model
+from compseg_jax.model import Sightings, load_model
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.inputs import InputError, Task, find_tasks
+from compseg_jax.prediction.inputs import InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
@@ -47,6 +47,9 @@ class Listener:
     def started(self, samples: int) -> None:
         """Called once, with the number of samples."""
 
+    def seen(self, found: Sightings) -> None:
+        """What the model saw of the samples before; called before the first where their stores tell."""
+
     def begun(self, sample_id: str, pixels: int, done: int) -> None:
         """A sample was opened: its pixels, and those that are done already."""
 
@@ -70,7 +73,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    model = load_model(options.model).with_threshold(options.threshold)
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
     given = options.instructions
     found = find_tasks(options.inputs, options.split)
     if given.keywords() and any(task.store is not None for task in found.tasks):
@@ -87,6 +90,8 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     predictor = Predictor(model, options, given, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(tasks))
+    if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
+        listener.seen(sightings)
     since = file_system_time(folder.samples)
     with stop_requests() as stop:
         run = _Run(folder, predictor, listener, report, since, lambda: stop.requested)

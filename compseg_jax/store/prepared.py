@@ -65,6 +65,8 @@ class CubeMemory:
         self.for_folds = for_folds
         self.broken: set[str] = set()
         """Samples with NaN or infinite values among those read."""
+        self.contents: dict[str, str] = {}
+        """Hashes of images, by sample."""
         self._kept = kept
         self._most_bytes = SHARE_OF_FREE_MEMORY * free_memory_bytes() if most_bytes is None else most_bytes
         self._held: dict[tuple[str, str], CubeAndTissue] = {}
@@ -197,6 +199,13 @@ class PreparedStore:
                 furthest = self._furthest(sample_id) or self._begun(sample_id, raw)
             complete[sample_id] = self._to_the_end(sample_id, *furthest)
         return complete
+
+    def content(self, sample: Sample) -> str:
+        """What a sample's image is recognised by; once a run hashed where the store does not state it."""
+        known = self.memory.contents
+        if sample.id not in known:
+            known[sample.id] = self.store.content(sample.id)
+        return known[sample.id]
 
     def image(self, sample_id: str) -> Image:
         """A sample after the preparation, as a further step takes it."""

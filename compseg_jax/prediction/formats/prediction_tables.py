@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
+from compseg_jax.model.seen import Sighting
 from compseg_jax.runtime.files import JsonFormat, atomic_file, json_text, write_text
 
 FILE, PARQUET = "predictions.json", "predictions.parquet"
@@ -97,6 +98,8 @@ class SamplePrediction:
     """Part of the judged pixels that lie outside, 0 to 1."""
     call: Literal["diseased", "healthy", "undecided"] | None = None
     """'undecided' outside; else by the area, where the model has a cut-off for it."""
+    seen: Sighting | None = None
+    """What the model saw of it before, 'no' for nothing; None where nobody knows."""
     seconds: float | None = None
     """Time that the prediction took."""
     reading: Mapping[str, Any] = field(default_factory=dict)
