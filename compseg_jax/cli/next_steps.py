@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from compseg_jax.cli.quiet import tell
 from compseg_jax.store.read import Store
 
 
@@ -51,7 +52,8 @@ def after_store(path: Path) -> str:
     return train_on(path)
 
 
-def next_line(*commands: str) -> str:
+def print_next(*commands: str) -> None:
     """What a command prints last."""
+    tell(next=commands)
     first, *others = commands
-    return "\n".join([f"next: {first}", *(f"      {other}" for other in others)])
+    print("\n".join([f"next: {first}", *(f"      {other}" for other in others)]))

@@ -19,6 +19,7 @@ from compseg_jax.cli.next_steps import (
     view,
 )
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.quiet import tell
 
 PAGE = HelpPage(
     "start",
@@ -69,7 +70,9 @@ class Advice:
 
 def run(arguments: list[str]) -> None:
     """Says what is there and what to type next."""
-    print(look(parse(StartOptions, arguments, PAGE).path).text())
+    advice = look(parse(StartOptions, arguments, PAGE).path)
+    tell(found=advice.found, remark=advice.remark, next=advice.steps)
+    print(advice.text())
 
 
 def look(path: Path) -> Advice:
