@@ -14,7 +14,7 @@ import pytest
 from joined_processes import TRAIN, free_port, said, slurm, start, start_joined
 
 from compseg_jax.cli.main import main
-from compseg_jax.cli.processes import asked_cluster
+from compseg_jax.cli.processes import apart, asked_cluster, by_the_first
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import load_network
@@ -112,13 +112,32 @@ def test_a_node_with_fewer_processes_has_more_gpus_for_each():
     assert cluster == Cluster("SLURM", 7, 6, devices=(2,))
 
 
+def test_what_is_not_parted_is_done_by_the_first(monkeypatch):
+    done = []
+    for process in range(2):
+        for name, value in slurm(2, process, 1).items():
+            monkeypatch.setenv(name, value)
+        by_the_first(lambda rest, process=process: done.append((process, rest)), ["--split", "test"])
+    assert done == [(0, ["--split", "test"])]
+
+
+def test_each_process_of_a_node_predicts_on_its_own_gpus(monkeypatch):
+    seen = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: seen.append((name, value)))
+    told = {**slurm(2, 1, 1), "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert apart(lambda rest: len(rest), ["slides", "--out", "predictions"]) == 3
+    assert seen == [("jax_cuda_visible_devices", "2,3")]
+
+
 # Two real processes
 
 TOGETHER = """
 import json, sys, time
 import compseg_jax
 from pathlib import Path
-from compseg_jax.cli.processes import asked_cluster
+from compseg_jax.cli.processes import apart, asked_cluster, by_the_first
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import load_network
@@ -240,7 +259,7 @@ SHORT = ["--epochs", "3", "--base", "2", "--depth", "0", "--seed", "3", "--no-se
 def store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("phantom") / "data"
     config = PhantomConfig(size=16, channels=6, difficulty=0.0)
-    write_phantom(PhantomOptions(out=path, train=12, val=6, test=2, phantom=config))
+    write_phantom(PhantomOptions(out=path, train=12, val=8, test=2, phantom=config))
     return path
 
 
@@ -296,15 +315,16 @@ def test_several_processes_train_as_one(store, alone, tmp_path, processes, devic
     assert_same_training(tmp_path / "run", alone)
     assert_same_training(tmp_path / "run" / "second_view", alone / "second_view")
     assert files(tmp_path / "run") == files(alone)
-    agreement = [load_network(run / "model").description["second_view"] for run in (tmp_path / "run", alone)]
-    assert agreement[0] == pytest.approx(agreement[1], rel=1e-4)
+    own, other = (load_network(run / "model").description["second_view"] for run in (tmp_path / "run", alone))
+    assert own.keys() == other.keys()
+    assert all(own[name] == (value and pytest.approx(value, rel=1e-4)) for name, value in other.items())
     assert said(tmp_path, "1") == ""
 
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_with_other_processes(store, tmp_path):
     """Two processes, one of them killed, and then one alone: what an uninterrupted run gives, bit for bit its log."""
-    epochs = ["--epochs", "60", *SHORT[2:]]
+    epochs = ["--epochs", "24", *SHORT[2:]]
     train_together(store, tmp_path / "whole" / "run", 1, 4, *epochs)
     out = tmp_path / "run"
     processes = start_joined([TRAIN, "--data", store, "--out", out, *epochs], 2, devices=2, folder=tmp_path)
@@ -318,7 +338,7 @@ def test_a_killed_training_goes_on_with_other_processes(store, tmp_path):
     assert time.monotonic() - killed < 60
     finished(processes)
     assert_one_sentence_says_who_is_lost((tmp_path / "0.err").read_text(), "error: process 1 of 2")
-    assert len(log(out)) < 60
+    assert len(log(out)) < 24
     train_together(store, out, 1, 4, "--resume")
     assert_same_training(out, tmp_path / "whole" / "run")
 
@@ -398,5 +418,5 @@ def test_each_process_reads_its_share(store, tmp_path):
         assert not any(codes), "".join(said(folder, str(number)) for number in range(processes))
         reads.append([int(path.read_text()) for path in folder.glob("*.reads")])
     (whole,), shares = reads
-    assert sum(shares) == pytest.approx(whole, rel=0.02)
+    assert sum(shares) == whole
     assert shares == pytest.approx([whole / 2] * 2, rel=0.1)

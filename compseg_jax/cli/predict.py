@@ -28,7 +28,7 @@ PAGE = HelpPage(
     "run was stopped or killed.",
     example="compseg predict slides/ --model runs/mine/model --out predictions",
     groups={
-        "options": ("inputs", "model", "out", "outputs"),
+        "options": ("inputs", "model", "out", "outputs", "network"),
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from compseg_jax.cli.next_steps import evaluate_run, print_next, view
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse
 from compseg_jax.cli.processes import HELP, together
 from compseg_jax.cli.quiet import tell
-from compseg_jax.config import Training, from_json, recipe
+from compseg_jax.config import Training, recipe
 from compseg_jax.config.fields import Described, described
 from compseg_jax.config.recipe_file import toml_value
 from compseg_jax.runtime import cache_compilations
@@ -77,12 +76,19 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
 
 def _configuration_of_run(arguments: list[str]) -> Training:
     """The configuration a run was started with, so that --resume needs only --out."""
-    path = Path(_value_of("--out", arguments) or Training().out) / "config.json"
-    if not path.is_file():
+    from compseg_jax.model.run_folder import CONFIG, read_run
+    from compseg_jax.training.progress import resuming
+
+    folder = Path(_value_of("--out", arguments) or Training().out)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds no run to resume (no {CONFIG}). Name its folder with --out.")
+    config = read_run(folder)
+    if config.network.is_foreign and _value_of("--network", arguments) != config.network.network:
         raise ValueError(
-            f"{path.parent} holds no run to resume (no config.json). Name its folder with --out."
+            f"{folder / CONFIG} names the network {config.network.network!r}, code that is none of compseg's. Where "
+            f"you trust it, name it as well: {resuming(config)}"
         )
-    return from_json(Training, json.loads(path.read_text()))
+    return config
 
 
 def _refuse_fields_of_recipe_files(arguments: list[str], named: str) -> None:

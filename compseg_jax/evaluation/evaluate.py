@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
+from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
@@ -24,6 +25,7 @@ from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightin
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
 from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
+from compseg_jax.model.run_folder import store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
@@ -53,8 +55,9 @@ class EvaluateOptions:
 
     model: Path = Path("runs/train/model")
     """Run of `compseg train`, of one network or an ensemble, or its folder model."""
-    data: Path = Path("data")
-    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    data: Path | None = None
+    """Store directory, as made by `compseg ingest` or `compseg phantom`; the one that the model was trained on, where
+    its run says which, else ./data, when not given."""
     out: Path = Path("runs/report")
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
@@ -65,6 +68,9 @@ class EvaluateOptions:
     """Resamples for the 95 % intervals."""
     seed: int = 0
     """Seed of the resampling."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
     importance: Literal["auto", "yes", "no"] = "auto"
     """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
     seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
@@ -85,8 +91,8 @@ def evaluate(
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
     check_report_folder(options.out)
-    model = load_model(options.model).with_threshold(options.threshold)
-    store = Store.open(options.data)
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    store = Store.open(store_of(options.model) if options.data is None else options.data)
     samples = store.split(options.split)
     if not samples:
         splits = sorted({sample.split for sample in store.samples})
@@ -100,12 +106,10 @@ def evaluate(
     departures: list[Departure | None] = []
     sightings: list[Sighting | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
-    # The cut-off of the area belongs to the threshold it was chosen at.
-    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     for sample, cube, prediction in model.predict_store(store, samples):
         sightings.append(sighting_of(model, sample, cube))
         results.append(_result(store, sample, cube, prediction, model.threshold))
-        agreement.append(Agreement.of(prediction, model.threshold, cut))
+        agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
         if sample.label == 1 and len(model.networks) > 1:
             where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
         departures.append(prediction.departure)
@@ -130,10 +134,10 @@ def evaluate(
     evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
-    evaluation = with_departures(evaluation, model, departures)
+    evaluation = with_calls(with_departures(evaluation, model, departures), model)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
-    settings = _settings(model, options)
+    settings = _settings(model, store, options)
     title = options.title or title_of(store.path.resolve().name, options.split, sightings)
     page = write_report(
         options.out,
@@ -147,7 +151,7 @@ def evaluate(
         notes=adapted,
         source=ReportSource(
             model=options.model,
-            data=options.data,
+            data=store.path,
             split=options.split,
             weights_sha256=model.weights_sha256,
             threshold_story=threshold_story(settings, model.threshold),
@@ -247,12 +251,12 @@ def preview(
     return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
 
 
-def _settings(model: Model, options: EvaluateOptions) -> dict[str, object]:
+def _settings(model: Model, store: Store, options: EvaluateOptions) -> dict[str, object]:
     settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
     return {
         "threshold": model.threshold_choice,
         "model": str(options.model),
-        "data": str(options.data),
+        "data": str(store.path),
         "split": options.split,
         **settings,
     }

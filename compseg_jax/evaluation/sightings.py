@@ -13,7 +13,10 @@ from compseg_jax.readers.cube import Cube
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.read import Sample
 
-OUT_OF_FOLD_NOTE = "What its networks score on samples that they did not see is in the cross-validation."
+OUT_OF_FOLD_NOTE = (
+    "Networks of the ensemble may have trained on what others held out; scores of samples that they did not see are "
+    "those of the cross-validation."
+)
 
 
 def sighting_of(model: Model, sample: Sample, cube: Cube) -> Sighting | None:

@@ -73,7 +73,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    model = load_model(options.model).with_threshold(options.threshold)
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
     given = options.instructions
     found = find_tasks(options.inputs, options.split)
     if given.keywords() and any(task.store is not None for task in found.tasks):

@@ -30,6 +30,9 @@ class PredictOptions(ReadingOptions):
     """Mean of the maps of the image and its flips (4 times the work), or flips and quarter turns (8 times)."""
     split: str = ""
     """Of stores, only the samples of this split: train, val or test; all of them when not given."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
     memory_gib: float = 2.0
     """Memory in GiB that tiles and networks may take at once; the program itself takes about half a GiB more."""
     tile_px: int | None = None

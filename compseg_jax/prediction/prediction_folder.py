@@ -23,7 +23,9 @@ from compseg_jax.runtime.versions import versions
 
 RUN_FILE = "run.json"
 FAILED = "failed.json"
-MAY_CHANGE = frozenset({"inputs", "model", "out", "split", "memory_gib", "tile_px", "shard", "merge"})
+MAY_CHANGE = frozenset(
+    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "merge"}
+)
 
 
 class FolderError(ValueError):

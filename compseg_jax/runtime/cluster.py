@@ -23,6 +23,8 @@ HEARTBEAT_TIMEOUT_S = 30
 """After which a process that says nothing counts as lost; the others end within twice that."""
 START_TIMEOUT_S = 300
 
+_OF_THE_NETWORK = re.compile("gloo|nccl|connection|coordination|barrier", re.IGNORECASE)
+
 
 class ProcessesError(ValueError):
     """Several processes are asked for in a way that cannot work; the message says what to give."""
@@ -170,7 +172,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
         _leave()  # all of them stopped after the same step
         raise
     except Exception as error:
-        if type(error).__module__.startswith("jax"):
+        if type(error).__module__.startswith("jax") and _OF_THE_NETWORK.search(str(error)):
             _wait_for_the_verdict()
         raise
     _leave()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Ensemble, Training, from_json, to_json
+from compseg_jax.config import Ensemble, Training, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
@@ -22,6 +21,7 @@ from compseg_jax.model.model_files import (
     load_network,
     read_description,
 )
+from compseg_jax.model.run_folder import from_the_root, read_run
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
@@ -34,7 +34,7 @@ from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.loop import train_epochs, write_config
-from compseg_jax.training.progress import TrainingError
+from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
@@ -125,7 +125,7 @@ def train_ensemble(config: Training) -> Path:
         done = sum(member.is_finished() for member in members)
         raise Interrupted(
             f"stopped; {done} of {len(members)} networks are trained, everything is saved. Go on with: "
-            f"train.py --resume --out {config.out}"
+            f"{resuming(config)}"
         ) from stopped
     folder = _put_together(config, cubes, folds, members)
     wait_for_all()
@@ -145,11 +145,10 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
     # A field that the run's version did not have is what it is by default.
-    kept_config = from_json(Training, json.loads((out / "config.json").read_text(encoding="utf-8")))
-    before = _flat(to_json(kept_config))
+    before = _flat(to_json(from_the_root(read_run(out))))
     changed = [
         f"{name} {before.get(name)} → {value}"
-        for name, value in _flat(to_json(config)).items()
+        for name, value in _flat(to_json(from_the_root(config))).items()
         if name not in MAY_CHANGE and before.get(name) != value
     ]
     if changed:

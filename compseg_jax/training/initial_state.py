@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -87,7 +88,8 @@ def later_state(
     )
     batches = run.train_feed.batches(islice(draws, -(-SAMPLES_TO_NORMALISE // size)))
     everywhere = placed(state.variables, run.train_step.replicated)
-    found = [jax.device_get(measure(everywhere, batch.cube)) for batch in batches]
+    # As arrays of this process, like the state that is to be normalised.
+    found = [jax.tree.map(jnp.asarray, jax.device_get(measure(everywhere, batch.cube))) for batch in batches]
     return as_first(replace(state, variables=with_normalised_features(state.variables, found)), mesh)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from compseg_jax.config import Training, to_json
+from compseg_jax.config import Training
+from compseg_jax.model.run_folder import write_run
 from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
-from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
 from compseg_jax.runtime.together import is_first
 from compseg_jax.training.checkpoint import Checkpoints
@@ -267,6 +267,6 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
 
 
 def write_config(folder: Path, config: Training) -> None:
-    """Keeps the configuration beside the run."""
+    """Keeps the configuration beside the run, and where its store is."""
     if is_first():
-        write_text(folder / "config.json", json_text(to_json(replace(config, resume=False))))
+        write_run(folder, config)

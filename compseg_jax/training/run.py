@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.evaluation.cross_validation import result_of
+from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_cut, result_of
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
-from compseg_jax.evaluation.scores.threshold import threshold_by_rule
+from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.seen import Role, Seen, SeenSample
@@ -50,7 +50,7 @@ from compseg_jax.training.initial_state import (
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
-from compseg_jax.training.progress import Progress, TrainingError
+from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
@@ -106,7 +106,7 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
     _check_folder(config)
-    start = None if config.init_from is None else _starting_network(config.init_from)
+    start = _starting_network(config)
     if shared is None:
         cubes = PreparedStore(store, memory=memory or memory_beside(config))
         cubes = cubes.after(_preparation(config, cubes, start))
@@ -210,7 +210,7 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
     except Interrupted as stopped:
         raise Interrupted(
             f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "
-            f"Go on with: train.py --resume --out {config.out}"
+            f"Go on with: {resuming(config)}"
         ) from stopped
     except TrainingError as error:
         # The network that was asked for is trained; only its check is missing, and reports say so.
@@ -253,8 +253,11 @@ def _seen(cubes: PreparedStore, start: ExtractedNetwork | None) -> Seen:
     return own if start is None else own | Seen.of_description(start.description)
 
 
-def _starting_network(path: Path) -> ExtractedNetwork:
-    networks = load_model(path).networks
+def _starting_network(config: Training) -> ExtractedNetwork | None:
+    path = config.init_from
+    if path is None:
+        return None
+    networks = load_model(path, network=config.network.network).networks
     if len(networks) > 1:
         raise RunError(
             f"{path} is an ensemble; a run goes on from one network. Name one of its folders in members."
@@ -322,21 +325,27 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         },
         distribution=training.distribution,
     )
-    threshold, choice = _threshold(config, extracted, training.cubes)
-    if not choice["supported"] and not quiet:
-        print(f"threshold: {choice['rule']}, because {choice['reason']}")
-    description = {**extracted.description, "threshold_choice": choice}
-    extracted = replace(extracted, threshold=threshold, description=description)
+    choice, area_cut = _threshold_and_cut(config, extracted, training.cubes)
+    if not choice.supported and not quiet:
+        print(f"threshold: {choice.rule}, because {choice.reason}")
+    chosen = {"threshold_choice": choice_as_json(choice), "area_cut": area_cut}
+    extracted = replace(
+        extracted, threshold=choice.threshold, description={**extracted.description, **chosen}
+    )
     if is_first():
         save_network(config.out / "model", extracted, config.network)
     wait_for_all()
     return config.out / "model"
 
 
-def _threshold(
+def _threshold_and_cut(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[float, dict[str, Any]]:
-    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them."""
+) -> tuple[ThresholdChoice, float | None]:
+    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them.
+
+    With it the segmented part of the tissue from which on a sample is called diseased; None where these samples support
+    no threshold, or were not looked at.
+    """
     model = Model.of(extracted)
 
     def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
@@ -346,5 +355,9 @@ def _threshold(
             yield result_of(sample, prediction, cubes.store)
 
     looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
-    choice = threshold_by_rule(config.threshold, list(spread(results, looked_at)), seed=config.seed)
-    return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
+    maps = list(spread(results, looked_at))
+    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
+    if not choice.supported or len({each.label for each in maps}) < 2:
+        return choice, None
+    areas = [float(each.predicted_mask(choice.threshold).sum() / each.tissue.sum()) for each in maps]
+    return choice, choose_area_cut(np.array(areas), np.array([each.label for each in maps]))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from compseg_jax.runtime.files import JsonFormat, json_text
+from compseg_jax.runtime.places import found_place, place_of
 
 SOURCE_FILE = "source.json"
 SOURCE = JsonFormat(
@@ -45,8 +44,8 @@ class ReportSource:
         relative to the report, so that a folder that was moved with all it belongs to still finds them.
         """
         values = {
-            "model": {**_place(self.model, report), "weights_sha256": self.weights_sha256},
-            "data": _place(self.data, report),
+            "model": {**place_of(self.model, report), "weights_sha256": self.weights_sha256},
+            "data": place_of(self.data, report),
             "split": self.split,
             "threshold_story": self.threshold_story,
             "title": self.title,
@@ -64,8 +63,8 @@ def read_source(report: Path) -> ReportSource:
     values = SOURCE.read(path)
     try:
         return ReportSource(
-            model=_found(values["model"], report),
-            data=_found(values["data"], report),
+            model=found_place(values["model"], report),
+            data=found_place(values["data"], report),
             split=values["split"],
             weights_sha256=values["model"]["weights_sha256"],
             threshold_story=values["threshold_story"],
@@ -73,17 +72,3 @@ def read_source(report: Path) -> ReportSource:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SOURCE.damaged(path, repr(error)) from error
-
-
-def _place(path: Path, report: Path) -> dict[str, str]:
-    absolute = path.resolve()
-    try:
-        relative = Path(os.path.relpath(absolute, report.resolve())).as_posix()
-    except ValueError:  # on another drive
-        relative = str(absolute)
-    return {"path": str(absolute), "relative": relative}
-
-
-def _found(place: Mapping[str, str], report: Path) -> Path:
-    moved = report / place["relative"]
-    return moved if moved.exists() else Path(place["path"])

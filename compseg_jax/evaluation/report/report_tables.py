@@ -123,6 +123,7 @@ def headline(metrics: Mapping[str, object]) -> str:
         ("threshold", number(metrics["threshold"])),
         ("AUC (area)", number(metrics["auc_area"]) + (f"  (95 % {interval(auc_ci)})" if auc_ci else "")),
         ("AUC (mean activation)", number(metrics["auc_mean_activation"])),
+        *_calls(metrics.get("calls")),
     ]
     by_group = metrics.get("by_group")
     if isinstance(by_group, Mapping):
@@ -145,6 +146,18 @@ def headline(metrics: Mapping[str, object]) -> str:
     lines += _out_of_fold(metrics.get("cross_validation"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def _calls(calls: object) -> list[tuple[str, str]]:
+    """How often samples are called right; nothing of models that have no cut-off."""
+    if not isinstance(calls, Mapping):
+        return []
+    rates = [
+        f"{number(calls[name])} ({interval(calls[f'{name}_ci95'])})" if calls[name] is not None else UNKNOWN
+        for name in ("sensitivity", "specificity")
+    ]
+    cut = percent(calls["area_cut"])
+    return [("sensitivity, specificity", f"{', '.join(rates)}  (diseased: area above {cut})")]
 
 
 def _outside_training(found: object) -> list[tuple[str, str]]:
@@ -182,12 +195,12 @@ COLUMNS = {
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
     "seen": "seen by the model", "area_spread": "± area", "label_agreement": "networks agree",
     "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
-    "outside_fraction": "pixels outside",
+    "outside_fraction": "pixels outside", "call": "called",
 }  # fmt: skip
 PERCENTAGES = frozenset(
     {"area_fraction", "area_low", "area_high", "area_spread", "label_agreement", "outside_fraction"}
 )
-NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label", "outside", "seen"}
+NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label", "outside", "seen", "call"}
 
 
 def columns(rows: Sequence[SampleRow]) -> list[str]:
