@@ -12,7 +12,7 @@ from PIL import Image
 from store_example import write_store
 
 from compseg_jax.cli.main import COMMANDS, main
-from compseg_jax.cli.next_steps import command, predict_with, print_next
+from compseg_jax.cli.next_steps import predict_with, print_next, quoted, view
 from compseg_jax.cli.start import StartError, look
 from compseg_jax.store.read import Store
 
@@ -139,7 +139,8 @@ def test_what_no_command_takes_is_explained(here):
 
 
 def test_print_nexts_are_quoted(capsys):
-    assert command("compseg", "view", Path("a b")) == "compseg view 'a b'"
+    assert view(Path("a b")) == "compseg view 'a b'"
+    assert quoted("--data", Path("a b")) == "--data 'a b'"
     assert predict_with(Path("my run"), Path("out")) == "compseg predict FILES --model 'my run' --out out"
     print_next("one", "two")
     assert capsys.readouterr().out == "next: one\n      two\n"
