@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.config.location import Location
 from compseg_jax.store.check import check_values, describe, refuse_problems
 from compseg_jax.store.read import Store
 
@@ -22,8 +23,8 @@ PAGE = HelpPage(
 class CheckOptions:
     """What to check."""
 
-    data: Path = Path("data")
-    """Store directory."""
+    data: Location = Path("data")
+    """Store, directory or URL."""
 
 
 def run(arguments: list[str]) -> None:
@@ -31,7 +32,7 @@ def run(arguments: list[str]) -> None:
     check(parse(CheckOptions, arguments, PAGE).data)
 
 
-def check(path: Path) -> None:
+def check(path: Location) -> None:
     """Prints what was found in a store.
 
     Raises:

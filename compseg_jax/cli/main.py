@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "Evaluate an extracted network and write a report",
     "predict": "Predict files, folders and stores of any size, for QuPath",
     "view": "Look at predictions, a report or a run in the browser",
+    "copy": "Copy stores and models between folders and object stores",
     "export": "Write a network for other programs: ONNX, TorchScript …",
     "doctor": "Show devices, versions and flags; check that they compute right",
 }

@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from compseg_jax.config.location import Location, refuse_url
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
@@ -49,10 +50,10 @@ SETTINGS_SHOWN = (
 class EvaluateOptions:
     """What to evaluate, on what, and where to."""
 
-    model: Path = Path("runs/train/model")
-    """Run of `compseg train`, of one network or an ensemble, or its folder model."""
-    data: Path = Path("data")
-    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    model: Location = Path("runs/train/model")
+    """Run of `compseg train`, of one network or an ensemble, or its folder model; a URL too."""
+    data: Location = Path("data")
+    """Store, directory or URL, as made by `compseg ingest` or `compseg phantom`."""
     out: Path = Path("runs/report")
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
@@ -76,6 +77,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     Raises:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
+    refuse_url(options.out, "reports are written to a folder. Name one, and copy it from there")
     check_report_folder(options.out)
     model = load_model(options.model).with_threshold(options.threshold)
     store = Store.open(options.data)
@@ -122,7 +124,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, options)
-    title = options.title or f"{store.path.resolve().name}: {options.split} samples"
+    title = options.title or f"{store.name}: {options.split} samples"
     page = write_report(
         options.out,
         results,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compseg_jax.config.location import Location, location
 from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.model import Model, ModelError, Prediction, load_model
@@ -41,7 +42,9 @@ class ModelSource:
     rows: dict[str, ListedSample] = field(repr=False)
 
     @classmethod
-    def of_report(cls, folder: Path, *, model: Path | None = None, data: Path | None = None) -> ModelSource:
+    def of_report(
+        cls, folder: Path, *, model: Location | None = None, data: Location | None = None
+    ) -> ModelSource:
         """The samples of a report, with the numbers that it states.
 
         Raises:
@@ -78,7 +81,7 @@ class ModelSource:
         )
 
     @classmethod
-    def of_run(cls, folder: Path, *, data: Path | None = None) -> ModelSource:
+    def of_run(cls, folder: Path, *, data: Location | None = None) -> ModelSource:
         """Test and validation samples of the store that a run was trained on; scores are not known yet.
 
         Raises:
@@ -94,7 +97,7 @@ class ModelSource:
                 f"{store.path} has neither test nor validation samples. Name another with --data."
             )
         return cls(
-            title=f"Run {folder.resolve().name}: test and validation samples of {store.path.resolve().name}",
+            title=f"Run {folder.resolve().name}: test and validation samples of {store.name}",
             model=network,
             store=store,
             threshold=network.threshold,
@@ -122,7 +125,7 @@ class ModelSource:
             reference=None if reference is None else Pyramid.of_array(reference),
             overview=None,
             spectra=SpectraInMemory(cube.absorbance),
-            spectra_note=f"as stored in {self.store.path.name}",
+            spectra_note=f"as stored in {self.store.name}",
             wavenumbers_cm1=self.store.wavenumbers_cm1,
             pixel_size_um=self.store.pixel_size_um,
             thresholds=(self.threshold,),
@@ -165,18 +168,18 @@ def _row_of_report(row: dict[str, str]) -> ListedSample:
     )
 
 
-def _data_of_run(folder: Path) -> Path:
+def _data_of_run(folder: Path) -> Location:
     """The store that a run was trained on, by its config.json."""
     path = folder / "config.json"
     if not path.is_file():
         raise ViewError(f"{folder} does not say where its store is (no config.json). Name it with --data.")
     try:
-        return Path(json.loads(path.read_text(encoding="utf-8"))["data"])
+        return location(json.loads(path.read_text(encoding="utf-8"))["data"])
     except (KeyError, TypeError, ValueError) as error:
         raise ViewError(f"{path} names no store ({error!r}). Name it with --data.") from error
 
 
-def _load(path: Path, what: str, option: str | None) -> Model:
+def _load(path: Location, what: str, option: str | None) -> Model:
     try:
         return load_model(path)
     except ModelError as error:
@@ -184,7 +187,7 @@ def _load(path: Path, what: str, option: str | None) -> Model:
         raise ViewError(f"{what} cannot be opened: {error}{hint}") from error
 
 
-def _open_store(path: Path, what: str) -> Store:
+def _open_store(path: Location, what: str) -> Store:
     try:
         return Store.open(path)
     except StoreError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compseg_jax.config.location import Location
 from compseg_jax.viewer.source import Source, ViewError
 
 
-def open_source(path: Path, *, model: Path | None = None, data: Path | None = None) -> Source:
+def open_source(path: Path, *, model: Location | None = None, data: Location | None = None) -> Source:
     """Opens a folder of predictions, a report, or a run.
 
     Args:

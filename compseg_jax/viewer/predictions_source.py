@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.config.location import Location, is_url, location
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.prediction.formats.ome_zarr import open_maps
 from compseg_jax.prediction.formats.prediction_tables import (
@@ -192,15 +193,17 @@ class PredictionsSource:
         path = self._place(sample.source)
         if path is None:
             return None, None, f"{Path(sample.source).name} is no longer there"
-        if sample.store_id is None:
+        if sample.store_id is None and isinstance(path, Path):
             given = Instructions.from_json(sample.reading)
             return FileSpectra(path, shape_px, given), None, f"as measured, from {path.name}"
         store = Store.open(path)
-        spectra = StoreSpectra(store, sample.store_id, (*shape_px, store.channels))
+        spectra = StoreSpectra(store, sample.store_id or "", (*shape_px, store.channels))
         return spectra, store, f"as stored in {path.name}"
 
-    def _place(self, source: str) -> Path | None:
+    def _place(self, source: str) -> Location | None:
         """Where a source is: as it was named, or beside the folder of predictions."""
+        if is_url(source):
+            return location(source)
         places = [Path(source), self.folder / source]
         return next((path for path in places if path.exists()), None)
 

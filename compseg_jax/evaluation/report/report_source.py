@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compseg_jax.config.location import Location, Url, is_url, location
 from compseg_jax.runtime.files import JsonFormat, json_text
 
 SOURCE_FILE = "source.json"
@@ -33,8 +34,8 @@ class ReportSource:
       title: heading of the report.
     """
 
-    model: Path
-    data: Path
+    model: Location
+    data: Location
     split: str
     weights_sha256: str | None
     threshold_story: str
@@ -75,7 +76,9 @@ def read_source(report: Path) -> ReportSource:
         raise SOURCE.damaged(path, repr(error)) from error
 
 
-def _place(path: Path, report: Path) -> dict[str, str]:
+def _place(path: Location, report: Path) -> dict[str, str]:
+    if isinstance(path, Url):
+        return {"path": str(path), "relative": str(path)}
     absolute = path.resolve()
     try:
         relative = Path(os.path.relpath(absolute, report.resolve())).as_posix()
@@ -84,6 +87,8 @@ def _place(path: Path, report: Path) -> dict[str, str]:
     return {"path": str(absolute), "relative": relative}
 
 
-def _found(place: Mapping[str, str], report: Path) -> Path:
+def _found(place: Mapping[str, str], report: Path) -> Location:
+    if is_url(place["path"]):
+        return location(place["path"])
     moved = report / place["relative"]
     return moved if moved.exists() else Path(place["path"])
