@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 SECRET = "not-to-be-seen-anywhere"
@@ -18,7 +19,6 @@ def s3_server(bucket: str) -> Iterator[str]:
     """An S3 server of this process with one bucket; gives its endpoint."""
     import logging
 
-    import boto3
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -27,18 +27,25 @@ def s3_server(bucket: str) -> Iterator[str]:
     try:
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="tests",
-            aws_secret_access_key=SECRET,
-        )
+        client = s3_client(endpoint)
         client.create_bucket(Bucket=bucket)
         client.close()
         yield endpoint
     finally:
         server.stop()
+
+
+def s3_client(endpoint: str) -> Any:
+    """A client of the server that is not ours."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="tests",
+        aws_secret_access_key=SECRET,
+    )
 
 
 class _FolderByRange(BaseHTTPRequestHandler):

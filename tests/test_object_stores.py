@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,23 +16,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from object_store import SECRET, s3_server, web_server
+from object_store import SECRET, s3_client, s3_server, web_server
 from store_example import sample_arrays, write_store
 
 from compseg_jax.cli.main import main
-from compseg_jax.config import RECIPES, Network, Training, from_json, to_json
-from compseg_jax.config.location import Url, location
+from compseg_jax.config import RECIPES, Ensemble, Network, Training, from_json, to_json
+from compseg_jax.config.locations import Url, location
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import ModelError, load_model
-from compseg_jax.prediction.predict import predict
-from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.store import kvstore
 from compseg_jax.store.kvstore import LocationError, joined, names_below, read_bytes, write_new
 from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.store.write import WRITER_AT_WORK, StoreWriter
+from compseg_jax.training.ensemble import train_ensemble
 from compseg_jax.training.run import train
+from compseg_jax.viewer.opening import open_source
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -213,6 +217,37 @@ def add_one(writer: StoreWriter) -> None:
     writer.add_file("summary.html", "all")
 
 
+def test_a_table_is_ingested_into_a_bucket(bucket, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = ["id,label,path,split"]
+    for number, split in enumerate(("train", "train", "val", "val", "test", "test")):
+        np.save(tmp_path / f"s{number}.npy", rng.uniform(1, 2, (6, 9, 3)).astype(np.float32))
+        lines.append(f"s{number},{number % 2},s{number}.npy,{split}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    before = sorted(tmp_path.iterdir())
+    for out in (f"{bucket}/ingested", "here"):
+        assert main(["ingest", "t.csv", "--out", out]) == 0
+    assert f"summary: {bucket}/ingested/summary.html" in capsys.readouterr().out
+    there, here = keys_of(f"{bucket}/ingested"), files_of(tmp_path / "here")
+    assert there.keys() == here.keys()
+    assert {name for name in here if there[name] != here[name]} <= {"summary.html"}  # it names its store
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "here"])
+
+
+def test_without_credentials_public_files_are_read_and_others_refused(bucket, monkeypatch):
+    here = write_store(f"{bucket}/public", sizes=((7, 9),), splits=("test",))
+    wanted = here.read("s0")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    with pytest.raises(LocationError, match=r"s3://lab/public/dataset\.json: access is refused"):
+        Store.open(f"{bucket}/public")
+    client = s3_client(os.environ["AWS_ENDPOINT_URL"])
+    for name in ("dataset.json", "samples.csv", "cubes/s0.zarr/0/zarr.json", "cubes/s0.zarr/0/c/0/0/0"):
+        client.put_object_acl(Bucket="lab", Key=f"public/{name}", ACL="public-read")
+    client.close()
+    np.testing.assert_array_equal(Store.open(f"{bucket}/public").read("s0"), wanted)
+
+
 def test_of_writers_at_once_one_is_first(bucket, tmp_path):
     for place in (location(f"{bucket}/claims"), tmp_path):
         begin = threading.Barrier(6)
@@ -293,17 +328,11 @@ def test_commands_refuse_urls_where_they_take_none(command, message, capsys, tmp
     assert main(command) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ")
-    assert re_search(message, said)
+    assert re.search(message, " ".join(said.split()))
     assert list(tmp_path.iterdir()) == []
 
 
-def re_search(pattern: str, text: str) -> bool:
-    import re
-
-    return re.search(pattern, " ".join(text.split())) is not None
-
-
-FEW = {"epochs": 2, "starts": 1, "batch_size": 2, "self_check": False, "second_view": False}
+FEW = {"epochs": 2, "batch_size": 2, "self_check": False}
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +349,7 @@ def phantom(bucket, tmp_path_factory):
 def runs(bucket, phantom, tmp_path_factory):
     """A network trained from the folder, and one from the bucket."""
     folder = tmp_path_factory.mktemp("runs")
-    config = replace(RECIPES["default"], network=Network(base=2, depth=1), prepare=(), **FEW)
+    config = replace(RECIPES["paper2019"], network=Network(base=2, depth=1), **FEW)
     for name, data in (("here", phantom), ("there", location(f"{bucket}/phantom"))):
         train(replace(config, data=data, out=folder / name))
     return folder
@@ -373,24 +402,97 @@ def test_a_damaged_copy_names_the_url(runs, bucket):
         load_model(str(place))
 
 
-def test_evaluated_predicted_and_checked_by_urls(runs, bucket, phantom, tmp_path, capsys):
-    main(["copy", str(runs / "here"), "--out", f"{bucket}/models/used"])
-    model, data = location(f"{bucket}/models/used"), location(f"{bucket}/phantom")
+def test_predicted_checked_and_looked_at_by_urls(runs, bucket, phantom, tmp_path, capsys):
+    model, data = f"{bucket}/models/predicts", f"{bucket}/phantom"
+    main(["copy", str(runs / "here"), "--out", model])
+    for name, places in (("there", (data, "--model", model)), ("here", (phantom, "--model", runs / "here"))):
+        words = ["predict", *places, "--out", tmp_path / name, "--split", "test", "--outputs", "zarr", "png"]
+        assert main([str(word) for word in words]) == 0
+    pictures = [sorted((tmp_path / name / "samples").rglob("*.png")) for name in ("there", "here")]
+    assert len(pictures[0]) >= 2
+    assert [path.read_bytes() for path in pictures[0]] == [path.read_bytes() for path in pictures[1]]
+    written = json.loads((tmp_path / "there/predictions.json").read_text())
+    assert written["model"]["path"] == model
+    assert {sample["source"] for sample in written["samples"]} == {data}
+    shown = open_source(tmp_path / "there")
+    assert "no longer in its place" not in shown.threshold_story
+    first = shown.samples()[0].id
+    spectra = shown.open(first).spectra
+    assert spectra is not None
+    np.testing.assert_array_equal(
+        spectra.window(slice(0, 3), slice(0, 4)), Store.open(phantom).read(first)[:3, :4]
+    )
+    run = open_source(runs / "there")
+    assert [sample.id for sample in run.samples()] == [
+        sample.id for split in ("test", "val") for sample in Store.open(phantom).split(split)
+    ]
+    capsys.readouterr()
+    assert main(["check", data]) == 0
+    assert "8 samples, 8 channels" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_report_is_the_same_by_urls_and_is_looked_at(runs, bucket, phantom, tmp_path):
+    main(["copy", str(runs / "here"), "--out", f"{bucket}/models/evaluates"])
+    model, data = location(f"{bucket}/models/evaluates"), location(f"{bucket}/phantom")
     for name, places in (("there", (model, data)), ("here", (runs / "here", phantom))):
         evaluate(EvaluateOptions(*places, out=tmp_path / name, bootstrap=10, importance="no"))
-        predict(
-            PredictOptions((places[1],), places[0], tmp_path / f"p-{name}", outputs=("png",), split="test")
-        )
     assert scores(tmp_path / "here") == scores(tmp_path / "there")
-    maps = [files_of(tmp_path / f"p-{name}" / "samples") for name in ("here", "there")]
-    pictures = [{name: found for name, found in each.items() if name.endswith(".png")} for each in maps]
-    assert pictures[0]
-    assert pictures[0] == pictures[1]
     source = json.loads((tmp_path / "there/source.json").read_text())
-    assert source["data"]["path"] == str(data)
-    assert source["model"]["path"] == str(model)
-    assert main(["check", str(data)]) == 0
-    assert "8 samples, 8 channels" in capsys.readouterr().out
+    assert (source["model"]["path"], source["data"]["path"]) == (str(model), str(data))
+    shown = open_source(tmp_path / "there")
+    assert shown.open(shown.samples()[0].id).spectra is not None
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_copied_and_predicts_from_its_url(bucket, phantom, tmp_path):
+    config = replace(RECIPES["paper2019"], network=Network(base=2, depth=1), **FEW)
+    ensemble = Ensemble(seeds=2)
+    train_ensemble(
+        replace(config, ensemble=ensemble, data=location(f"{bucket}/phantom"), out=tmp_path / "run")
+    )
+    assert main(["copy", str(tmp_path / "run"), "--out", f"{bucket}/models/both"]) == 0
+    names = set(names_below(location(f"{bucket}/models/both")))
+    assert "ensemble.json" in names
+    assert not any("checkpoints" in name for name in names)
+    with web_server(tmp_path) as (root, _):
+        for url in (f"{bucket}/models/both", f"{root}/run"):
+            assert load_model(url).digest() == load_model(tmp_path / "run").digest()
+
+
+KILLED = """
+import sys
+import numpy as np
+from store_example import sample_arrays
+from compseg_jax.store.read import Sample
+from compseg_jax.store.write import StoreWriter
+axis = np.array([1700.25, 1650.0, 1100.5])
+with StoreWriter(sys.argv[1], channels=3, wavenumbers_cm1=axis, pixel_size_um=None, background="zero",
+                 created_by="test") as writer:
+    writer.add(Sample("a", 0, "test", "a", 12, 20, True), *sample_arrays((12, 20), 0))
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_writer_left_is_no_store(bucket):
+    url = f"{bucket}/killed"
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.kill()
+    with pytest.raises(StoreError, match=r"no dataset\.json found"):
+        Store.open(url)
+    with pytest.raises(StoreError, match="or was killed while it did"), begun(url):
+        pass
 
 
 def scores(report: Path) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.store.check import check_values, describe, refuse_problems
 from compseg_jax.store.read import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 
 PAGE = HelpPage(
     "copy",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compseg_jax.cli.check import check
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
 from compseg_jax.ingest.to_store import ingest, kept_folder
 from compseg_jax.readers.reading_options import READING

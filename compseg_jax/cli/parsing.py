@@ -20,7 +20,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from compseg_jax.config.fields import Described, described, with_values
-from compseg_jax.config.location import Url, location, refuse_url
+from compseg_jax.config.locations import Url, location, refuse_url
 
 Options = TypeVar("Options")
 _WIDEST = 100

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 
 PAGE = HelpPage(
     "view",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from compseg_jax.config.fields import described, with_values
-from compseg_jax.config.location import Url, is_url, location
+from compseg_jax.config.locations import Url, is_url, location
 
 Config = TypeVar("Config")
 

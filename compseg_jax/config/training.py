@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from compseg_jax.config.location import Location, refuse_url
+from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.config.network import Network
 from compseg_jax.config.objective import Objective
 

@@ -10,7 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from compseg_jax.config.location import Location, refuse_url
+from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures

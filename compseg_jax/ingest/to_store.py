@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.config.location import Location, Url
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.how_read import Readings, compare, how_read
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions

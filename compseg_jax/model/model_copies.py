@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from compseg_jax.config.location import Location, Url
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.model.extracted import ModelError
 from compseg_jax.runtime.files import atomic_folder
 from compseg_jax.store.kvstore import (

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from compseg_jax.config import Network, from_json
-from compseg_jax.config.location import Location, Url, location
+from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE, FILES, local_model

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config.location import Location, Url, absolute
+from compseg_jax.config.locations import Location, Url, absolute
 from compseg_jax.model.specimen import Specimen, StoreScan
 from compseg_jax.readers import recognise
 from compseg_jax.readers.cube import Background, CubeError

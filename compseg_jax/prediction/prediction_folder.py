@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from compseg_jax.config import to_json
-from compseg_jax.config.location import absolute
+from compseg_jax.config.locations import absolute
 from compseg_jax.model.model import Model
 from compseg_jax.prediction.formats import (
     Predictions,

@@ -24,7 +24,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.runtime.processes import machine, process_lives, process_start
 
 ABANDONED_S = 7 * 24 * 3600.0

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tensorstore as ts
 
-from compseg_jax.config.location import READ_ONLY_SCHEMES, Location, Url
+from compseg_jax.config.locations import READ_ONLY_SCHEMES, Location, Url
 
 PATIENCE_S = 30.0
 """For an answer about a small file. Servers that are not there are given up earlier, after the retries."""
@@ -213,7 +213,9 @@ def _settings(url: Url) -> tuple[tuple[str, Any], ...]:
         settings.append(("endpoint", endpoint))
     if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
         settings.append(("aws_region", region))
-    if os.environ.get("AWS_ACCESS_KEY_ID"):
+    if os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"):  # GDAL's name for it
+        settings.append(("aws_credentials", (("type", "anonymous"),)))
+    elif os.environ.get("AWS_ACCESS_KEY_ID"):
         # The driver's whole chain finds them too, and complains on the terminal about files that are not there.
         settings.append(("aws_credentials", (("type", "environment"),)))
     return tuple(settings)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from compseg_jax.config.location import Location, location
+from compseg_jax.config.locations import Location, location
 from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.runtime.files import JsonFormat
 from compseg_jax.store.kvstore import array_answer, open_array, read_together

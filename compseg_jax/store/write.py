@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from compseg_jax.config.location import Location, Url, location
+from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.readers.cube import Background
 from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
 from compseg_jax.store import ome

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.config.location import Location, location
+from compseg_jax.config.locations import Location, location
 from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.model import Model, ModelError, Prediction, load_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.viewer.source import Source, ViewError
 
 

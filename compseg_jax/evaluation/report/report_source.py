@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from compseg_jax.config.location import Location, Url, is_url, location
+from compseg_jax.config.locations import Location, Url, is_url, location
 from compseg_jax.runtime.files import JsonFormat, json_text
 
 SOURCE_FILE = "source.json"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_array, wavenumber_axis
 from compseg_jax.store.read import Sample
 from compseg_jax.store.write import StoreWriter

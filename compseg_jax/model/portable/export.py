@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from compseg_jax.config.location import Location
+from compseg_jax.config.locations import Location
 from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.model_files import ENSEMBLE, load_model
 from compseg_jax.model.portable import bioimageio_package, onnx_file, safetensors_file, torchscript
