@@ -28,6 +28,7 @@ def envi(
     big_endian: bool = False,
     unit: str | None = "Wavenumber",
     offset: int = 7,
+    titles: str | None = None,
 ) -> Path:
     order = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
     stored = values.transpose(order).astype((">" if big_endian else "<") + ENVI_TYPES[kind])
@@ -46,6 +47,8 @@ def envi(
         lines.append("wavelength = {\n " + ",\n ".join(f"{value:.6f}" for value in axis) + "}")
     if unit is not None:
         lines.append(f"wavelength units = {unit}")
+    if titles is not None:
+        lines.append(f"z plot titles = {{{titles}}}")
     (folder / "cube.hdr").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "cube.hdr"
 
@@ -84,13 +87,13 @@ def agilent_mosaic(folder: Path, values: np.ndarray, edge: int, separation: floa
     return folder / "scan.dmt"
 
 
-def fsm(path: Path, values: np.ndarray, axis: np.ndarray) -> Path:
+def fsm(path: Path, values: np.ndarray, axis: np.ndarray, quantity: bytes = b"A") -> Path:
     height, width, points = values.shape
     step = axis[1] - axis[0]
     body = struct.pack("<h", 5) + b"Image"
     body += struct.pack("<10d", 25, 25, step, axis[0], axis[-1], 0, 0, 100, 200, axis[0])
     body += struct.pack("<3i", width, height, points)
-    for text in (b"Y - micrometers", b"X - micrometers", b"cm-1", b"A"):
+    for text in (b"Y - micrometers", b"X - micrometers", b"cm-1", quantity):
         body += struct.pack("<H", len(text)) + text
     content = b"PEPEDataSet - 4DConst3DInterval".ljust(44, b"\0") + struct.pack("<Hi", 5100, len(body)) + body
     for spectrum in values.reshape(-1, points):

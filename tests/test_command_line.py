@@ -82,7 +82,8 @@ def test_other_commands_show_every_field_of_theirs(command, capsys, monkeypatch)
 
 OPTIONS = {
     "PhantomOptions", "InfoOptions", "DearrayScan", "IngestCommand", "CheckOptions", "RecipeOptions",
-    "EvaluateOptions", "PredictOptions", "ViewOptions", "ExportOptions", "CopyOptions",
+    "EvaluateOptions", "PredictOptions", "StartOptions", "CompletionOptions", "ViewOptions",
+    "ExportOptions", "CopyOptions", "SlurmOptions",
 }  # fmt: skip
 
 

@@ -402,11 +402,11 @@ def test_text_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:
 
 def test_images_missing_or_ambiguous_in_their_folder(image_set: Path) -> None:
     options = IngestOptions(images=Path("images"), references=Path("masks"))
-    (image_set / "masks" / "slice.2.png").unlink()
+    (image_set / "masks" / "slice.1.png").unlink()
     message = refusal(image_set / "labels.csv", options)
-    assert "row 4 (slice.2): no reference mask slice.2.*" in message
+    assert "row 3 (slice.1): no reference mask slice.1.*" in message
     assert "Add the file or remove the row" in message
-    Image.fromarray(np.ones((12, 20), np.uint8)).save(image_set / "masks" / "slice.2.tif")
+    Image.fromarray(np.ones((12, 20), np.uint8)).save(image_set / "masks" / "slice.1.tif")
     Image.fromarray(np.ones((12, 20), np.uint8)).save(image_set / "images" / "slice.3.jpg")
     message = refusal(image_set / "labels.csv", options)
     assert "row 5 (slice.3): several files could be its image" in message

@@ -41,7 +41,7 @@ from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
 KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
-    "outside", "t2", "q", "texture", "outside_fraction", "call",
+    "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
 }  # fmt: skip
 
 
@@ -505,3 +505,55 @@ def test_outlines_of_a_coarse_level_lie_on_the_slide(tmp_path):
         extents[level] = corners.max(axis=0).tolist()
         assert index_of(out)["samples"][0]["height_px"] == 64 // (level + 1)
     assert extents[0] == extents[1] == [96, 64]
+
+
+# --- job arrays
+
+
+def test_shards_share_the_samples_and_the_last_one_writes_the_tables(model, store, tmp_path, capsys):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    words = ["predict", str(store.path), "--model", str(model), "--outputs", "png", "--out"]
+    assert cli.main([*words, str(whole)]) == 0
+    ids = [entry["id"] for entry in index_of(whole)["samples"]]
+    done = {}
+    for number in (2, 1, 3):  # array tasks end in any order
+        assert not (out / "predictions.json").exists()
+        assert cli.main([*words, str(out), "--shard", f"{number}/3"]) == 0
+        printed = capsys.readouterr().out
+        done[number] = {path.name for path in (out / "samples").iterdir()} - set().union(*done.values())
+        assert ("tables: none yet" in printed) == (number != 3)
+    assert [len(done[number]) for number in (1, 2, 3)] == [len(ids[number::3]) for number in range(3)]
+    assert set().union(*done.values()) == set(ids)
+    assert [entry["id"] for entry in index_of(out)["samples"]] == ids
+    for one, other in zip(index_of(whole)["samples"], index_of(out)["samples"], strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {
+            k: v for k, v in other.items() if k != "seconds"
+        }
+
+
+def test_merging_says_what_is_missing_and_writes_what_is_there(model, store, tmp_path, capsys):
+    words = [
+        "predict",
+        str(store.path),
+        "--model",
+        str(model),
+        "--outputs",
+        "png",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert cli.main([*words, "--shard", "1/4"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--merge"]) == 1
+    n = len(store.samples)
+    own = -(-n // 4)
+    assert f"{own} finished before, {n - own} not there yet" in capsys.readouterr().out
+    assert len(index_of(tmp_path / "out")["samples"]) == own
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "-1/3", "1/0"])
+def test_a_shard_is_a_part_of_a_whole(shard, tmp_path):
+    with pytest.raises(ValueError, match=r"I/N is required, I from 1 to N"):
+        PredictOptions((tmp_path,), shard=shard)
+    with pytest.raises(ValueError, match="leave out --shard"):
+        PredictOptions((tmp_path,), shard="1/2", merge=True)

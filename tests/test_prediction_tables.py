@@ -38,6 +38,26 @@ ALL = Predictions(
 fractions = st.none() | st.floats(0, 1)
 
 
+def test_many_samples_are_a_typed_parquet_table_too(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    samples = tuple(dataclasses.replace(DONE, id=f"s{number:05d}", label=None) for number in range(1000))
+    write_predictions(tmp_path, dataclasses.replace(ALL, samples=(*samples, FAILED)))
+    table = parquet.read_table(tmp_path / "predictions.parquet")
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert table.column_names == list(rows[0])
+    types = {
+        name: str(table.schema.field(name).type) for name in ("score", "label", "outside", "error", "geojson")
+    }
+    assert types == {
+        "score": "double", "label": "int64", "outside": "bool", "error": "string", "geojson": "string"
+    }  # fmt: skip
+    for row, kept in zip(rows, table.to_pylist(), strict=True):
+        assert {name: "" if value is None else str(value) for name, value in kept.items()} == row
+    write_predictions(tmp_path, ALL)
+    assert not (tmp_path / "predictions.parquet").exists()
+
+
 @given(st.text(max_size=5), fractions, fractions, st.none() | st.sampled_from([0, 1]), st.integers(0, 10**9))
 def test_a_sample_comes_back(tmp_path_factory, source, score, area, label, tissue_px):
     sample = dataclasses.replace(

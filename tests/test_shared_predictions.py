@@ -16,6 +16,7 @@ from compseg_jax.prediction import prediction_folder as folder
 from compseg_jax.prediction.predict import predict
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import FolderError, PredictionFolder
+from compseg_jax.runtime.processes import has_ended, machine
 from tests.model_example import write_model
 from tests.store_example import write_store
 
@@ -54,9 +55,7 @@ def test_claims(tmp_path):
 
     def left_behind(**owner):
         path = tmp_path / ".s.claim.0"
-        path.write_text(
-            json.dumps({"host": os.uname().nodename, "pid": os.getpid(), "started": None, **owner})
-        )
+        path.write_text(json.dumps({"machine": machine(), "pid": os.getpid(), "started": None, **owner}))
         return path
 
     left_behind()
@@ -71,7 +70,7 @@ def test_claims(tmp_path):
     left_behind(started="1")  # the number of a process that ended was given to another one
     with claims.take(tmp_path, "s"):
         pass
-    path = left_behind(host="elsewhere", pid=1)
+    path = left_behind(machine="another container of the same host name", pid=ended.pid)
     assert claims.take(tmp_path, "s") is None
     old = path.stat().st_mtime - claims.STALE_S - 1
     os.utime(path, (old, old))
@@ -80,6 +79,22 @@ def test_claims(tmp_path):
     assert claims.take(tmp_path, "s") is None
     (tmp_path / ".s.claim.2").write_text("{}")
     assert first.is_lost()
+
+
+def test_a_process_that_hangs_loses_its_sample_and_finds_out(tmp_path, monkeypatch):
+    """Its number says that it lives; that it touches nothing says that it does not work."""
+    monkeypatch.setattr(claims, "BEAT_S", 1000.0)
+    with claims.take(tmp_path, "s") as hung:
+        old = hung.path.stat().st_mtime - claims.STALE_S - 1
+        os.utime(hung.path, (old, old))
+        with claims.take(tmp_path, "s") as other:
+            assert (hung.is_lost(), other.is_lost()) == (True, False)
+
+
+def test_windows_is_never_asked_by_a_signal(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signal 0 is Ctrl-C there"))
+    assert not has_ended(os.getpid(), None)
 
 
 def test_a_sample_that_is_finished_while_it_is_looked_for_is_not_damaged(model, store, tmp_path, monkeypatch):

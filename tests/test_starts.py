@@ -14,7 +14,7 @@ from compseg_jax.config import RECIPES, Network, Objective, Training
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.networks.normalised_start import feature_statistics
-from compseg_jax.runtime.interrupts import Interrupted
+from compseg_jax.runtime.interrupts import Interrupted, StopRequest
 from compseg_jax.training import starts
 from compseg_jax.training.order import Ordering
 from compseg_jax.training.progress import Progress
@@ -105,17 +105,16 @@ def test_a_run_that_is_stopped_in_a_later_start_goes_on_exactly(store, tmp_path,
     from compseg_jax.training import loop
     from compseg_jax.training.checkpoint import Checkpoints
 
-    class StopsInTheSecondStart:
-        requested = False
+    stop = StopRequest()
 
     def finish(own_run, state, progress, *rest):
-        StopsInTheSecondStart.requested = progress.start == 1
+        stop.requested = progress.start == 1
         return finish_epoch(own_run, state, progress, *rest)
 
     finish_epoch = loop.finish_epoch
     with monkeypatch.context() as patched, Checkpoints(stopped / "checkpoints") as checkpoints:
         patched.setattr(loop, "finish_epoch", finish)
-        patched.setattr(loop, "stop_requests", _Stop(StopsInTheSecondStart))
+        patched.setattr(loop, "stop_requests", _Stop(stop))
         with pytest.raises(Interrupted, match="everything is saved"):
             loop.train_epochs(setup.run, setup.state, Progress(history=[]), checkpoints, stopped)
     train(run(store, stopped, resume=True))

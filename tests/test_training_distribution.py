@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from compseg_jax.config import Network, from_json
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.model import Departure, ModelError, TrainingDistribution, load_model
-from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution, usual_range
+from compseg_jax.model.distribution_fit import TrainingImage, drawn, fit_distribution, usual_range
 from compseg_jax.model.model_files import save_network
 from compseg_jax.model.training_distribution import UNKNOWN_DISTRIBUTION
 from compseg_jax.prediction import read_predictions
@@ -48,7 +49,8 @@ def images(seed, n, **kind):
 
 
 def fitted(training, validation=(), *, is_spectral=True):
-    found = fit_distribution(lambda: training, lambda: validation, is_spectral=is_spectral)
+    pixels = [[drawn(image, is_spectral=is_spectral) for image in part] for part in (training, validation)]
+    found = fit_distribution(*(lambda part=part: part for part in pixels))
     assert found is not None
     return found
 
@@ -176,7 +178,8 @@ def test_most_of_the_networks_decide():
 
 
 def test_too_few_samples_say_nothing():
-    assert fit_distribution(lambda: images(0, 3), list, is_spectral=True) is None
+    few = [drawn(image, is_spectral=True) for image in images(0, 3)]
+    assert fit_distribution(lambda: few, list) is None
 
 
 # From a model folder to the tables
@@ -245,6 +248,12 @@ def test_tables_and_outlines_say_what_is_outside(tmp_path, store, factor, is_out
     assert {row["outside"] for row in rows} == {str(is_outside)}
     assert all((max(float(row["t2"]), float(row["q"])) > 1) == is_outside for row in rows)
     assert ("chip outside" in page.read_text()) == is_outside
+    assert 'id="view-unfamiliar"' in page.read_text()
+    for row in rows:
+        picture = np.asarray(Image.open(tmp_path / "report" / "unfamiliar" / f"{row['id']}.png"))
+        tissue = store.tissue(row["id"])
+        assert np.mean(picture[tissue] > 50) == pytest.approx(float(row["outside_fraction"]))
+        assert not picture[~tissue].any()
 
     predict(PredictOptions(inputs=(store.path,), model=model, out=tmp_path / "predicted", threshold=0.0))
     predicted = read_predictions(tmp_path / "predicted").samples

@@ -86,6 +86,30 @@ def test_labels_that_were_not_learnt():
 
 
 @pytest.mark.parametrize(
+    ("counts", "learnt"),
+    [((2, 2), None), ((3, 2), None), ((3, 3), True), ((1, 19), True), ((1, 18), None), ((20, 20), True)],
+)
+def test_a_perfect_ranking_of_too_few_says_nothing(counts, learnt):
+    """1/C(4, 2) = 1/6, 1/C(5, 2) = 1/10, 1/C(6, 3) = 1/20, 1/C(19, 1) = 1/19."""
+    numbers = dict(zip(("n_diseased", "n_healthy"), counts, strict=True))
+    perfect = {**GOOD, "auc_area": 1.0, "auc_area_ci95": [1.0, 1.0], **numbers}
+    assert said(perfect).labels_learnt is learnt
+    # Many samples of few groups are as few as their groups.
+    grouped = said({**perfect, "n_diseased": 50, "n_healthy": 50, "by_group": numbers})
+    assert grouped.labels_learnt is learnt
+    if learnt is None:
+        assert grouped.sentence.startswith("Labels: too few groups: guessing ranks ")
+        assert "; use --folds (AUC 1.00)" in grouped.sentence
+
+
+def test_an_interval_from_guessing_to_a_good_result_tells_nothing():
+    wide = {"auc_area": 0.75, "auc_area_ci95": [0.45, 0.95], "auc_mean_activation": None}
+    found = said({**GOOD, **wide, "n_diseased": 6, "n_healthy": 6})
+    assert found.labels_learnt is None
+    assert found.sentence.startswith("Labels: too few samples: the 95 % interval, 0.450 to 0.950, holds both")
+
+
+@pytest.mark.parametrize(
     "second", [None, {"where": 0.1, "labels_learnt": False}, {"where": None, "labels_learnt": True}]
 )
 def test_a_map_that_nothing_checked_is_not_called_usable(second):

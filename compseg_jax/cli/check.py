@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from compseg_jax.cli.next_steps import after_store, next_line
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.config.locations import Location
 from compseg_jax.store.check import check_values, describe, refuse_problems
@@ -29,7 +30,9 @@ class CheckOptions:
 
 def run(arguments: list[str]) -> None:
     """Says what is wrong or remarkable with a store."""
-    check(parse(CheckOptions, arguments, PAGE).data)
+    path = parse(CheckOptions, arguments, PAGE).data
+    check(path)
+    print(next_line(after_store(path)))
 
 
 def check(path: Location) -> None:

@@ -9,7 +9,7 @@ PAGE = HelpPage(
     "export",
     text="Write an extracted network for other programs; each file is compared with the model before it is kept.",
     example="compseg export --model runs/mine/model --out tumour.onnx",
-    groups={"options": ("model", "out", "format"), "bioimage.io": ("name", "author", "license")},
+    groups={"options": ("model", "out", "format", "network"), "bioimage.io": ("name", "author", "license")},
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compseg_jax.cli.check import check
+from compseg_jax.cli.next_steps import after_store, next_line
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
 from compseg_jax.config.locations import Location
 from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
@@ -15,19 +16,20 @@ from compseg_jax.readers.reading_options import READING
 
 PAGE = HelpPage(
     "ingest",
-    text="Make a store from a table of labels and the images, arrays or scans it names.",
+    text="Make a store from a table of labels and the images, arrays or scans it names, or from a folder that holds "
+    "one of images for each label (diseased/, healthy/; masks in masks/ beside images/).",
     example="compseg ingest spots.csv --out store --positive T,M --negative N",
     groups={
         "options": ("table", "sheet", "out", "images", "references", "tissues"),
         "label and split": (
-            "positive", "negative", "exclude", "group", "val_fraction", "test_fraction", "seed",
+            "positive", "negative", "exclude", "group", "group_pattern", "val_fraction", "test_fraction", "seed",
         ),
         "mask": ("mask_values", "mask_threshold", "reference_names", "tissue_names"),
         "array": ("scans", "cores", "margin"),
         "reading": READING,
         "image": ("resize", "background", "prepare", "least_tissue"),
     },
-    positional=("table", "TABLE"),
+    positional=("table", "TABLE|FOLDER"),
 )  # fmt: skip
 
 
@@ -37,7 +39,8 @@ class IngestCommand(IngestOptions):
 
     table: Path = field(kw_only=True)
     """Table, as text (commas, semicolons or tabs) or .xlsx, with the columns id, label, path (relative to the table;
-    not needed with --images or --scans) and, where known, split, group, reference and tissue (paths of masks)."""
+    not needed with --images or --scans) and, where known, split, group, reference and tissue (paths of masks). Or a
+    folder with one of images for each label."""
     out: Location = Path("data")
     """Store to write, a directory or a URL (s3://, gs://); it must not exist."""
 
@@ -57,3 +60,4 @@ def run(arguments: list[str]) -> None:
         raise
     print(f"summary: {options.out / 'summary.html'}")
     check(options.out)
+    print(next_line(after_store(options.out)))

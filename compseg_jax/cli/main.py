@@ -7,14 +7,20 @@ Each command is a module of this room of the same name with a function `run`. It
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from compseg_jax.cli.quiet import QUIET, quietly
+
 INTERRUPTED_EXIT_CODE = 130
+BROKEN_PIPE_EXIT_CODE = 141
+"""128 and the number of SIGPIPE: what a program gets whose reader, such as `head`, has gone."""
 RETURNS_MEMORY = frozenset({"predict"})
 """Commands with a bound on their memory: what is freed between others' arrays does not hold the next large one."""
 COMMANDS = {
+    "start": "Look at a folder or file and say what to type next",
     "phantom": "Simulate tissue arrays with ground truth",
     "info": "Say what a file holds, and draw it",
     "dearray": "Find the cores of a tissue-array scan",
@@ -27,13 +33,38 @@ COMMANDS = {
     "view": "Look at predictions, a report or a run in the browser",
     "copy": "Copy stores and models between folders and object stores",
     "export": "Write a network for other programs: ONNX, TorchScript …",
+    "slurm": "Print the batch file of train or predict for a cluster",
+    "completion": "Print a script that completes commands at the Tab key",
     "doctor": "Show devices, versions and flags; check that they compute right",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `compseg`; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except SystemExit:
+        if not _is_read():
+            return BROKEN_PIPE_EXIT_CODE
+        raise
+    except BrokenPipeError:
+        _is_read()
+        return BROKEN_PIPE_EXIT_CODE
+    return code
+
+
+def _is_read() -> bool:
+    """Whether somebody still reads what is printed; where not, the end of the program is kept from saying so."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0 if arguments else 2
@@ -58,7 +89,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(
     command: Callable[[list[str]], int | None], arguments: list[str], *, keep_memory: bool = True
 ) -> int:
-    """Runs one command, which may return its exit code; bad input ends with its message alone and exit code 1."""
+    """Runs one command, which may return its exit code; bad input ends with its message alone and exit code 1.
+
+    With ``--quiet`` among the arguments nothing but errors is printed.
+
+    Raises:
+      BrokenPipeError: where nobody reads what is printed.
+    """
+    if QUIET in arguments:
+        with quietly():
+            return run_command(
+                command, [each for each in arguments if each != QUIET], keep_memory=keep_memory
+            )
     if keep_memory:
         from compseg_jax.runtime import keep_freed_memory
 
@@ -70,6 +112,8 @@ def run_command(
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         print("\nstopped; nothing was left half-written.", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
@@ -89,5 +133,6 @@ def _overview() -> str:
         "compseg: pixel-level segmentations from sample-level labels (CompSegNet in JAX)\n\n"
         "usage: compseg COMMAND [--help] …\n\ncommands:\n" + "\n".join(lines) + "\n\n"
         "example: compseg train --data store --out runs/mine\n\n"
-        "compseg COMMAND --help explains every option with its unit and default."
+        "compseg COMMAND --help explains every option with its unit and default;\n"
+        "--quiet prints errors alone."
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import os
+import re
 import shutil
 import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from operator import attrgetter, getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -19,6 +21,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
+from compseg_jax.cli.quiet import is_quiet
 from compseg_jax.config.fields import Described, described, with_values
 from compseg_jax.config.locations import Url, location, refuse_url
 
@@ -74,7 +77,7 @@ def parse(
     shown = _shown(fields, page)
     if {"-h", "--help"}.intersection(arguments):
         _print_help(shown, page)
-    given: Any = _by_tyro(shown, arguments, page)
+    given: Any = _or_error(shown, arguments, page)
     values = {
         name: _located(
             name, getattr(getattr(given, f"group_{number}", given), name.rpartition(".")[2]), fields
@@ -103,7 +106,7 @@ def progress_bar(what: str) -> Iterator[Callable[[float, int], None]]:
 
     console = Console(stderr=True)
     columns = (TextColumn(what), MofNCompleteColumn(), BarColumn(bar_width=30), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -127,6 +130,26 @@ def _by_tyro(shown: type[Options], arguments: list[str], page: HelpPage) -> Opti
     )
 
 
+def _or_error(shown: type[Options], arguments: list[str], page: HelpPage) -> Options:
+    """tyro's errors in the style of all others: without a box, behind 'error:'."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return _by_tyro(shown, arguments, page)
+    except SystemExit as ended:
+        if ended.code:
+            print(_without_box(said.getvalue()), file=sys.stderr)
+        raise
+
+
+def _without_box(text: str) -> str:
+    lines = [line.strip("│╭╮╰╯|+ ") for line in text.splitlines()]
+    kept = [re.sub(r"^[─-] (.*?) [─-]+$", r"\1", line) for line in lines if line.strip("─-")]
+    if len(kept) > 1 and kept[1].startswith(kept[0]):  # the box's title
+        del kept[0]
+    return "error: " + "\n  ".join(kept)
+
+
 def _print_help(shown: type, page: HelpPage) -> NoReturn:
     """tyro's boxes of options below a head of our own: tyro breaks no line of its head, however long."""
     boxes = _Captured()
@@ -146,7 +169,7 @@ class _Captured(io.StringIO):
     encoding = "utf-8"
 
     def isatty(self) -> bool:
-        return sys.__stdout__ is not None and sys.__stdout__.isatty()
+        return sys.__stdout__ is not None and sys.__stdout__.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _shown(fields: Mapping[str, Described], page: HelpPage) -> type:

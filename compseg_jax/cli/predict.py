@@ -8,7 +8,12 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compseg_jax.cli.next_steps import next_line, view
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.processes import apart
+from compseg_jax.cli.quiet import is_quiet
+from compseg_jax.model import Sightings
+from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.predict import Listener, Report, predict
 from compseg_jax.prediction.predict_options import PredictOptions
@@ -23,26 +28,47 @@ PAGE = HelpPage(
     "run was stopped or killed.",
     example="compseg predict slides/ --model runs/mine/model --out predictions",
     groups={
-        "options": ("inputs", "model", "out", "outputs"),
+        "options": ("inputs", "model", "out", "outputs", "network"),
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
+        "many samples": ("shard", "merge"),
     },
     positional=("inputs", "INPUT …"),
 )
 
 
 def run(arguments: list[str]) -> int:
-    """Runs the command; 1 where a sample failed."""
+    """Runs the command, each of several processes on its own devices; 1 where a sample failed."""
+    return apart(_predict, arguments)
+
+
+def _predict(arguments: list[str]) -> int:
     options = parse(PredictOptions, arguments, PAGE)
     cache_compilations()
     with _Terminal() as terminal:
         report = predict(options, terminal)
     print(_summary(report))
-    print(f"predictions: {options.out / 'predictions.json'}")
+    if report.missing and options.shard:
+        print(
+            "tables: none yet; the shard that finishes last writes them, or the same command with --merge instead of "
+            "--shard"
+        )
+    else:
+        print(f"predictions: {options.out / 'predictions.json'}")
+        print(next_line(view(options.out), *_for_qupath(options, report)))
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
-    return 1 if report.failed else 0
+    return 1 if report.failed or (options.merge and report.missing) else 0
+
+
+def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
+    """Where the outlines of a sample lie, and what to do with them."""
+    done = [sample.id for sample in report.done]
+    if "geojson" not in options.outputs or not done:
+        return []
+    path = options.out / "samples" / done[0] / "segmentation.geojson"
+    return [f"open the image in QuPath and drag {path} onto it"]
 
 
 class _Terminal(Listener):
@@ -57,7 +83,7 @@ class _Terminal(Listener):
             TimeRemainingColumn(),
             TextColumn("{task.fields[sample]}"),
         )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal)
         self._task = self._bar.add_task("", total=None, count="opening", sample="")
         self._samples = self._ended = self._pixels = self._done = 0
         self._remarks: list[str] = []
@@ -75,6 +101,10 @@ class _Terminal(Listener):
         """The bar gets its length: one unit per sample."""
         self._samples = samples
         self._show("")
+
+    def seen(self, found: Sightings) -> None:
+        """Said before any number."""
+        self._bar.console.print(f"seen before: {found.in_words()}", markup=False, soft_wrap=True)
 
     def begun(self, sample_id: str, pixels: int, done: int) -> None:
         """The bar stands at what is done of the sample."""
@@ -115,7 +145,8 @@ class _Terminal(Listener):
 def _line(sample: SamplePrediction) -> str:
     if sample.status == "failed":
         return f"{sample.id}: failed ({sample.error})"
-    size = f"{sample.id}: {sample.height_px}×{sample.width_px}"
+    seen = f"SEEN BEFORE ({SAW[sample.seen]}), " if sample.seen in SAW else ""
+    size = f"{sample.id}: {seen}{sample.height_px}×{sample.width_px}"
     if sample.area_fraction is None:
         return size
     area = f"{100 * sample.area_fraction:.1f} % of the tissue segmented"
@@ -126,6 +157,7 @@ def _line(sample: SamplePrediction) -> str:
 
 
 def _summary(report: Report) -> str:
+    sightings = Sightings(tuple(sample.seen for sample in report.done))
     parts = [f"{len(report.done)} predicted"]
     if report.before:
         parts.append(f"{report.before} finished before")
@@ -135,10 +167,13 @@ def _summary(report: Report) -> str:
         parts.append(f"{len(outside)} outside of what the model was trained on ({_named(outside)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
+    if report.missing:
+        parts.append(f"{report.missing} not there yet")
     if report.left_out:
         names = _named([path.name for path in report.left_out])
         parts.append(f"{len(report.left_out)} other files passed over ({names})")
-    return "samples: " + ", ".join(parts)
+    seen = [] if sightings.is_test else [f"seen before: {sightings.in_words()}"]
+    return "\n".join([*seen, "samples: " + ", ".join(parts)])
 
 
 def _named(names: list[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+from compseg_jax.cli.next_steps import evaluate_run, next_line, view
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse
-from compseg_jax.config import Training, from_json, recipe
+from compseg_jax.cli.processes import HELP, together
+from compseg_jax.config import Training, recipe
 from compseg_jax.config.fields import Described, described
 from compseg_jax.config.recipe_file import toml_value
 from compseg_jax.runtime import cache_compilations
@@ -16,7 +17,8 @@ PAGE = HelpPage(
     "train",
     text="Train a segmenting network from sample labels.\n\n"
     "What is no option here (objective, schedule, random starts and so on) is set in a recipe file: "
-    "`compseg recipe default > my.toml` writes one with every field explained, --recipe my.toml trains with it.",
+    "`compseg recipe default > my.toml` writes one with every field explained, --recipe my.toml trains with it.\n\n"
+    + HELP,
     example="compseg train --data store --out runs/mine --epochs 100",
     groups={
         "options": ("data", "out", "recipe", "init_from", "resume", "tensorboard"),
@@ -35,12 +37,12 @@ PAGE = HelpPage(
 
 def run(arguments: list[str]) -> None:
     """Trains a segmenting network, or an ensemble of them, from sample labels."""
-    if asks_for_steps(arguments):
-        return
-    named = _value_of("--recipe", arguments) or "default"
-    _refuse_fields_of_recipe_files(arguments, named)
-    start = _configuration_of_run(arguments) if "--resume" in arguments else recipe(named)
-    config = replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
+    if not asks_for_steps(arguments):
+        together(_train, arguments)
+
+
+def _train(arguments: list[str]) -> None:
+    config = configuration(arguments)
     cache_compilations()
     if config.ensemble.n_members > 1:
         from compseg_jax.training.ensemble import train_ensemble
@@ -50,6 +52,15 @@ def run(arguments: list[str]) -> None:
         from compseg_jax.training.run import train
 
         print(f"extracted network: {train(config)}")
+    print(next_line(evaluate_run(config.out, config.data), view(config.out)))
+
+
+def configuration(arguments: list[str]) -> Training:
+    """The run that arguments ask for; raises ValueError where they do not fit together."""
+    named = _value_of("--recipe", arguments) or "default"
+    _refuse_fields_of_recipe_files(arguments, named)
+    start = _configuration_of_run(arguments) if "--resume" in arguments else recipe(named)
+    return replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
 
 
 def _value_of(option: str, arguments: list[str]) -> str | None:
@@ -63,12 +74,19 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
 
 def _configuration_of_run(arguments: list[str]) -> Training:
     """The configuration a run was started with, so that --resume needs only --out."""
-    path = Path(_value_of("--out", arguments) or Training().out) / "config.json"
-    if not path.is_file():
+    from compseg_jax.model.run_folder import CONFIG, read_run
+    from compseg_jax.training.progress import resuming
+
+    folder = Path(_value_of("--out", arguments) or Training().out)
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds no run to resume (no {CONFIG}). Name its folder with --out.")
+    config = read_run(folder)
+    if config.network.is_foreign and _value_of("--network", arguments) != config.network.network:
         raise ValueError(
-            f"{path.parent} holds no run to resume (no config.json). Name its folder with --out."
+            f"{folder / CONFIG} names the network {config.network.network!r}, code that is none of compseg's. Where "
+            f"you trust it, name it as well: {resuming(config)}"
         )
-    return from_json(Training, json.loads(path.read_text()))
+    return config
 
 
 def _refuse_fields_of_recipe_files(arguments: list[str], named: str) -> None:

@@ -13,7 +13,7 @@ PAGE = HelpPage(
     "view",
     text="Look at predictions, a report or a run on a local web page. Nothing leaves this machine; Ctrl-C ends it.",
     example="compseg view runs/mine/report",
-    groups={"options": ("path", "port", "browser"), "file": ("model", "data")},
+    groups={"options": ("path", "port", "browser"), "file": ("model", "data", "network")},
     positional=("path", "PATH"),
 )
 
@@ -32,6 +32,9 @@ class ViewOptions:
     """Where the model of a report is now, folder or URL, if it was moved."""
     data: Location | None = None
     """Where the store of a report or run is now, directory or URL, if it was moved."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
 
 
 def run(arguments: list[str]) -> None:
@@ -49,7 +52,7 @@ def run(arguments: list[str]) -> None:
         )
     from compseg_jax.viewer.opening import open_source
 
-    source = open_source(options.path, model=options.model, data=options.data)
+    source = open_source(options.path, model=options.model, data=options.data, network=options.network)
     from compseg_jax.viewer.server import view
 
     view(source, port=options.port, browser=options.browser, announce=_announce)

@@ -57,3 +57,8 @@ class Network:
         for name, least in (("base", 1), ("depth", 0), ("attention_features", 0), ("front", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is code of the user's own, package.module:Class."""
+        return ":" in self.network

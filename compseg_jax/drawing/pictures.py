@@ -13,7 +13,7 @@ from PIL import Image
 from compseg_jax.drawing.style import rgb
 
 ACTIVATION_LOW, ACTIVATION_HIGH = rgb("activation-low"), rgb("activation-high")
-SEGMENTATION, SPREAD = rgb("segmentation"), rgb("spread")
+SEGMENTATION, SPREAD, UNFAMILIAR = rgb("segmentation"), rgb("spread"), rgb("unfamiliar")
 OUTLINE, OUTLINE_EDGE = rgb("outline"), rgb("outline-edge")
 LARGEST_OPACITY = 0.8
 

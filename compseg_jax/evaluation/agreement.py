@@ -18,11 +18,6 @@ from compseg_jax.evaluation.scores.metrics import MeanAndSpread
 from compseg_jax.evaluation.scores.summary import Evaluation
 from compseg_jax.model import Model, Prediction
 
-SEEN_NOTE = (
-    "Networks of the ensemble may have trained on samples of the split {split}; scores of samples that they did not "
-    "see are those of the cross-validation."
-)
-
 
 @dataclass(frozen=True)
 class WhereAgreement:
@@ -133,20 +128,16 @@ def with_agreement(
     ensemble: Model,
     agreements: Sequence[Agreement],
     where: WhereAgreement,
-    *,
-    split: str = "test",
 ) -> Evaluation:
     """The evaluation with the columns ``area_spread`` and ``label_agreement``, and what ensemble.json tells.
 
-    ``agreements`` are those of ``evaluation.samples``, in their order; ``where`` that of the diseased ones; ``split``
-    is the one that was evaluated.
+    ``agreements`` are those of ``evaluation.samples``, in their order; ``where`` that of the diseased ones.
     """
     rows = [
         {**row, "area_spread": each.area_spread, "label_agreement": each.label_agreement}
         for row, each in zip(evaluation.samples, agreements, strict=True)
     ]
     shares = [each.label_agreement for each in agreements if each.label_agreement is not None]
-    evaluation = evaluation.with_notes([] if split == "test" else [SEEN_NOTE.format(split=split)])
     metrics = {
         **evaluation.metrics,
         "ensemble": {

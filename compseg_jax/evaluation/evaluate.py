@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 
 from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
+from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
@@ -21,9 +22,12 @@ from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
+from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightings
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
 from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
 from compseg_jax.model.importance import importance_flops
+from compseg_jax.model.run_folder import store_of
+from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
 from compseg_jax.store.read import Sample, Store, StoreError
@@ -52,8 +56,9 @@ class EvaluateOptions:
 
     model: Location = Path("runs/train/model")
     """Run of `compseg train`, of one network or an ensemble, or its folder model; a URL too."""
-    data: Location = Path("data")
-    """Store, directory or URL, as made by `compseg ingest` or `compseg phantom`."""
+    data: Location | None = None
+    """Store, directory or URL, as made by `compseg ingest` or `compseg phantom`; the one that the model was trained on,
+    where its run says which, else ./data, when not given."""
     out: Path = Path("runs/report")
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
@@ -64,6 +69,9 @@ class EvaluateOptions:
     """Resamples for the 95 % intervals."""
     seed: int = 0
     """Seed of the resampling."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
     importance: Literal["auto", "yes", "no"] = "auto"
     """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
     seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
@@ -71,16 +79,22 @@ class EvaluateOptions:
     """Heading of the report; made from store and split when empty."""
 
 
-def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
+def evaluate(
+    options: EvaluateOptions, *, progress: Callable[[float, int], None] = lambda done, total: None
+) -> tuple[Path, str]:
     """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Args:
+      options: what to evaluate, on what, and where to.
+      progress: told how many samples are done, and of how many.
 
     Raises:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
     refuse_url(options.out, "reports are written to a folder. Name one, and copy it from there")
     check_report_folder(options.out)
-    model = load_model(options.model).with_threshold(options.threshold)
-    store = Store.open(options.data)
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    store = Store.open(store_of(options.model) if options.data is None else options.data)
     samples = store.split(options.split)
     if not samples:
         splits = sorted({sample.split for sample in store.samples})
@@ -92,16 +106,17 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
     agreement: list[Agreement] = []
     where = WhereAgreement.empty()
     departures: list[Departure | None] = []
+    sightings: list[Sighting | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
-    # The cut-off of the area belongs to the threshold it was chosen at.
-    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
     for sample, cube, prediction in model.predict_store(store, samples):
+        sightings.append(sighting_of(model, sample, cube))
         results.append(_result(store, sample, cube, prediction, model.threshold))
-        agreement.append(Agreement.of(prediction, model.threshold, cut))
+        agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
         if sample.label == 1 and len(model.networks) > 1:
             where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
         departures.append(prediction.departure)
         notes |= dict.fromkeys(prediction.notes)
+        progress(len(results), len(samples))
     evaluation = evaluate_samples(
         results,
         threshold=model.threshold,
@@ -117,14 +132,15 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         | {"second_view": model.description.get("second_view")},
     )
     if len(model.networks) > 1:
-        evaluation = with_agreement(evaluation, model, agreement, where, split=options.split)
+        evaluation = with_agreement(evaluation, model, agreement, where)
+    evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
-    evaluation = with_departures(evaluation, model, departures)
+    evaluation = with_calls(with_departures(evaluation, model, departures), model)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
-    settings = _settings(model, options)
-    title = options.title or f"{store.name}: {options.split} samples"
+    settings = _settings(model, store, options)
+    title = options.title or title_of(store.name, options.split, sightings)
     page = write_report(
         options.out,
         results,
@@ -137,7 +153,7 @@ def evaluate(options: EvaluateOptions) -> tuple[Path, str]:
         notes=adapted,
         source=ReportSource(
             model=options.model,
-            data=options.data,
+            data=store.path,
             split=options.split,
             weights_sha256=model.weights_sha256,
             threshold_story=threshold_story(settings, model.threshold),
@@ -169,6 +185,7 @@ def _result(
         spectrum_inside=_mean_spectrum(prediction.absorbance, segmented),
         spectrum_outside=_mean_spectrum(prediction.absorbance, prediction.tissue & ~segmented),
         spread=prediction.spread,
+        unfamiliarity=prediction.unfamiliarity,
     )
 
 
@@ -236,12 +253,12 @@ def preview(
     return np.where(tissue if picture.ndim == 2 else tissue[..., None], stretched, 0.0)
 
 
-def _settings(model: Model, options: EvaluateOptions) -> dict[str, object]:
+def _settings(model: Model, store: Store, options: EvaluateOptions) -> dict[str, object]:
     settings = {name: model.description[name] for name in SETTINGS_SHOWN if name in model.description}
     return {
         "threshold": model.threshold_choice,
         "model": str(options.model),
-        "data": str(options.data),
+        "data": str(store.path),
         "split": options.split,
         **settings,
     }

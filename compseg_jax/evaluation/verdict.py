@@ -7,6 +7,7 @@ threshold that the labels do not determine, and a second network of another view
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,10 @@ from compseg_jax.evaluation.scores.summary import Evaluation
 LEAST_AGREEMENT = 0.5
 """Part of what two masks could share beyond chance from which on two networks count as agreeing on where."""
 GUESSING = 0.5
+GOOD_AUC = 0.8
+"""An interval that reaches from guessing to here says neither that labels were learnt nor that they were not."""
+GUESSED_AT_MOST = 0.05
+"""Chance by which guessing may rank all units perfectly where an AUC is to say anything."""
 
 Metrics = Mapping[str, Any]
 
@@ -27,7 +32,8 @@ class Verdict:
     """What a report says first.
 
     Attributes:
-      labels_learnt: whether the interval of the AUC lies above guessing; None where one label only was evaluated.
+      labels_learnt: whether the interval of the AUC lies above guessing; None where one label only was evaluated, or
+        too few samples or groups to tell.
       map_usable: False: something speaks against it; True: masks, or a second network, speak for it; None: unchecked.
       sentence: both in words.
       warnings: what speaks against a map whose masks speak for it, in whole sentences.
@@ -85,9 +91,41 @@ def _labels(metrics: Metrics) -> tuple[bool | None, str]:
     if not known:
         return None, "Labels: one alone was evaluated, so nobody knows whether they were learnt"
     auc, ci = max(known, key=lambda each: each[1][0])
+    few = _too_few(metrics)
+    if few or ci[0] <= GUESSING <= GOOD_AUC <= ci[1]:
+        said = few or f"the 95 % interval, {interval(ci)}, holds both guessing and a good result"
+        return (
+            None,
+            f"Labels: too few {_units(metrics)[0]}: {said}; use --folds (AUC {number(auc, 2)}{_of_seen(metrics)})",
+        )
     if ci[0] > GUESSING:
-        return True, f"Labels: learnt (AUC {number(auc, 2)})"
+        return True, f"Labels: learnt (AUC {number(auc, 2)}{_of_seen(metrics)})"
     return False, f"Labels: not learnt (AUC {number(auc, 2)}, 95 % {interval(ci)}, 0.5 is guessing)"
+
+
+def _too_few(metrics: Metrics) -> str:
+    """Why no result could show that labels were learnt: so few units are ranked perfectly by guessing, too.
+
+    The chance of it is 1/C(n, k) of n units, k of them diseased: the least p of the exact rank test (Wilcoxon 1945).
+    """
+    name, diseased, healthy = _units(metrics)
+    orders = math.comb(diseased + healthy, diseased)
+    if not (diseased and healthy) or orders * GUESSED_AT_MOST >= 1:
+        return ""
+    return f"guessing ranks {diseased} diseased and {healthy} healthy {name} perfectly once in {orders} times"
+
+
+def _units(metrics: Metrics) -> tuple[str, int, int]:
+    """What counts once: groups where they repeat, else samples; and how many are diseased and healthy."""
+    by_group = metrics.get("by_group")
+    found = by_group or metrics
+    return "groups" if by_group else "samples", found.get("n_diseased", 0), found.get("n_healthy", 0)
+
+
+def _of_seen(metrics: Metrics) -> str:
+    """What must be said beside an AUC of samples that the model saw."""
+    n = metrics.get("seen", {}).get("training", 0)
+    return f", {n} of these samples were trained on" if n else ""
 
 
 def _by_masks(metrics: Metrics) -> tuple[bool, str]:

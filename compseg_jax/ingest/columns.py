@@ -207,6 +207,15 @@ def _names_a_group(words: Sequence[str]) -> bool:
     return begins or (len(words) > 1 and words[-1] in ("id", "uid"))
 
 
+def likely_group_column(sheet: Spreadsheet) -> str | None:
+    """The first column whose name and values may say what belongs together; to propose, never to use unasked."""
+    for name in sheet.columns:
+        words = [word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+        if folded(name) not in KNOWN and _names_a_group(words) and _repeats(sheet, name):
+            return name
+    return None
+
+
 def _names_samples(sheet: Spreadsheet, column: str) -> bool:
     """Whether every row has another value, which can name a sample."""
     values = [line.cells.get(column, "") for line in sheet.lines]

@@ -41,6 +41,7 @@ _IN_ONE_LINE = (
     "axes",
     "pixel_size",
     "stored_type",
+    "values",
     "bands",
     "orientation",
     "reference",

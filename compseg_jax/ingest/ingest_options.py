@@ -27,7 +27,7 @@ class IngestOptions(ReadingOptions):
     images: Path | None = None
     """Folder of the images, each named after its id, for tables without a 'path' column."""
     references: Path | None = None
-    """Folder of reference masks (inside = diseased), each named after its id."""
+    """Folder of reference masks (inside = diseased), each named after its id; healthy samples need none."""
     tissues: Path | None = None
     """Folder of tissue masks (inside = tissue), each named after its id."""
     mask_values: tuple[str, ...] = ()
@@ -43,10 +43,13 @@ class IngestOptions(ReadingOptions):
     group: str = "group"
     """Column that says what belongs together, such as a patient; a group is never split. Cells NA, '-' or empty: the
     sample belongs to no other."""
+    group_pattern: str = ""
+    r"""Regular expression that finds what belongs together in the names of the samples (of a folder: in paths below
+    it), where no column says it: '(patient\d+)' finds patient7 in patient7_a."""
     positive: tuple[str, ...] = ("1",)
-    """Label names that mean diseased, separated by commas."""
+    """Label names, or folders, that mean diseased, separated by commas."""
     negative: tuple[str, ...] = ("0",)
-    """Label names that mean healthy, separated by commas."""
+    """Label names, or folders, that mean healthy, separated by commas; of two folders the other one."""
     exclude: tuple[str, ...] = ()
     """Label names whose samples are left out, separated by commas."""
     resize: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
@@ -15,7 +16,9 @@ from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1, same_axis
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
 from compseg_jax.readers.masks import NoneInsideError
+from compseg_jax.readers.scan import CubeScan, ask_for_transmittance
 from compseg_jax.spectra.tissue import tissue_from_background
+from compseg_jax.store.fingerprint import content_of
 
 PIXEL_SIZE_TOLERANCE = 0.01
 """Relative: stages and cameras state slightly different numbers for the same optics."""
@@ -30,12 +33,19 @@ class RawSample:
       shape: its rows and columns as read, before it was resized.
       tissue: the tissue mask of the table and how it was read, None where it names none.
       own: pixels that belong to this core and not to its neighbours; None for whole images.
+      resized_from: hash of the image before it was resized; '' where it was not.
     """
 
     cube: Cube
     shape: tuple[int, int]
     tissue: Mask | None = None
     own: Bool[np.ndarray, "y x"] | None = None
+    resized_from: str = ""
+
+    @cached_property
+    def content(self) -> str:
+        """What the image is recognised by, in this store or another."""
+        return self.resized_from or content_of(self.cube.absorbance, self.cube.wavenumbers_cm1)
 
     def candidates(self, background: Background) -> Bool[np.ndarray, "y x"]:
         """Pixels that may hold this sample's tissue: those of its mask, else by the rule of the store."""
@@ -54,19 +64,22 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
     try:
         if array is None:
             cube = read(row.path, **options.instructions.keywords())
+            ask_for_transmittance(CubeScan(cube), options.transmittance, row.path)
         else:
             cube, own = array.cut(row.core, options.margin)
     except CubeError as error:
-        raise IngestError(f"row {row.line} ({row.id}): {error}") from error
+        raise IngestError(f"{row.name}: {error}") from error
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
         absorbance = np.asarray(cube.absorbance, np.float32)
     shape = absorbance.shape[:2]
+    resized_from = ""
     if options.resize:
+        resized_from = content_of(absorbance, cube.wavenumbers_cm1)
         channels = [_resized(absorbance[..., c], options.resize) for c in range(absorbance.shape[2])]
         absorbance = np.stack(channels, axis=-1)
     pixel_size_um = None if options.resize else cube.pixel_size_um
     cube = replace(cube, absorbance=absorbance, pixel_size_um=pixel_size_um)
-    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own)
+    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own, resized_from)
 
 
 def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: IngestOptions) -> Mask | None:
@@ -84,7 +97,7 @@ def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: Inge
         # What marks disease is not drawn on a healthy sample.
         if not (isinstance(error, NoneInsideError) and kind == "reference" and row.label == 0):
             words = options.in_mask_words(str(error), kind)
-            raise IngestError(f"row {row.line} ({row.id}): {words}") from error
+            raise IngestError(f"{row.name}: {words}") from error
         mask = Mask(np.zeros(shape, bool), "GeoJSON: outlines of other classes alone; no area is inside")
     found = mask.inside.shape
     is_squeezed = abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE

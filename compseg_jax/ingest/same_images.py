@@ -10,8 +10,6 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.table import Row, several
 from compseg_jax.readers import CubeError, recognise
@@ -49,13 +47,16 @@ def disagreement(rows: Sequence[Row]) -> str:
     """Why rows of one image cannot stay, in words; '' where they can."""
     if len({row.label for row in rows}) == 1 and len({row.split for row in rows}) == 1:
         return ""
-    where = _few([f"{row.line} ({row.id})" for row in rows])
+    of_table = all(row.line for row in rows)
+    where = ("rows " if of_table else "") + _few(
+        [f"{row.line} ({row.id})" if of_table else row.id for row in rows]
+    )
     files = _few([*dict.fromkeys(row.source() for row in rows)])
     if len({row.label for row in rows}) > 1:
         labels = " and ".join(dict.fromkeys("diseased" if row.label else "healthy" for row in rows))
-        return f"rows {where} are one image ({files}), labelled {labels}. Correct the path or the label."
+        return f"{where} are one image ({files}), labelled {labels}. Correct the path or the label."
     splits = " and ".join(dict.fromkeys(row.split for row in rows))
-    return f"rows {where} are one image ({files}), in {splits}. Give them one split or one group, or keep one of them."
+    return f"{where} are one image ({files}), in {splits}. Give them one split or one group, or keep one of them."
 
 
 def _few(names: Sequence[str]) -> str:
@@ -180,16 +181,15 @@ class SameValues:
 
     def __init__(self, table: Path) -> None:
         self._table = table
-        self._seen: dict[Hashable, list[Row]] = {}
+        self._seen: dict[str, list[Row]] = {}
 
-    def add(self, row: Row, absorbance: np.ndarray) -> None:
-        """Takes the next sample (y, x, c).
+    def add(self, row: Row, content: str) -> None:
+        """Takes the hash of the next sample's image (``store.fingerprint``).
 
         Raises:
           IngestError: where an earlier one has its values, but another label or split.
         """
-        digest = hashlib.blake2b(np.ascontiguousarray(absorbance).data, digest_size=16).digest()
-        rows = self._seen.setdefault((absorbance.shape, digest), [])
+        rows = self._seen.setdefault(content, [])
         rows.append(row)
         problem = disagreement(rows)
         if problem:

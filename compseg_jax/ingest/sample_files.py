@@ -35,12 +35,13 @@ class SampleFiles:
     """Finds files as a table names them.
 
     Attributes:
-      table: relative paths start in its folder.
+      table: relative paths start in its folder, or in itself where it is one.
       otherwise: paths found although upper and lower case or the composition of accents differ, as written.
     """
 
     def __init__(self, table: Path) -> None:
         self.table = table
+        self._base = table if table.is_dir() else table.parent
         self.otherwise: list[str] = []
         self._beside: dict[Path, dict[str, list[Path]]] = {}
 
@@ -62,11 +63,11 @@ class SampleFiles:
             if parts.scheme.lower() != "file":
                 raise IngestError(f"{what} {text} is an address of the web. Load it down and name the file.")
             text = unquote(parts.path)
-        path = self.table.parent / _expanded(text)
+        path = self._base / _expanded(text)
         if _exists(path):
             return path
         if "\\" in text and os.sep == "/":
-            path = self.table.parent / _expanded(text.replace("\\", "/"))
+            path = self._base / _expanded(text.replace("\\", "/"))
             if not _DRIVE.match(text) and _exists(path):
                 return path
         found = None if _DRIVE.match(text) and os.sep == "/" else self._whatever_case(path)
@@ -122,7 +123,7 @@ class SampleFiles:
         Raises:
           IngestError: when there is no such folder.
         """
-        places = [place for place in (_expanded(str(folder)), self.table.parent / folder) if place.is_dir()]
+        places = [place for place in (_expanded(str(folder)), self._base / folder) if place.is_dir()]
         if not places:
             raise IngestError(
                 f"{option} {folder}: no such folder, here or beside {self.table}. Correct the path."
@@ -130,16 +131,17 @@ class SampleFiles:
         entries = [path for path in sorted(places[0].iterdir()) if not path.name.startswith(".")]
         listing: dict[str, list[Path]] = {}
         for group in reversed(suffixes):
-            listing |= _by_name(entries, group)
+            listing |= by_name(entries, group)
         return listing
 
 
-def _by_name(entries: Iterable[Path], suffixes: Sequence[str]) -> dict[str, list[Path]]:
+def by_name(entries: Iterable[Path], suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """Entries of some suffixes by their name, with and without suffix."""
     found: dict[str, list[Path]] = {}
     for path in entries:
         if path.suffix.lower() in suffixes:
             for name in {path.name, path.stem, path.stem.removesuffix(".ome").removesuffix(".nii")}:
-                found.setdefault(_composed(name), []).append(path)
+                found.setdefault(composed(name), []).append(path)
     for name, paths in found.items():
         # Agilent's files have a header for ENVI beside them, which knows less.
         found[name] = [path for path in paths if path.suffix.lower() != ".hdr"] or paths
@@ -152,14 +154,14 @@ def of_sample(listing: Listing, sample_id: str, what: str, suffixes: Suffixes) -
     Raises:
       IngestError: when there is none, or several; without the row.
     """
-    found = listing.get(_composed(sample_id), ())
+    found = listing.get(composed(sample_id), ())
     if len(found) == 1:
         return found[0]
     if found:
         raise IngestError(
             f"several files could be its {what}, {' and '.join(map(str, found))}; keep one, or name it in the table."
         )
-    near = difflib.get_close_matches(_composed(sample_id), listing, n=1)
+    near = difflib.get_close_matches(composed(sample_id), listing, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise IngestError(
         f"no {what} {sample_id}.* in the folder given; its suffix must be one of {', '.join(suffixes[0])}, or that of "
@@ -181,10 +183,10 @@ def _exists(path: Path) -> bool:
         return False  # too long or of characters that no name can have
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """Accents as one character each; file systems of Apple store two."""
     return unicodedata.normalize("NFC", name)
 
 
 def _alike(name: str) -> str:
-    return _composed(name).casefold()
+    return composed(name).casefold()

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compseg_jax.ingest.columns import SPLIT_NAMES, Columns, expected_names, find_columns
+from compseg_jax.ingest.groups import GroupPattern
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.sample_files import (
     IMAGES,
     MASKS,
     Listing,
     SampleFiles,
+    composed,
     of_sample,
 )
 from compseg_jax.ingest.spreadsheet import Line, Spreadsheet, read_spreadsheet
@@ -29,7 +31,7 @@ NOTHING = frozenset(("", "na", "n/a", "n.a.", "<na>", "nan", "none", "null", "-"
 
 @dataclass(frozen=True)
 class Row:
-    """One checked row of the table."""
+    """One checked row of the table, or an image of a folder (line 0)."""
 
     line: int
     id: str
@@ -42,10 +44,15 @@ class Row:
     core: str = ""
     """Name of the core where ``path`` is the scan of an array."""
 
+    @property
+    def name(self) -> str:
+        """Its row and id; the id alone where no table names it."""
+        return f"row {self.line} ({self.id})" if self.line else self.id
+
     def place(self) -> str:
         """Where a problem with this row is."""
         core = f", core {self.core}" if self.core else ""
-        return f"row {self.line} ({self.id}), {self.path}{core}"
+        return f"{self.name}, {self.path}{core}"
 
     def source(self) -> str:
         """Name of the file, and of the core where it is one."""
@@ -73,6 +80,7 @@ def read_table(table: Path, options: IngestOptions) -> Table:
     problems: list[str] = []
     checked: list[Row] = []
     seen: dict[str, int] = {}
+    unknown: dict[str, list[str]] = {}
     for line in sheet.lines:
         sample_id = line.cells.get(columns.names["id"], "")
         try:
@@ -82,21 +90,32 @@ def read_table(table: Path, options: IngestOptions) -> Table:
             checked.append(row)
         except IngestError as problem:
             where = f"row {line.number}" + (f" ({sample_id})" if names_a_file(sample_id) else "")
-            problems.append(f"{where}: {problem}")
+            if isinstance(problem, UnknownLabelError):
+                unknown.setdefault(problem.label, []).append(f"{where}: {problem}")
+            else:
+                problems.append(f"{where}: {problem}")
         if sample_id and sample_id in seen:
             problems.append(
                 f"row {line.number}: id {sample_id!r} was used in row {seen[sample_id]} already; make it unique."
             )
         seen.setdefault(sample_id, line.number)
+    if any(len(each) > 1 for each in unknown.values()):
+        problems.insert(0, rows.labels_to_name(sheet, [*unknown]))
+    else:
+        problems += [each for listed in unknown.values() for each in listed]
+    problems += rows.pattern.problems(len(sheet.lines))
     if problems:
         raise IngestError(several(table, problems))
     if not checked:
         raise IngestError(f"{table}: no samples are left. Check the table and --exclude.")
     checked, notes = _one_spelling(checked)
+    if "group" not in columns.names:
+        notes += rows.pattern.notes([row.id for row in checked], [row.group for row in checked])
     return Table(checked, [*sheet.notes, *columns.notes, *rows.notes(), *notes])
 
 
-def _check_options(options: IngestOptions) -> None:
+def check_label_names(options: IngestOptions) -> None:
+    """Raises IngestError where a label is to mean two things."""
     lists = (options.positive, options.negative, options.exclude)
     names = Counter(name for listed in lists for name in {as_label(name) for name in listed})
     twice = [name for name, times in names.items() if times > 1]
@@ -105,6 +124,10 @@ def _check_options(options: IngestOptions) -> None:
             f"label name {', '.join(map(repr, sorted(twice)))} is listed more than once in --positive, --negative "
             "and --exclude; list it in one of them."
         )
+
+
+def _check_options(options: IngestOptions) -> None:
+    check_label_names(options)
     names = Counter(path.stem for path in options.scans)
     if names and names.most_common(1)[0][1] > 1:
         raise IngestError(f"--scans: two are named {names.most_common(1)[0][0]!r}; rename one of the files.")
@@ -118,6 +141,14 @@ def _check_options(options: IngestOptions) -> None:
         raise IngestError("--resize: cores keep the pixels of their scan; leave it out with --scans.")
     if options.resize < 0:
         raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
+
+
+class UnknownLabelError(IngestError):
+    """A label that nobody says the meaning of."""
+
+    def __init__(self, label: str, message: str) -> None:
+        super().__init__(message)
+        self.label = label
 
 
 class _Rows:
@@ -144,6 +175,11 @@ class _Rows:
             for split in filter(None, [columns.get("split")])
             for line in sheet.lines
         )
+        self.pattern = GroupPattern.of(options.group_pattern)
+        if options.group_pattern and columns.get("group"):
+            raise IngestError(
+                f"--group-pattern: {table} has the column {columns.get('group')!r} for groups. Leave one of them out."
+            )
         self.without_group: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()
 
@@ -164,13 +200,14 @@ class _Rows:
         if label in self.exclude:
             self.excluded[label] += 1
             return None
+        meaning = self._label(label)
         return Row(
             line=line.number,
             id=sample_id,
-            label=self._label(label),
+            label=meaning,
             split=self._split(line),
             path=self._scan(line) if self.options.scans else self._file(line, sample_id, "path", "image"),
-            reference=self._mask(line, sample_id, "reference"),
+            reference=self._mask(line, sample_id, "reference", is_healthy=meaning == 0),
             tissue=self._mask(line, sample_id, "tissue"),
             core=(self._value(line, "core") or sample_id) if self.options.scans else "",
             group=self._group(line, sample_id),
@@ -197,16 +234,33 @@ class _Rows:
             )
         return notes
 
+    def labels_to_name(self, sheet: Spreadsheet, unknown: Sequence[str]) -> str:
+        """All labels with their counts, those whose meaning is not said, and the options that say it."""
+        column = self.columns.names["label"]
+        counts = Counter(as_label(line.cells.get(column, "")) for line in sheet.lines)
+        listed = ", ".join(f"{name or '(empty)'} {number}" for name, number in counts.items())
+        missing = ", ".join(name or "(empty)" for name in unknown)
+        now = [f"{option} {','.join(names)}" for option, names in self._meanings().items() if names]
+        return (
+            f"column {column} holds the labels {listed} (rows each); what {missing} mean{'s' * (len(unknown) == 1)} is "
+            f"not said. Name each in --positive (diseased), --negative (healthy) or --exclude; now: {' '.join(now)}."
+        )
+
+    def _meanings(self) -> dict[str, tuple[str, ...]]:
+        given = self.options
+        return {"--positive": given.positive, "--negative": given.negative, "--exclude": given.exclude}
+
     def _value(self, line: Line, name: str) -> str:
         return line.value(self.columns.get(name))
 
     def _label(self, label: str) -> int:
         if label in self.positive | self.negative:
             return int(label in self.positive)
-        raise IngestError(
+        raise UnknownLabelError(
+            label,
             f"label {label!r} is listed neither as positive ({','.join(self.options.positive)}) nor negative "
             f"({','.join(self.options.negative)}).{self._near_label(label)} Name it in --positive, --negative or "
-            "--exclude."
+            "--exclude.",
         )
 
     def _near_label(self, label: str) -> str:
@@ -234,7 +288,7 @@ class _Rows:
 
     def _group(self, line: Line, sample_id: str) -> str:
         if "group" not in self.columns.names:
-            return sample_id
+            return self.pattern.group(sample_id, sample_id)
         group = as_label(self._value(line, "group"))
         if group.lower() in NOTHING:
             self.without_group[group] += 1
@@ -255,8 +309,14 @@ class _Rows:
             return of_sample(self.folders[name], sample_id, what, IMAGES if name == "path" else MASKS)
         return self.files.named(self._value(line, name), what)
 
-    def _mask(self, line: Line, sample_id: str, name: str) -> Path | None:
+    def _mask(self, line: Line, sample_id: str, name: str, *, is_healthy: bool = False) -> Path | None:
         if name not in self.folders and self._value(line, name).lower() in NOTHING:
+            return None
+        if (
+            name == "reference"
+            and is_healthy
+            and composed(sample_id) not in self.folders.get(name, {sample_id: ()})
+        ):
             return None
         return self._file(line, sample_id, name, f"{name} mask")
 
@@ -310,14 +370,20 @@ def with_splits(table: Path, rows: list[Row], options: IngestOptions) -> list[Ro
             several(
                 table,
                 [
-                    f"group {group!r} is in {' and '.join(sorted(splits))} (rows "
-                    f"{', '.join(str(row.line) for row in rows if row.group == group)}); a group must stay in one "
-                    "split. Move its rows to one."
+                    f"group {group!r} is in {' and '.join(sorted(splits))} "
+                    f"({_named([row for row in rows if row.group == group])}); a group must stay in one split. "
+                    f"Move its {'rows' if rows[0].line else 'images'} to one."
                     for group, splits in leaks.items()
                 ],
             )
         )
     return rows
+
+
+def _named(rows: Sequence[Row]) -> str:
+    if all(row.line for row in rows):
+        return f"rows {', '.join(str(row.line) for row in rows)}"
+    return ", ".join(row.source() for row in rows[:MAX_PROBLEMS_SHOWN])
 
 
 def several(table: Path, problems: Sequence[str]) -> str:

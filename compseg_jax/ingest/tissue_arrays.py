@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from compseg_jax.ingest.cores.dearray import (
     read_cores_csv,
     tissue_picture,
 )
+from compseg_jax.ingest.cores.same_scan import GivenCores, check_cores
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.records import SampleRecord
 from compseg_jax.ingest.table import Row
 from compseg_jax.readers.cube import Cube
-from compseg_jax.readers.scan import Scan, open_scan
+from compseg_jax.readers.scan import Scan, ask_for_transmittance, open_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +36,14 @@ class TissueArray:
       scan: the spectra, read by windows.
       picture: map that shows tissue bright, (y, x).
       grid: the cores.
+      note: what is remarkable with them, '' for nothing.
     """
 
     path: Path
     scan: Scan
     picture: Float[np.ndarray, "y x"]
     grid: CoreGrid
+    note: str = ""
 
     def core(self, name: str) -> Core:
         """The core of a name; raises KeyError."""
@@ -57,27 +60,24 @@ def open_arrays(options: IngestOptions) -> dict[Path, TissueArray]:
     """Opens every scan and finds its cores, or takes them from the CSV given for it.
 
     Raises:
+      IngestError: when a CSV is of another scan.
       CubeError, ValueError: when a scan cannot be read or its cores are not found.
     """
-    arrays, given = {}, options.instructions
+    arrays: dict[Path, TissueArray] = {}
+    csvs: list[GivenCores] = []
     for number, path in enumerate(options.scans):
-        scan = open_scan(path, **given.keywords())
+        scan = open_scan(path, **options.instructions.keywords())
+        ask_for_transmittance(scan, options.transmittance, path)
         picture = tissue_picture(scan)
         if options.cores:
             grid = read_cores_csv(options.cores[number])
-            _check_shape(options.cores[number], grid, path, scan)
+            csvs.append(GivenCores(options.cores[number], grid, path, picture))
         else:
             grid = find_cores(picture, pixel_size_um=scan.pixel_size_um)
         arrays[path] = TissueArray(path, scan, picture, grid)
+    for path, note in check_cores(csvs).items():
+        arrays[path] = replace(arrays[path], note=note)
     return arrays
-
-
-def _check_shape(csv: Path, grid: CoreGrid, path: Path, scan: Scan) -> None:
-    if tuple(grid.shape_px) != scan.shape[:2]:
-        raise IngestError(
-            f"{csv}: its cores lie on a scan of {grid.shape_px[0]}×{grid.shape_px[1]} pixels, {path} has "
-            f"{scan.shape[0]}×{scan.shape[1]}. Give --scans and --cores in the same order."
-        )
 
 
 def join_cores(

@@ -10,6 +10,7 @@ import numpy as np
 
 from compseg_jax.config.locations import Location, Url
 from compseg_jax.ingest.cores.core_map import core_map_png
+from compseg_jax.ingest.folders import read_folders
 from compseg_jax.ingest.how_read import Readings, compare, how_read
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.raw_samples import (
@@ -52,13 +53,13 @@ def ingest(
     progress: Progress = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Makes the store ``out`` from a table; see :class:`IngestOptions`.
+    """Makes the store ``out`` from a table, or a folder with one of images for each label; see :class:`IngestOptions`.
 
     Chunks of expensive preparation steps are kept in a folder beside ``out`` (``kept_folder``) until the store
     is complete: the same call, after a run that was stopped, goes on where that one was.
 
     Args:
-      table: lists the samples.
+      table: lists the samples, or the folder of label folders.
       out: the store; it must not exist.
       options: how the table and its files are read.
       progress: told how much is done, and of how much.
@@ -71,7 +72,7 @@ def ingest(
     """
     refuse_existing(out)
     steps = parse_steps(options.prepare)
-    listed = read_table(table, options)
+    listed = read_folders(table, options) if table.is_dir() else read_table(table, options)
     rows = listed.rows
     arrays = open_arrays(options)
     unread: list[SampleRecord] = []
@@ -79,13 +80,16 @@ def ingest(
         rows, unread = join_cores(table, rows, arrays)
     for note in listed.notes:
         say(f"{table.name}: {note}")
+    of_arrays = [array.note for array in arrays.values() if array.note]
+    for note in of_arrays:
+        say(note)
     source = _Source(options, arrays)
     # Before anything else of the files: most often all lack the same, such as an axis.
     first = source.read(rows[0])
     source = replace(source, along=first.cube.wavenumbers_cm1)
     rows, joined = join_same_images(table, rows)
     rows = with_splits(table, rows, options)
-    notes = [*listed.notes, *joined]
+    notes = [*listed.notes, *of_arrays, *joined]
     for note in joined:
         say(f"{table.name}: {note}")
     same = SameValues(table)
@@ -104,7 +108,7 @@ def ingest(
         for done, row in enumerate(rows, total - len(rows)):
             progress(done, total)
             sample = first if row is rows[0] else source.read(row)
-            same.add(row, sample.cube.absorbance)
+            same.add(row, sample.content)
             if preparation is None:
                 check_same_axis(first.cube, sample.cube, rows[0].place(), row.place())
                 records.append(_add(writer, row, sample, options))
@@ -228,7 +232,8 @@ def _add_prepared(
     if share < max(options.least_tissue, 1 / after.mask.size):
         why = f"{share:.1%} of the image is tissue, required {options.least_tissue:.1%}"
     else:
-        _write(writer, row, after.absorbance, after.mask, reference)
+        entry = _entry(row, sample, has_reference=reference is not None)
+        writer.add(entry, after.absorbance, after.mask, None if reference is None else reference.inside)
     return SampleRecord(
         id=row.id,
         label=row.label,
@@ -258,7 +263,8 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
             "tissue mask."
         )
     reference = read_mask_of(row, "reference", sample.shape, options)
-    _write(writer, row, absorbance, tissue, reference)
+    entry = _entry(row, sample, has_reference=reference is not None)
+    writer.add(entry, absorbance, tissue, None if reference is None else reference.inside)
     return SampleRecord(
         id=row.id,
         label=row.label,
@@ -288,14 +294,16 @@ def _how_read(sample: RawSample, reference: Mask | None, options: IngestOptions)
     )
 
 
-def _write(
-    writer: StoreWriter,
-    row: Row,
-    absorbance: np.ndarray,
-    tissue: np.ndarray,
-    reference: Mask | None,
-) -> None:
-    height, width = tissue.shape
-    has_reference = reference is not None
-    entry = Sample(row.id, row.label, row.split, row.group, height, width, has_reference, row.source())
-    writer.add(entry, absorbance, tissue, None if reference is None else reference.inside)
+def _entry(row: Row, sample: RawSample, *, has_reference: bool) -> Sample:
+    height, width, _ = sample.cube.absorbance.shape
+    return Sample(
+        id=row.id,
+        label=row.label,
+        split=row.split,
+        group=row.group,
+        height=height,
+        width=width,
+        has_reference=has_reference,
+        source=row.source(),
+        content=sample.content,
+    )

@@ -4,6 +4,7 @@ from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.importance import BandImportance, band_importance
 from compseg_jax.model.model import Model, Prediction
 from compseg_jax.model.model_files import load_model
+from compseg_jax.model.seen import Seen, Sightings
 from compseg_jax.model.training_distribution import Departure, TrainingDistribution
 from compseg_jax.runtime.lazy_names import lazy_names
 
@@ -21,6 +22,8 @@ __all__ = [
     "Model",
     "ModelError",
     "Prediction",
+    "Seen",
+    "Sightings",
     "TrainingDistribution",
     "band_importance",
     "export",

@@ -103,6 +103,14 @@ class Moments:
         )
 
 
+class DrawnPixels(NamedTuple):
+    """Some pixels of a sample with their neighbourhoods of an edge (n, d), and the group it belongs to."""
+
+    vectors: Float[np.ndarray, "n d"]
+    edge_px: int
+    group: str
+
+
 class _HeldOut(NamedTuple):
     """What a sample shows through components that it had no part in."""
 
@@ -119,31 +127,25 @@ class _HeldOut(NamedTuple):
 
 
 def fit_distribution(
-    training: Callable[[], Iterable[TrainingImage]],
-    validation: Callable[[], Iterable[TrainingImage]],
-    *,
-    is_spectral: bool,
+    training: Callable[[], Iterable[DrawnPixels]], validation: Callable[[], Iterable[DrawnPixels]]
 ) -> TrainingDistribution | None:
-    """Fits components and limits; a few hundred pixels of each sample are looked at, evenly spaced in their order.
+    """Fits components and limits to some pixels of each sample (:func:`drawn`).
 
     Args:
       training: gives the training samples, twice, in the same order; they need not be in memory together.
       validation: gives samples that the network was not fitted on; there may be none.
-      is_spectral: whether the channels are wavenumbers.
 
     Returns:
       None where fewer than four samples are large enough.
     """
-    edge_px, extent = 1, OF_SPECTRA
+    edge_px = 1
     moments: list[Moments | None] = [None] * FOLDS
     folds: dict[str, int] = {}
     for image in training():
-        if not folds and not is_spectral and image.scaled.shape[-1] < FEW_CHANNELS:
-            edge_px, extent = NEIGHBOURHOOD_PX, OF_IMAGES
+        edge_px = image.edge_px
         fold = folds.setdefault(image.group, len(folds) % FOLDS)
-        vectors = drawn(image, edge_px)
-        if len(vectors):
-            own = Moments.of(vectors)
+        if len(image.vectors):
+            own = Moments.of(image.vectors)
             held = moments[fold]
             moments[fold] = own if held is None else held + own
     parts = [each for each in moments if each is not None]
@@ -152,7 +154,7 @@ def fit_distribution(
     whole = parts[0]
     for part in parts[1:]:
         whole = whole + part
-    components = whole.components(edge_px, extent)
+    components = whole.components(edge_px, OF_SPECTRA if edge_px == 1 else OF_IMAGES)
     kept = Extent(1.0, components.variances.size)
     # With one group nothing is held out but the validation samples.
     of_fold = {
@@ -162,15 +164,13 @@ def fit_distribution(
     }
     held_out, textures = [], []
     for image in training():
-        vectors = drawn(image, edge_px)
-        if len(vectors):
-            held_out.append(_HeldOut.of(of_fold[folds[image.group]], vectors))
-            textures.append(described_texture(components, _HeldOut.of(components, vectors).sums))
+        if len(image.vectors):
+            held_out.append(_HeldOut.of(of_fold[folds[image.group]], image.vectors))
+            textures.append(described_texture(components, _HeldOut.of(components, image.vectors).sums))
     fitted = len(held_out)
     for image in validation():
-        vectors = drawn(image, edge_px)
-        if len(vectors):
-            held_out.append(_HeldOut.of(components, vectors))
+        if len(image.vectors):
+            held_out.append(_HeldOut.of(components, image.vectors))
             textures.append(described_texture(components, held_out[-1].sums))
     if fitted < FEWEST_SAMPLES:
         return None
@@ -194,13 +194,22 @@ def _limits(of_samples: Sequence[Float[np.ndarray, " _"]]) -> tuple[float, Range
     return limit, usual_range(np.array(means))
 
 
-def drawn(image: TrainingImage, edge_px: int) -> Float[np.ndarray, "n d"]:
-    """Some pixels of a sample with their neighbourhoods; none where it has too few."""
+def drawn(image: TrainingImage, *, is_spectral: bool) -> DrawnPixels:
+    """A few hundred pixels of a sample, evenly spaced in their order; none where it has too few.
+
+    Args:
+      image: the sample.
+      is_spectral: whether its channels are wavenumbers.
+    """
+    alone = is_spectral or image.scaled.shape[-1] >= FEW_CHANNELS
+    edge_px = 1 if alone else NEIGHBOURHOOD_PX
     rows, columns = np.nonzero(tissue_with_neighbourhood(image.tissue, edge_px))
     if len(rows) < FEWEST_PIXELS:
-        return np.empty((0, image.scaled.shape[-1] * edge_px**2), np.float32)
+        none = np.empty((0, image.scaled.shape[-1] * edge_px**2), np.float32)
+        return DrawnPixels(none, edge_px, image.group)
     chosen = np.linspace(0, len(rows) - 1, min(PIXELS_A_SAMPLE, len(rows))).round().astype(int)
-    return neighbourhoods(image.scaled, rows[chosen], columns[chosen], edge_px)
+    vectors = neighbourhoods(image.scaled, rows[chosen], columns[chosen], edge_px)
+    return DrawnPixels(vectors, edge_px, image.group)
 
 
 def usual_range(means: Float[np.ndarray, " n"]) -> Range:

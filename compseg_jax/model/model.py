@@ -14,8 +14,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from typing import Any
+from functools import cached_property, reduce
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.seen import Seen
 from compseg_jax.model.specimen import PreparedSpecimen, Specimen
 from compseg_jax.model.training_distribution import Departure
 from compseg_jax.readers.axis import same_axis
@@ -33,6 +34,7 @@ from compseg_jax.readers.scan import CubeScan
 from compseg_jax.spectra.scaling import put_standardised
 from compseg_jax.store.read import Sample, Store
 
+Call = Literal["diseased", "healthy", "undecided"]
 DETERMINING = ("weights_sha256", "scaling", "preparation", "wavenumbers_cm1", "background", "network")
 """Entries of model.json that a map depends on."""
 
@@ -272,8 +274,30 @@ class Model:
 
     @property
     def area_cut(self) -> float | None:
-        """Part of the tissue above the threshold from which on a sample is called diseased; None of one network."""
+        """Segmented part of the tissue from which on a sample is called diseased; None where none was chosen."""
         return self.description.get("area_cut")
+
+    @property
+    def area_cut_in_use(self) -> float | None:
+        """The same at the model's own threshold, which it belongs to; None at another one."""
+        return self.area_cut if self.threshold == self.threshold_choice["threshold"] else None
+
+    def call(self, area_fraction: float | None, *, is_outside: bool) -> Call | None:
+        """What a sample is called.
+
+        Args:
+          area_fraction: part of its tissue above the threshold; None without tissue.
+          is_outside: whether it lies outside of what the model was trained on.
+
+        Returns:
+          'undecided' outside, else by the area; None where there is no cut-off or no tissue.
+        """
+        if is_outside:
+            return "undecided"
+        cut = self.area_cut_in_use
+        if cut is None or area_fraction is None:
+            return None
+        return "diseased" if area_fraction > cut else "healthy"
 
     @property
     def threshold_choice(self) -> dict[str, Any]:
@@ -291,6 +315,11 @@ class Model:
     def keeps_distribution(self) -> bool:
         """Whether it can say that a sample lies outside of what it was trained on."""
         return any(network.distribution is not None for network in self.networks)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """The samples that trained any of its networks, or chose for it."""
+        return reduce(Seen.__or__, (Seen.of_description(network.description) for network in self.networks))
 
     def area_rule(self) -> AreaRule:
         """What the validation samples say about the diseased part of others, at the threshold in use."""

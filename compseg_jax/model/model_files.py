@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from compseg_jax.model.model import Model
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE, FILES, local_model
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.model.training_distribution import TrainingDistribution
-from compseg_jax.networks.build import Variables, build_network
+from compseg_jax.networks.build import NETWORKS, Variables, build_network
 from compseg_jax.runtime.files import JsonFormat, atomic_folder
 from compseg_jax.spectra.scaling import Scaling
 
@@ -103,19 +105,21 @@ def _plain(value: object) -> object:
     raise TypeError(f"model.json cannot hold {value!r} of type {type(value).__name__}.")
 
 
-def load_model(path: Location | str) -> Model:
+def load_model(path: Location | str, *, network: str = "") -> Model:
     """Loads a trained model; neither training data nor optimiser state is needed.
 
     Args:
       path: run of `compseg train`, of one network or an ensemble, or the ``model`` folder of such a run; a folder,
         or a URL as text (``s3://``, ``gs://``, ``http(s)://``).
+      network: the one network of your own, 'package.module:Class', that may be imported for it. A model is data that
+        others may have made, so it runs no code that is neither ours, nor named here, nor imported already.
 
     Returns:
       A :class:`Model`, callable with a cube.
 
     Raises:
       ModelError: when the folder holds no finished model, one of a newer version, or weights that are not the ones
-        that were written.
+        that were written; when it needs code that is not allowed.
       LocationError: when a URL refuses or does not answer.
 
     >>> model = load_model("runs/demo/train/model")  # doctest: +SKIP
@@ -124,21 +128,21 @@ def load_model(path: Location | str) -> Model:
     folder = location(path)
     if isinstance(folder, Url):
         with local_model(folder) as copied:
-            return load_model(copied)
+            return load_model(copied, network=network)
     if is_ensemble_run(folder):
-        return _load_ensemble(folder)
+        return _load_ensemble(folder, network)
     if not (folder / DESCRIPTION).is_file() and (folder / "model" / DESCRIPTION).is_file():
         folder = folder / "model"
-    return Model.of(load_network(folder))
+    return Model.of(load_network(folder, network))
 
 
-def load_network(folder: Path) -> ExtractedNetwork:
-    """Loads one extracted network from its folder; raises as :func:`load_model` does."""
+def load_network(folder: Path, allowed: str = "") -> ExtractedNetwork:
+    """Loads one extracted network from its folder; arguments and errors as of :func:`load_model`."""
     values = read_description(folder)
     variables: dict[str, Any] = {"params": restore_tree(folder / "params")}
     if (folder / "collections").is_dir():
         variables |= restore_tree(folder / "collections")
-    network = network_of(values, variables, folder)
+    network = network_of(values, variables, folder, allowed)
     return replace(network, distribution=_load_distribution(folder, values.get(DISTRIBUTION_HASH)))
 
 
@@ -162,12 +166,27 @@ def _load_distribution(folder: Path, stated: str | None) -> TrainingDistribution
     return found
 
 
-def network_of(values: Mapping[str, Any], variables: Variables, place: Path) -> ExtractedNetwork:
+def refuse_foreign(values: Mapping[str, Any], place: Path, allowed: str) -> None:
+    """Raises ModelError where a description names code that is neither ours, nor allowed, nor imported already."""
+    name = str(values["network"]["network"])
+    if name in NETWORKS or name == allowed or name.partition(":")[0] in sys.modules:
+        return
+    raise ModelError(
+        f"{place}: the model needs the network {name!r}, which is none of compseg's: loading it would run code on this "
+        f"machine. Where you trust it, allow it by its name: {shlex.join(['--network', name])} (in Python, import its "
+        f"module, or load_model(…, network={name!r}))."
+    )
+
+
+def network_of(
+    values: Mapping[str, Any], variables: Variables, place: Path, allowed: str = ""
+) -> ExtractedNetwork:
     """The network that a description and variables make; ``place`` is where they lie.
 
     Raises:
-      ModelError: when the weights are not those of the description.
+      ModelError: when the weights are not those of the description, or it needs code that is not allowed.
     """
+    refuse_foreign(values, place, allowed)
     found = weights_sha256(variables)
     if found != values["weights_sha256"]:
         raise ModelError(
@@ -196,13 +215,13 @@ def is_ensemble_run(folder: Path) -> bool:
     return (folder / ENSEMBLE).is_file() or (folder / MEMBERS).is_dir()
 
 
-def _load_ensemble(folder: Path) -> Model:
+def _load_ensemble(folder: Path, allowed: str) -> Model:
     values = ENSEMBLE_JSON.read(folder / ENSEMBLE)
     if not values["members"]:
         raise ENSEMBLE_JSON.damaged(folder / ENSEMBLE, "members missing")
     networks = []
     for entry in values["members"]:
-        network = load_network(folder / entry["model"])
+        network = load_network(folder / entry["model"], allowed)
         if network.description["weights_sha256"] != entry["weights_sha256"]:
             raise ModelError(
                 f"{folder / entry['model']} holds the weights {network.description['weights_sha256'][:12]}…, "

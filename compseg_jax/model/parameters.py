@@ -6,16 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from compseg_jax.runtime.together import process_count
 
 
 class ParametersError(ValueError):
     """Parameters are missing or damaged."""
 
 
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """One that asks no other process: those that train together extract and load a network each by itself."""
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"of_process_{own}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
+
+
 def save_tree(folder: Path, tree: Any) -> None:
     """Writes a tree of arrays as a standard Orbax checkpoint; ``folder`` must not exist."""
-    with ocp.StandardCheckpointer() as checkpointer:
+    if process_count() > 1:
+        # Orbax takes an array of jax for one that all processes hold a part of.
+        tree = jax.tree.map(np.asarray, tree)
+    with _checkpointer() as checkpointer:
         checkpointer.save(folder.resolve(), tree)
 
 
@@ -29,9 +44,9 @@ def restore_tree(folder: Path) -> Any:
         raise ParametersError(
             f"{folder}: no parameters found there. Give the RUN/model folder of a finished run."
         )
-    one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             metadata = checkpointer.metadata(folder.resolve()).item_metadata.tree
             target = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device), metadata

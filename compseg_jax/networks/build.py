@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import inspect
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -46,7 +50,8 @@ def network_class(name: str) -> type[nn.Module]:
             "linen module of your own."
         )
     try:
-        found = getattr(import_module(module_name), attribute)
+        with _working_folder_on_path():
+            found = getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise NetworkError(
             f"network {name!r} cannot be imported ({error}). Run from the folder that holds {module_name}, "
@@ -57,6 +62,21 @@ def network_class(name: str) -> type[nn.Module]:
             f"network {name!r} is {found!r}; a class derived from flax.linen.Module is needed."
         )
     return found
+
+
+@contextlib.contextmanager
+def _working_folder_on_path() -> Iterator[None]:
+    """Lets modules of the working folder be imported, as Python itself does, though behind everything installed."""
+    here = os.getcwd()
+    if here in sys.path:
+        yield
+        return
+    importlib.invalidate_caches()  # it may have been written a moment ago
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def build_network(config: Network, maps: int = 1) -> nn.Module:

@@ -1,23 +1,23 @@
 """Which process works on which sample: claims as files, so that several processes share one folder.
 
 ``.<id>.claim.<n>`` in the folder of the samples is created exclusively (O_EXCL, atomic on local and network file
-systems) and holds host and process. Its process touches it while it works. A claim whose process is gone (same
-host), or that was not touched for `STALE_S` (another host), is stale: whoever creates the next number, n + 1, takes
-the sample over. So two processes can never both take over, and one that only seemed dead finds out.
+systems) and holds machine and process. Its process touches it while it works. A claim that was not touched for
+`STALE_S`, or whose process is known to have ended (same machine), is stale: whoever creates the next number, n + 1,
+takes the sample over. So two processes can never both take over, and one that only seemed dead finds out. Host names do
+not tell machines apart: containers share them, and a process that runs in one has ended by the numbers of another.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from compseg_jax.runtime.files import file_system_time
-from compseg_jax.runtime.processes import process_lives, process_start
+from compseg_jax.runtime.processes import has_ended, machine, process_start
 
 BEAT_S = 15.0
 STALE_S = 120.0
@@ -82,7 +82,7 @@ def take(folder: Path, sample_id: str) -> Claim | None:
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(
-                {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())},
+                {"machine": machine(), "pid": os.getpid(), "started": process_start(os.getpid())},
                 file,
             )
         return Claim(folder, sample_id, number)
@@ -99,8 +99,8 @@ def _is_stale(path: Path) -> bool:
         return False  # released this moment: the sample is finished or free at the next call
     try:
         owner = json.loads(text)
-        if owner["host"] == socket.gethostname():
-            return not process_lives(int(owner["pid"]), owner["started"])
+        if owner["machine"] == machine() and has_ended(int(owner["pid"]), owner["started"]):
+            return True
     except (ValueError, KeyError, TypeError):
         pass  # being written, or its process was killed while it wrote: its age decides
     return file_system_time(path.parent) - touched > STALE_S

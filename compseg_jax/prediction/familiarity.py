@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from compseg_jax.model.model import Model
+from compseg_jax.model.model import Call, Model
 from compseg_jax.model.training_distribution import Departure, DepartureSums
-
-Call = Literal["diseased", "healthy", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,7 @@ def familiarity(model: Model, departure: Departure | None, area_fraction: float 
       departure: how far it lies outside of training.
       area_fraction: part of the tissue above the threshold; None without tissue.
     """
-    call: Call | None = None
-    # The cut-off of the area belongs to the threshold it was chosen at.
-    cut = model.area_cut if model.threshold == model.threshold_choice["threshold"] else None
-    if departure is not None and departure.is_outside:
-        call = "undecided"
-    elif cut is not None and area_fraction is not None:
-        call = "diseased" if area_fraction > cut else "healthy"
+    call = model.call(area_fraction, is_outside=departure is not None and departure.is_outside)
     if departure is None:
         return Familiarity(None, None, None, None, None, call)
     found = departure.t2, departure.q, departure.texture, departure.outside_fraction

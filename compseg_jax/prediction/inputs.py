@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from compseg_jax.config.locations import Location, Url, absolute
+from compseg_jax.model.seen import Seen, Sighting, Sightings
 from compseg_jax.model.specimen import Specimen, StoreScan
 from compseg_jax.readers import recognise
 from compseg_jax.readers.cube import Background, CubeError
 from compseg_jax.readers.reading_again import open_as_trained
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.recognition import module_of
+from compseg_jax.readers.scan import ROWS_AT_ONCE, Scan
+from compseg_jax.store.fingerprint import content_of_bands
 from compseg_jax.store.read import LONGEST_ID_BYTES, Sample, Store, names_a_file
 
 
@@ -91,6 +94,33 @@ class Task:
         assert isinstance(self.source, Path)  # only stores are read from URLs
         opened = open_as_trained(self.source, given, trained)
         return Opened(Specimen(opened.scan, background), opened.instructions, opened.notes)
+
+
+def sighting_of(seen: Seen, task: Task, scan: Scan) -> Sighting | None:
+    """What a model saw of a sample; its image is read for that where one of its size was seen and no store knows it."""
+    if task.sample is not None and task.sample.content:
+        return seen.how(task.sample.content, task.sample.id, task.sample.group)
+    height, width, _ = scan.shape
+    content = None
+    if (height, width) in seen.sizes_px:
+        bands = (
+            scan.window(slice(top, min(top + ROWS_AT_ONCE, height)), slice(0, width))
+            for top in range(0, height, ROWS_AT_ONCE)
+        )
+        content = content_of_bands(bands, scan.shape, scan.wavenumbers_cm1)
+    if task.sample is None:
+        return seen.how(content, task.id)
+    return seen.how(content, task.sample.id, task.sample.group)
+
+
+def sightings_of_stores(seen: Seen, tasks: Sequence[Task]) -> Sightings | None:
+    """What a model saw of samples of stores, before any is read; None where their stores do not tell."""
+    found = [
+        seen.how(each.content, each.id, each.group)
+        for task in tasks
+        if (each := task.sample) and each.content
+    ]
+    return Sightings(tuple(found)) if found and len(found) == len(tasks) else None
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compseg_jax.model import load_model
+from compseg_jax.model import Sightings, load_model
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.inputs import InputError, Task, find_tasks
+from compseg_jax.prediction.inputs import InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
+from compseg_jax.prediction.shard import Shard
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import file_system_time, remove, resumable_place
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
@@ -28,6 +29,8 @@ class Report:
       failed: samples that failed.
       elsewhere: ids of samples that other processes are working on.
       left_out: files in folders that are no images.
+      missing: samples of other shards, or of all where tables are merged, that are neither finished nor failed. While
+        there are any, a shard writes no tables.
     """
 
     done: list[SamplePrediction] = field(default_factory=list)
@@ -35,6 +38,7 @@ class Report:
     failed: list[SamplePrediction] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     left_out: tuple[Path, ...] = ()
+    missing: int = 0
 
 
 class Listener:
@@ -42,6 +46,9 @@ class Listener:
 
     def started(self, samples: int) -> None:
         """Called once, with the number of samples."""
+
+    def seen(self, found: Sightings) -> None:
+        """What the model saw of the samples before; called before the first where their stores tell."""
 
     def begun(self, sample_id: str, pixels: int, done: int) -> None:
         """A sample was opened: its pixels, and those that are done already."""
@@ -66,7 +73,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    model = load_model(options.model).with_threshold(options.threshold)
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
     given = options.instructions
     found = find_tasks(options.inputs, options.split)
     if given.keywords() and any(task.store is not None for task in found.tasks):
@@ -76,25 +83,48 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
         )
     folder = PredictionFolder(options, model)
     folder.begin()
-    _refuse_others(folder, found.tasks)
+    if options.merge:
+        return _merged(folder, found.tasks)
+    tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
+    _refuse_others(folder, tasks)
     predictor = Predictor(model, options, given, data_mesh())
     report = Report(left_out=found.left_out)
-    listener.started(len(found.tasks))
+    listener.started(len(tasks))
+    if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
+        listener.seen(sightings)
     since = file_system_time(folder.samples)
     with stop_requests() as stop:
         run = _Run(folder, predictor, listener, report, since, lambda: stop.requested)
         try:
             # A process may have died meanwhile, and its samples are looked at once more.
-            held = run.all(run.all(found.tasks))
+            held = run.all(run.all(tasks))
             report.elsewhere = [task.id for task in held]
         except Stopped:
-            folder.write_tables()
+            if not options.shard:
+                folder.write_tables()
             raise Interrupted(
-                f"stopped; {len(report.done) + report.before} of {len(found.tasks)} samples are finished, and the "
+                f"stopped; {len(report.done) + report.before} of {len(tasks)} samples are finished, and the "
                 "tiles of the one in hand are kept. The same command goes on."
             ) from None
-    folder.write_tables()
+    if options.shard:
+        # Each shard looks after its own samples are there, so the last one to look finds all.
+        report.missing = _missing(folder, found.tasks)
+    if not report.missing:
+        folder.write_tables()
     return report
+
+
+def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:
+    """Writes the tables of what is there."""
+    folder.write_tables()
+    known = {task.id for task in tasks}
+    own = [sample for sample in folder.all_samples() if sample.id in known]
+    failed = [sample for sample in own if sample.status == "failed"]
+    return Report(before=len(own) - len(failed), failed=failed, missing=_missing(folder, tasks))
+
+
+def _missing(folder: PredictionFolder, tasks: Iterable[Task]) -> int:
+    return sum(not folder.is_settled(task.id) for task in tasks)
 
 
 def _refuse_others(folder: PredictionFolder, tasks: Iterable[Task]) -> None:

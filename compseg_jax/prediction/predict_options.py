@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.prediction.shard import Shard
 from compseg_jax.readers.reading_options import ReadingOptions
 
 Output = Literal["zarr", "png", "geojson", "tiff"]
@@ -31,10 +32,18 @@ class PredictOptions(ReadingOptions):
     """Mean of the maps of the image and its flips (4 times the work), or flips and quarter turns (8 times)."""
     split: str = ""
     """Of stores, only the samples of this split: train, val or test; all of them when not given."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
     memory_gib: float = 2.0
     """Memory in GiB that tiles and networks may take at once; the program itself takes about half a GiB more."""
     tile_px: int | None = None
     """Edge of the tiles of large images in pixels, a multiple of 2^depth; chosen to lose little when not given."""
+
+    shard: str = ""
+    """I/N: the I-th of N parts of the samples, for a task of a job array; the last one to finish writes the tables."""
+    merge: bool = False
+    """Predict nothing: write the tables of what is there, and say what is missing."""
 
     def __post_init__(self) -> None:
         refuse_url(self.out, "predictions are written to a folder. Name one, and copy it from there")
@@ -48,3 +57,7 @@ class PredictOptions(ReadingOptions):
             raise ValueError(f"--memory-gib {self.memory_gib}: more than 0 is required.")
         if self.tile_px is not None and self.tile_px < 1:
             raise ValueError(f"--tile-px {self.tile_px}: at least 1 is required.")
+        if self.shard:
+            if self.merge:
+                raise ValueError("--merge joins the tables of all shards: leave out --shard.")
+            Shard.parsed(self.shard)

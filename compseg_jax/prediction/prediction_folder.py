@@ -24,7 +24,9 @@ from compseg_jax.runtime.versions import versions
 
 RUN_FILE = "run.json"
 FAILED = "failed.json"
-MAY_CHANGE = frozenset({"inputs", "model", "out", "split", "memory_gib", "tile_px"})
+MAY_CHANGE = frozenset(
+    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "merge"}
+)
 
 
 class FolderError(ValueError):
@@ -117,6 +119,11 @@ class PredictionFolder:
             return None if found is None else (found, path.stat().st_mtime)
         except FileNotFoundError:  # another process tries the sample again
             return None
+
+    def is_settled(self, sample_id: str) -> bool:
+        """Whether a sample is finished or has failed, without reading it."""
+        finished, failed = self.samples / sample_id / ENTRY, self.samples / f".{sample_id}.{FAILED}"
+        return finished.exists() or failed.exists()
 
     def put_failure(self, sample: SamplePrediction) -> None:
         """Notes that a sample failed, for the tables and for other processes."""

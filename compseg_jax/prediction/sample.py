@@ -16,7 +16,7 @@ from compseg_jax.model.model import Model
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.prediction.familiarity import departure_of, familiarity
 from compseg_jax.prediction.formats import SamplePrediction, write_sample
-from compseg_jax.prediction.inputs import Opened, Task
+from compseg_jax.prediction.inputs import Opened, Task, sighting_of
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
@@ -176,6 +176,7 @@ class Predictor:
             pixel_size_um=scan.pixel_size_um,
             channels=channels,
             label=None if task.sample is None else task.sample.label,
+            seen=sighting_of(self.model.seen, task, scan),
             seconds=round(time.perf_counter() - started, 3),
             reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},

@@ -14,6 +14,7 @@ import numpy as np
 
 from compseg_jax.readers.axis_file import read_axis
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.transmittance import KINDS, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,8 @@ class Instructions:
       axes: order of the axes in the file, three letters of y, x and c.
       level: resolution level of a whole slide, 0 the finest.
       pixel_size_um: edge of a pixel in µm, used instead of the one in the file.
+      transmittance: 'percent' or 'fraction' where the values are transmittance, 'none' where they are not, whatever
+        the file states.
     """
 
     wavenumbers_cm1: np.ndarray | None = None
@@ -33,6 +36,7 @@ class Instructions:
     axes: str | None = None
     level: int | None = None
     pixel_size_um: float | None = None
+    transmittance: Kind | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Those that are given, by name."""
@@ -74,12 +78,15 @@ class ReadingOptions:
     """Resolution level of whole slides: 0 is the finest, each further one coarser."""
     pixel_size: float | None = None
     """Edge of a pixel in µm, used instead of what the files state."""
+    transmittance: Kind | None = None
+    """Where files do not say it: their values are transmittance in percent or as a fraction (0 to 1), of which
+    absorbance is made, or none (absorbance, or something else)."""
 
     @cached_property
     def instructions(self) -> Instructions:
         """The options as ``readers.read`` takes them; raises CubeError where the file of the axis is none."""
         axis = None if self.axis is None else read_axis(self.axis)
-        return Instructions(axis, self.variable, self.axes, self.level, self.pixel_size)
+        return Instructions(axis, self.variable, self.axes, self.level, self.pixel_size, self.transmittance)
 
     @property
     def words(self) -> str:
@@ -99,9 +106,17 @@ OPTIONS = {
     "axes": "--axes",
     "level": "--level",
     "pixel_size_um": "--pixel-size",
+    "transmittance": "--transmittance",
 }
 """The option of a command that stands for each keyword of ``readers.read``."""
-_VALUES = {"--axis": "FILE", "--variable": "NAME", "--axes": "ORDER", "--level": "N", "--pixel-size": "UM"}
+_VALUES = {
+    "--axis": "FILE",
+    "--variable": "NAME",
+    "--axes": "ORDER",
+    "--level": "N",
+    "--pixel-size": "UM",
+    "--transmittance": "percent|fraction|none",
+}
 _KEYWORD = re.compile(rf"\b({'|'.join(OPTIONS)})=(?:(['\"])([^'\"]*)\2|(-?[0-9][0-9.]*[0-9]|[0-9]))?")
 
 
@@ -135,5 +150,9 @@ def check_instructions(given: Instructions, path: Path) -> None:
         )
     if given.level is not None and given.level < 0:
         raise CubeError(f"{path}: found level={given.level}; required is 0 (the finest) or more.")
+    if given.transmittance not in (None, *KINDS):
+        raise CubeError(
+            f"{path}: found transmittance={given.transmittance!r}; required is one of {', '.join(KINDS)}."
+        )
     if given.pixel_size_um is not None and not 0 < given.pixel_size_um < np.inf:
         raise CubeError(f"{path}: found pixel_size_um={given.pixel_size_um}; required is a length in µm.")

@@ -16,6 +16,13 @@ from compseg_jax.readers import not_read
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.reading_options import Instructions, check_instructions
+from compseg_jax.readers.transmittance import (
+    Kind,
+    converted_provenance,
+    refuse_pictures,
+    settled,
+    to_absorbance,
+)
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,7 @@ def read(
     axes: str | None = None,
     level: int | None = None,
     pixel_size_um: float | None = None,
+    transmittance: Kind | None = None,
 ) -> Cube:
     """Reads a spectral image of any format in the table.
 
@@ -196,21 +204,28 @@ def read(
       axes: order of the axes in the file, three letters of y, x and c, where it does not state it.
       level: resolution level of a whole slide, 0 the finest.
       pixel_size_um: edge of a pixel in µm, used instead of the one in the file.
+      transmittance: what the values are, used instead of what the file states: 'percent', 'fraction' or 'none'.
 
     Returns:
-      the cube, absorbance of shape (y, x, c); its provenance states format, axis and direction.
+      the cube, absorbance of shape (y, x, c); its provenance states format, axis and direction. Transmittance is
+      converted where the file states it or the caller says so.
 
     Raises:
       FileNotFoundError: if there is no such file.
       CubeError: if no reader fits, the file is damaged, or it holds no image or no axis.
     """
     path = Path(path)
-    given = Instructions(wavenumbers_cm1, variable, axes, level, pixel_size_um)
+    given = Instructions(wavenumbers_cm1, variable, axes, level, pixel_size_um, transmittance)
     found = recognise(path)
     module = module_of(found)
     if not hasattr(module, "read"):
         raise CubeError(f"{path}: {found.name} holds spectra, not an image; read it with read_spectra.")
     cube: Cube = module.read(path, **keywords_for(found, given, path))
+    kind, who = settled(cube.provenance, transmittance, lambda: cube.absorbance)
+    if kind != "none":
+        refuse_pictures(cube.wavenumbers_cm1, cube.absorbance.shape[2], path)
+        provenance = converted_provenance(cube.provenance, kind, who)
+        cube = replace(cube, absorbance=to_absorbance(cube.absorbance, kind), provenance=provenance)
     if pixel_size_um is None:
         return cube
     provenance = {**cube.provenance, "pixel_size": "given by the caller"}
@@ -225,7 +240,8 @@ def keywords_for(found: Format, given: Instructions, path: Path) -> dict[str, An
     """
     check_instructions(given, path)
     keywords = given.keywords()
-    keywords.pop("pixel_size_um", None)
+    for name in ("pixel_size_um", "transmittance"):
+        keywords.pop(name, None)
     axis = keywords.pop("wavenumbers_cm1", None)
     for name, value in keywords.items():
         if name not in found.takes:
@@ -235,8 +251,12 @@ def keywords_for(found: Format, given: Instructions, path: Path) -> dict[str, An
     return {"wavenumbers_cm1": None if axis is None else np.asarray(axis, np.float64), **keywords}
 
 
-def read_spectra(path: str | os.PathLike[str]) -> Spectra:
+def read_spectra(path: str | os.PathLike[str], *, transmittance: Kind | None = None) -> Spectra:
     """Reads the spectra of a single-spectrum file: OPUS, .wdf, .sp, MATLAB, CSV and other text tables.
+
+    Args:
+      path: the file.
+      transmittance: as of :func:`read`.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -248,7 +268,11 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     if not hasattr(module, "read_spectra"):
         raise CubeError(f"{path}: {found.name} holds an image, not spectra; read it with read.")
     spectra: Spectra = module.read_spectra(path)
-    return spectra
+    kind, who = settled(spectra.provenance, transmittance, lambda: spectra.absorbance)
+    if kind == "none":
+        return spectra
+    provenance = converted_provenance(spectra.provenance, kind, who)
+    return replace(spectra, absorbance=to_absorbance(spectra.absorbance, kind), provenance=provenance)
 
 
 def module_of(found: Format) -> ModuleType:

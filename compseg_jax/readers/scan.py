@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from compseg_jax.readers.cube import Cube
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.recognition import keywords_for, module_of, read, recognise
+from compseg_jax.readers.transmittance import (
+    Kind,
+    TransmittanceError,
+    converted_provenance,
+    looks_like,
+    refuse_pictures,
+    seen,
+    settled,
+    to_absorbance,
+)
 
 ROWS_AT_ONCE = 64
+SPECTRA_LOOKED_AT = 4096
 
 
 @runtime_checkable
@@ -118,6 +129,47 @@ class ScanOfSize:
         return self.scan.window(rows, columns, channels)
 
 
+@dataclass(frozen=True, eq=False)
+class AbsorbanceScan:
+    """A scan of transmittance, whose windows are absorbance."""
+
+    scan: Scan
+    kind: Kind
+    """Its unit."""
+    who: str
+    """Who says so."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the whole scan."""
+        return self.scan.shape
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹."""
+        return self.scan.wavenumbers_cm1
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge length of a pixel in µm."""
+        return self.scan.pixel_size_um
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from."""
+        return converted_provenance(self.scan.provenance, self.kind, self.who)
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part as a new array (y, x, c)."""
+        values = self.scan.window(rows, columns, channels)
+        unmeasured = ~np.any(values != 0, axis=-1)
+        if (
+            values.shape[-1] < self.shape[2] and unmeasured.any()
+        ):  # opaque in these channels, or never measured
+            unmeasured = ~np.any(self.scan.window(rows, columns) != 0, axis=-1)
+        return to_absorbance(values, self.kind, unmeasured)
+
+
 def finest_per_pixel_xy(scan: Scan) -> tuple[float, float]:
     """Pixels of the finest level along x and y that a pixel of a scan spans; (1, 1) where there are no levels."""
     found: tuple[float, float] = getattr(scan, "finest_per_pixel_xy", (1.0, 1.0))
@@ -132,6 +184,7 @@ def open_scan(
     axes: str | None = None,
     level: int | None = None,
     pixel_size_um: float | None = None,
+    transmittance: Kind | None = None,
 ) -> Scan:
     """Opens a file of any readable format; a format whose module has `open_scan` is read by windows only, and so
     are arrays that can be mapped (ENVI, .npy).
@@ -141,15 +194,53 @@ def open_scan(
       CubeError: as of ``readers.read``.
     """
     path = Path(path)
-    given = Instructions(wavenumbers_cm1, variable, axes, level, pixel_size_um)
+    given = Instructions(wavenumbers_cm1, variable, axes, level, pixel_size_um, transmittance)
     found = recognise(path)
     module = module_of(found)
+    scan: Scan | None = None
     if hasattr(module, "open_scan"):
-        scan: Scan | None = module.open_scan(path, **keywords_for(found, given, path))
-        if scan is not None:
-            return scan if pixel_size_um is None else ScanOfSize(scan, float(pixel_size_um))
-    cube = read(path, **given.keywords())
-    return CubeScan(cube, path if _is_mapped(cube.absorbance) else None, given)
+        scan = module.open_scan(path, **keywords_for(found, given, path))
+        if scan is not None and pixel_size_um is not None:
+            scan = ScanOfSize(scan, float(pixel_size_um))
+    if scan is None:
+        as_stored = replace(given, transmittance="none")
+        cube = read(path, **as_stored.keywords())
+        scan = CubeScan(cube, path if _is_mapped(cube.absorbance) else None, as_stored)
+    opened = scan
+    kind, who = settled(scan.provenance, transmittance, lambda: some_spectra(opened))
+    if kind == "none":
+        return scan
+    refuse_pictures(scan.wavenumbers_cm1, scan.shape[2], path)
+    return AbsorbanceScan(scan, kind, who)
+
+
+def some_spectra(scan: Scan) -> Shaped[np.ndarray, "n c"]:
+    """At most some thousand spectra of a scan, of evenly spaced rows."""
+    height, width, channels = scan.shape
+    rows = np.unique(
+        np.linspace(0, height - 1, min(height, max(1, SPECTRA_LOOKED_AT // width), 64)).astype(int)
+    )
+    step = -(-len(rows) * width // SPECTRA_LOOKED_AT)
+    parts = [scan.window(slice(int(row), int(row) + 1), slice(None))[0, ::step] for row in rows]
+    return np.concatenate(parts).reshape(-1, channels)
+
+
+def ask_for_transmittance(scan: Scan, said: Kind | None, path: Path) -> None:
+    """Looks at some spectra of a file as it was read, unless the caller says what its values are.
+
+    Raises:
+      TransmittanceError: where they look like transmittance and neither file nor caller says what they are.
+    """
+    if said is not None or scan.wavenumbers_cm1 is None:
+        return
+    spectra = some_spectra(scan)
+    kind = seen(spectra, scan.wavenumbers_cm1, scan.provenance)
+    if kind == "none":
+        return
+    raise TransmittanceError(
+        f"{path}: {looks_like(spectra, kind)}. Is it transmittance? Then say transmittance={kind!r}, and absorbance is "
+        "made of it; if it is not, say transmittance='none'."
+    )
 
 
 def band_mean(scan: Scan, low_cm1: float, high_cm1: float) -> Float[np.ndarray, "y x"]:

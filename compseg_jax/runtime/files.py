@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from compseg_jax.config.locations import Location
-from compseg_jax.runtime.processes import machine, process_lives, process_start
+from compseg_jax.runtime.processes import has_ended, machine, process_start
 
 ABANDONED_S = 7 * 24 * 3600.0
 _NAME = re.compile(
@@ -176,8 +177,8 @@ def _hidden(path: Path, kind: str) -> Path:
 
 
 def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
-    if found["machine"] == machine():
-        return not process_lives(int(found["pid"]), found["start"] if found["start"] != "0" else None)
+    if found["machine"] == machine() and sys.platform != "win32":
+        return has_ended(int(found["pid"]), found["start"] if found["start"] != "0" else None)
     newest = 0.0
     for each in (path, *path.rglob("*")):
         with contextlib.suppress(FileNotFoundError):

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from compseg_jax.runtime.together import any_of, process_count
+
 
 class Interrupted(RuntimeError):
     """The run was asked to stop (Ctrl-C, SIGTERM); it was saved and can be resumed."""
@@ -15,9 +17,20 @@ class Interrupted(RuntimeError):
 
 @dataclass
 class StopRequest:
-    """Whether the run was asked to stop."""
+    """Whether the run was asked to stop.
 
+    Attributes:
+      asked: a signal reached this process.
+      requested: the run is to stop: one of its processes was asked, and all of them have agreed.
+    """
+
+    asked: bool = False
     requested: bool = False
+
+    def agree(self) -> None:
+        """Lets all processes stop where one was asked to; each calls it after the same step."""
+        if process_count() > 1:
+            self.requested = any_of(self.asked)
 
 
 @contextmanager
@@ -30,10 +43,12 @@ def stop_requests() -> Iterator[StopRequest]:
     if isinstance(outer, StopRequest):
         yield outer
         return
-    request = StopRequest()
+    request, alone = StopRequest(), process_count() == 1
 
     def ask(_signal: int, _frame: Any) -> None:
-        request.requested = True
+        request.asked = True
+        if alone:
+            request.requested = True
 
     ask.request = request  # type: ignore[attr-defined]
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -28,13 +29,18 @@ def process_start(pid: int) -> str | None:
     return "ended" if words[0] in "ZX" else words[19]
 
 
-def process_lives(pid: int, start: str | None) -> bool:
-    """Whether the process of this machine that had a number at a start still runs."""
+def has_ended(pid: int, start: str | None) -> bool:
+    """Whether the process of this machine that had a number at a start is known to run no more.
+
+    False where that cannot be asked for: on Windows signal 0 is Ctrl-C, and would end what it asks about.
+    """
+    if sys.platform == "win32":
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return True
     except PermissionError:
         pass
     # A number is given to a new process some time after the old one's end.
-    return start is None or process_start(pid) in (None, start)
+    return start is not None and process_start(pid) not in (None, start)

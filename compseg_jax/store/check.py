@@ -9,6 +9,7 @@ import numpy as np
 
 from compseg_jax.store.check_masks import mask_notes, mask_shares
 from compseg_jax.store.kvstore import exist
+from compseg_jax.store.one_patient import leakage_note
 from compseg_jax.store.read import SPLITS, Store, StoreError
 from compseg_jax.store.splits import leaking_groups
 
@@ -72,7 +73,7 @@ def check_table(store: Store, *, to_train: bool = False, supervised: bool = Fals
         counts=dict(counts),
         groups={split: len({s.group for s in samples if s.split == split}) for split in SPLITS},
         problems=problems,
-        notes=_notes(counts, only_test=only_test),
+        notes=[*filter(None, [leakage_note(samples)]), *_notes(counts, only_test=only_test)],
     )
 
 

@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from compseg_jax.runtime import free_memory_bytes
+from compseg_jax.runtime.together import spread
 from compseg_jax.spectra.preparation import (
     FittedStep,
     Image,
     KeptChunks,
+    OfImage,
     Preparation,
+    Training,
     apply_step,
     axis_of_steps,
     check_steps,
@@ -62,6 +65,8 @@ class CubeMemory:
         self.for_folds = for_folds
         self.broken: set[str] = set()
         """Samples with NaN or infinite values among those read."""
+        self.contents: dict[str, str] = {}
+        """Hashes of images, by sample."""
         self._kept = kept
         self._most_bytes = SHARE_OF_FREE_MEMORY * free_memory_bytes() if most_bytes is None else most_bytes
         self._held: dict[tuple[str, str], CubeAndTissue] = {}
@@ -195,6 +200,13 @@ class PreparedStore:
             complete[sample_id] = self._to_the_end(sample_id, *furthest)
         return complete
 
+    def content(self, sample: Sample) -> str:
+        """What a sample's image is recognised by; once a run hashed where the store does not state it."""
+        known = self.memory.contents
+        if sample.id not in known:
+            known[sample.id] = self.store.content(sample.id)
+        return known[sample.id]
+
     def image(self, sample_id: str) -> Image:
         """A sample after the preparation, as a further step takes it."""
         cube, tissue = self.read(sample_id)
@@ -290,12 +302,14 @@ def fit_input_preparation(
     axis = axis_of_steps(store.wavenumbers_cm1, store.channels)
     check_steps(steps, axis)
     fitted = Preparation((), np.asarray(axis, np.float64))
+    ids = [sample.id for sample in samples]
     for step in steps:
 
-        def images(done: Preparation = fitted) -> Iterator[Image]:
-            return map(cubes.after(done).image, [sample.id for sample in samples])
+        def learnt(of_image: OfImage, done: Preparation = fitted) -> Iterator[Training]:
+            after = cubes.after(done)
+            return spread(lambda some: (of_image(after.image(each)) for each in some), ids)
 
-        fitted = with_step(fitted, step, images)
+        fitted = with_step(fitted, step, learnt)
     return fitted
 
 
@@ -307,6 +321,8 @@ def _normalising_step(store: Store) -> list[str]:
 
 def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:
     """Standardisation over the tissue of ``samples`` after the preparation, several read at a time.
+
+    Each of several processes reads its share of them.
 
     Raises:
       ValueError: at a sample with NaN or infinite values.
@@ -323,4 +339,4 @@ def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:
         return band_moments(*found)
 
     with ThreadPoolExecutor(MOST_SAMPLES_AT_ONCE, thread_name_prefix="compseg-scaling") as threads:
-        return Scaling.of_moments(threads.map(moments, samples))
+        return Scaling.of_moments(spread(lambda some: threads.map(moments, some), list(samples)))

@@ -20,6 +20,7 @@ import tensorstore as ts
 from compseg_jax.config.locations import Location, location
 from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.runtime.files import JsonFormat
+from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
 
 SPLITS = ("train", "val", "test")
@@ -53,6 +54,8 @@ class Sample:
       width: columns.
       has_reference: whether a reference mask is stored.
       source: file the cube came from.
+      content: what its image is recognised by (``store.fingerprint``), of the image as it was read, before it was
+        resized and prepared; '' where unknown.
     """
 
     id: str
@@ -63,6 +66,7 @@ class Sample:
     width: int
     has_reference: bool
     source: str = ""
+    content: str = field(default="", compare=False)
 
 
 def names_a_file(sample_id: str) -> bool:
@@ -181,6 +185,11 @@ class Store:
         rows, columns = slice(*y.indices(height)), slice(*x.indices(width))
         return PendingRead(path, array[rows, columns].read()).result()
 
+    def content(self, sample_id: str) -> str:
+        """What its image is recognised by: as the table states it, else the hash of the cube, which is read for it."""
+        stated = self._image(sample_id)[0].content
+        return stated or content_of(self.read(sample_id), self.wavenumbers_cm1)
+
     def tissue(self, sample_id: str) -> np.ndarray:
         """Tissue mask (y, x), bool."""
         return self._mask(sample_id, "tissue")
@@ -264,6 +273,7 @@ def _sample_from_row(row: dict[str, str]) -> Sample:
         width=int(row["width"]),
         has_reference=bool(int(row["has_reference"])),
         source=row.get("source") or "",
+        content=row.get("content") or "",
     )
 
 

@@ -24,6 +24,7 @@ from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.readers.cube import Background
 from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
 from compseg_jax.store import ome
+from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import (
     LocationError,
     array_answer,
@@ -72,6 +73,7 @@ class StoreWriter:
         self._samples: dict[str, Sample] = {}
         self._channels = channels
         self._pixel_size_um = pixel_size_um
+        self._wavenumbers_cm1 = wavenumbers_cm1
         self._description: dict[str, Any] = {
             "channels": channels,
             "wavenumbers_cm1": None if wavenumbers_cm1 is None else [float(v) for v in wavenumbers_cm1],
@@ -117,7 +119,13 @@ class StoreWriter:
         self._begun.append(sample.id)
         with _interrupted_afterwards():
             self._write(sample, absorbance, masks)
-        self._samples[sample.id] = sample
+        self._samples[sample.id] = self._with_content(sample, absorbance)
+
+    def _with_content(self, sample: Sample, absorbance: np.ndarray) -> Sample:
+        # Of prepared spectra, only who prepared them knows what they were made of.
+        if sample.content or "preparation" in self._description:
+            return sample
+        return dataclasses.replace(sample, content=content_of(absorbance, self._wavenumbers_cm1))
 
     def add_file(self, name: str, content: str | bytes) -> None:
         """Puts a file of any other kind into the store; ``name`` may hold folders."""

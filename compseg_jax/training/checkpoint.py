@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from compseg_jax.networks.build import Variables
@@ -75,7 +74,10 @@ class Checkpoints:
         step = self.latest_step
         if step is None:
             raise CheckpointError(f"{self.folder} holds no checkpoint. Start the run without --resume.")
-        shapes = jax.eval_shape(lambda: _arrays(like))
+        # Laid out as they are now: the run may go on with other devices, and other processes.
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _arrays(like)
+        )
         _refuse_another_network(self.folder / str(step) / "best", shapes["variables"])
         try:
             saved = self._manager.restore(
@@ -91,8 +93,7 @@ class Checkpoints:
                 f"{self.folder}/{step} does not fit the run asked for ({error}). Resume with the options the run "
                 "was started with, or start a new run."
             ) from error
-        state, best = jax.tree.map(jnp.asarray, (saved["state"], saved["best"]))
-        return replace(like, **state), best, saved["progress"]
+        return replace(like, **saved["state"]), saved["best"], saved["progress"]
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from compseg_jax.runtime import DATA_AXIS
+from compseg_jax.runtime.devices import placed
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.feed import gathered
 from compseg_jax.training.order import Draw
@@ -99,11 +100,11 @@ class DeviceLoop:
     ) -> tuple[TrainState, Metrics]:
         """Steps ``first`` to ``last`` (excluded) of the epoch that ``draws`` is, in one dispatch."""
         bounds = (np.int32(first), np.int32(last))
-        return self._train(jax.device_put(state, self._everywhere), samples, *_stacked(draws), *bounds)
+        return self._train(placed(state, self._everywhere), samples, *_stacked(draws), *bounds)
 
     def evaluate(self, state: TrainState, samples: Batch, draws: Sequence[Draw]) -> Metrics:
         """Metrics of all batches in one dispatch."""
-        return self._evaluate(jax.device_put(state, self._everywhere), samples, *_stacked(draws))
+        return self._evaluate(placed(state, self._everywhere), samples, *_stacked(draws))
 
 
 def _stacked(draws: Sequence[Draw]) -> tuple[np.ndarray, np.ndarray]:

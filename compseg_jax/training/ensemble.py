@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Ensemble, Training, from_json, to_json
+from compseg_jax.config import Ensemble, Training, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
@@ -22,10 +21,12 @@ from compseg_jax.model.model_files import (
     load_network,
     read_description,
 )
+from compseg_jax.model.run_folder import from_the_root, read_run
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
+from compseg_jax.runtime.together import exchanged, is_first, spread, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import fold_of_samples, holding_out
@@ -33,7 +34,7 @@ from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.loop import train_epochs, write_config
-from compseg_jax.training.progress import TrainingError
+from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
@@ -112,8 +113,10 @@ def train_ensemble(config: Training) -> Path:
     _check_folder(config, table)
     if config.self_check:
         refuse_wrong_results()
+    wait_for_all()  # each has looked at what the folder held
     write_config(config.out, config)
-    write_text(config.out / FOLDS_FILE, table)
+    if is_first():
+        write_text(config.out / FOLDS_FILE, table)
     members = member_runs(config)
     cubes = PreparedStore(store, memory=memory_beside(config, for_folds=config.ensemble.folds > 1))
     try:
@@ -122,10 +125,12 @@ def train_ensemble(config: Training) -> Path:
         done = sum(member.is_finished() for member in members)
         raise Interrupted(
             f"stopped; {done} of {len(members)} networks are trained, everything is saved. Go on with: "
-            f"train.py --resume --out {config.out}"
+            f"{resuming(config)}"
         ) from stopped
     folder = _put_together(config, cubes, folds, members)
-    cubes.memory.remove_files()
+    wait_for_all()
+    if is_first():
+        cubes.memory.remove_files()
     return folder
 
 
@@ -140,11 +145,10 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
     # A field that the run's version did not have is what it is by default.
-    kept_config = from_json(Training, json.loads((out / "config.json").read_text(encoding="utf-8")))
-    before = _flat(to_json(kept_config))
+    before = _flat(to_json(from_the_root(read_run(out))))
     changed = [
         f"{name} {before.get(name)} → {value}"
-        for name, value in _flat(to_json(config)).items()
+        for name, value in _flat(to_json(from_the_root(config))).items()
         if name not in MAY_CHANGE and before.get(name) != value
     ]
     if changed:
@@ -180,6 +184,7 @@ def _train_all(
     config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: list[MemberRun]
 ) -> None:
     waiting = [member for member in members if not member.is_finished()]
+    wait_for_all()  # before the first of them finishes another
     likeness = {
         member.name: _likeness(holding_out(cubes.store, fold_of, member.fold), config) for member in members
     }
@@ -221,7 +226,7 @@ def _train_some(
             chosen.append(run)
             standing.append(_standing(setups[-1], stack))
             if at_once == "auto" and len(chosen) == 1:
-                n = members_that_fit(standing[0], n)
+                n = min(exchanged(members_that_fit(standing[0], n)))
         _to_the_end(standing)
         for setup, member in zip(setups, standing, strict=True):
             extract(setup, member.progress, quiet=True)
@@ -277,8 +282,9 @@ def _put_together(
         "config": to_json(config),
         "versions": versions(),
     }
-    write_text(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
-    write_text(config.out / ENSEMBLE, json_text(ENSEMBLE_JSON.stamped(values)))
+    if is_first():
+        write_text(config.out / OUT_OF_FOLD_FILE, samples_csv(outcome.rows))
+        write_text(config.out / ENSEMBLE, json_text(ENSEMBLE_JSON.stamped(values)))
     return config.out
 
 
@@ -294,10 +300,20 @@ def _held_out(
         samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
         # The networks of a fold share their training samples, and so what the preparation learnt from them.
         after = cubes.after(own[0].steps_after(store.preparation or (), str(store.path)))
-        for sample in samples:
-            cube, tissue = after.read(sample.id)
-            prediction = Model.of(*own).predict(cube, tissue=tissue, prepared=True)
-            yield HeldOut.of(fold, sample, prediction, store)
+        model = Model.of(*own)
+
+        def held_out(
+            some: Iterable[Sample],
+            fold: int = fold,
+            after: PreparedStore = after,
+            model: Model = model,
+        ) -> Iterator[HeldOut]:
+            for sample in some:
+                cube, tissue = after.read(sample.id)
+                prediction = model.predict(cube, tissue=tissue, prepared=True)
+                yield HeldOut.of(fold, sample, prediction, store)
+
+        yield from spread(held_out, samples)
 
 
 def _entry(run: Path, member: MemberRun, model: ExtractedNetwork) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Scaled batches on the devices: all samples kept there, or read ahead from the store.
 
-Both feeds scale with the same compiled function and give the same batches.
+Both feeds scale with the same compiled function and give the same batches. Where devices of several processes take
+part, the samples are read ahead, and each process reads those of its own devices alone.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from compseg_jax.runtime import DATA_AXIS
+from compseg_jax.runtime.devices import from_own_rows, is_shared, own_rows, placed
 from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.order import Draw
 from compseg_jax.training.samples import Samples
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BATCHES_READ_AHEAD = 2
 SAMPLES_READ_AHEAD = 4
@@ -38,13 +43,13 @@ class ResidentFeed:
         scale = _scaler(samples.scaling, dtype)
         whole: Batch | None = None
         for index, raw in enumerate(_read_ahead(samples)):
-            scaled = scale(jax.device_put(raw, everywhere))
+            scaled = scale(placed(raw, everywhere))
             if whole is None:
                 whole = _room_for(len(samples.samples), scaled, everywhere)
-            whole = _placed(whole, scaled, jnp.int32(index))
+            whole = _with_sample(whole, scaled, np.int32(index))
         assert whole is not None, "a split holds at least one sample (compseg_jax.store.check)"
         self.samples = whole
-        by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+        self._by_sample = by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
         self._gather = jax.jit(
             gathered, in_shardings=(everywhere, by_sample, by_sample), out_shardings=by_sample
         )
@@ -52,7 +57,8 @@ class ResidentFeed:
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """The batches of ``draws``, on the devices; each draw must hold a multiple of the devices."""
         for draw in draws:
-            yield self._gather(self.samples, jnp.asarray(draw.indices, jnp.int32), jnp.asarray(draw.weights))
+            drawn = draw.indices.astype(np.int32), draw.weights
+            yield self._gather(self.samples, *placed(drawn, self._by_sample))
 
 
 def _read_ahead(samples: Samples) -> Iterator[Batch]:
@@ -82,7 +88,7 @@ def _room_for(n: int, sample: Batch, sharding: NamedSharding) -> Batch:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _placed(whole: Batch, sample: Batch, index: jax.Array) -> Batch:
+def _with_sample(whole: Batch, sample: Batch, index: jax.Array) -> Batch:
     """``whole`` with ``sample`` at ``index``, in the same memory."""
     return jax.tree.map(
         lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one[0], index, 0), whole, sample
@@ -99,19 +105,21 @@ class StreamFeed:
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """The batches of ``draws``, on the devices, read in a thread of its own."""
-        from concurrent.futures import Future, ThreadPoolExecutor
+        from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(1, thread_name_prefix="compseg-feed") as reader:
-            pending: deque[Future[Batch]] = deque()
+            pending: deque[tuple[int, Future[Batch]]] = deque()
             for draw in draws:
-                pending.append(reader.submit(self._samples.raw_batch, draw.indices, draw.weights))
+                own = own_rows(self._by_sample, len(draw.indices))
+                read = reader.submit(self._samples.raw_batch, draw.indices[own], draw.weights[own])
+                pending.append((len(draw.indices), read))
                 if len(pending) > BATCHES_READ_AHEAD:
-                    yield self._on_devices(pending.popleft().result())
+                    yield self._on_devices(*pending.popleft())
             while pending:
-                yield self._on_devices(pending.popleft().result())
+                yield self._on_devices(*pending.popleft())
 
-    def _on_devices(self, raw: Batch) -> Batch:
-        return self._scale(jax.device_put(raw, self._by_sample))
+    def _on_devices(self, rows: int, read: Future[Batch]) -> Batch:
+        return self._scale(from_own_rows(read.result(), self._by_sample, rows))
 
 
 Feed = ResidentFeed | StreamFeed
@@ -126,6 +134,8 @@ def make_feed(
 ) -> Feed:
     """The feed that was asked for, or the one that fits: 'auto' keeps up to ``limit_gib`` on the device.
 
+    Over several processes 'auto' reads ahead: all samples on every device would be all samples read by every process.
+
     Args:
       samples: what is fed.
       mesh: devices it is fed to.
@@ -135,12 +145,13 @@ def make_feed(
     """
     limit = limit_gib * 2**30 if limit_gib else _default_limit_bytes(mesh)
     fits = samples.scaled_bytes * jnp.dtype(dtype).itemsize // 4 <= limit
-    resident = kind == "resident" or (kind == "auto" and fits)
+    alone = not is_shared(NamedSharding(mesh, PartitionSpec()))
+    resident = kind == "resident" or (kind == "auto" and fits and alone)
     return ResidentFeed(samples, mesh, dtype) if resident else StreamFeed(samples, mesh, dtype)
 
 
 def _default_limit_bytes(mesh: Mesh) -> float:
-    known = mesh.devices.flat[0].memory_stats() or {}
+    known = mesh.local_devices[0].memory_stats() or {}
     return known["bytes_limit"] / 3 if "bytes_limit" in known else 4 * 2**30
 
 
@@ -157,7 +168,7 @@ def _standardise_batch(raw: Batch, mean: jax.Array, sd: jax.Array, dtype: DType)
 
 
 def _scaler(scaling: Scaling, dtype: DType) -> functools.partial[Batch]:
-    mean, sd = jnp.asarray(scaling.mean), jnp.asarray(scaling.sd)
+    mean, sd = (np.asarray(values, np.float32) for values in (scaling.mean, scaling.sd))
     return functools.partial(_standardise_batch, mean=mean, sd=sd, dtype=dtype)
 
 

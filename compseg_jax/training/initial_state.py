@@ -6,14 +6,18 @@ from dataclasses import replace
 from itertools import islice
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.experimental.multihost_utils import broadcast_one_to_all
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from compseg_jax.config import Training
 from compseg_jax.model import ExtractedNetwork
 from compseg_jax.networks.build import NETWORKS, build_network
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.networks.normalised_start import feature_statistics, with_normalised_features
+from compseg_jax.runtime.devices import placed
+from compseg_jax.runtime.together import process_count
 from compseg_jax.store.read import Store
 from compseg_jax.training.loop import Run, rounded_microbatch
 from compseg_jax.training.order import Ordering, draws_of, pad_draws
@@ -73,15 +77,20 @@ def later_state(
     """The state of a later random start of a run: plain, or with normalised features where its turn has come."""
     state = random_state(run.config, store, mesh, channels, spectra, number)
     if not begins_normalised(run.config, number):
-        return state
+        return as_first(state, mesh)
     size = run.config.microbatch or run.config.batch_size
     order = np.random.default_rng([run.config.seed, number]).permutation(len(run.ordering.labels))
     draws = pad_draws(draws_of(order, np.ones(len(order), np.float32), size), run.multiple)
     network = build_network(run.config.network, run.config.objective.n_maps)
-    measure = jax.jit(lambda variables, cube: feature_statistics(network, variables, cube))
+    measure = jax.jit(
+        lambda variables, cube: feature_statistics(network, variables, cube),
+        out_shardings=run.train_step.replicated,
+    )
     batches = run.train_feed.batches(islice(draws, -(-SAMPLES_TO_NORMALISE // size)))
-    found = [measure(state.variables, batch.cube) for batch in batches]
-    return replace(state, variables=with_normalised_features(state.variables, found))
+    everywhere = placed(state.variables, run.train_step.replicated)
+    # As arrays of this process, like the state that is to be normalised.
+    found = [jax.tree.map(jnp.asarray, jax.device_get(measure(everywhere, batch.cube))) for batch in batches]
+    return as_first(replace(state, variables=with_normalised_features(state.variables, found)), mesh)
 
 
 def initial_state(
@@ -99,6 +108,13 @@ def initial_state(
             "base, depth, front and pair as it was trained with."
         )
     return replace(state, variables=start.variables)
+
+
+def as_first(state: TrainState, mesh: Mesh) -> TrainState:
+    """The state as process 0 has it, on the devices of all of them: processors of two kinds may round differently."""
+    if process_count() == 1:
+        return state
+    return placed(broadcast_one_to_all(state), NamedSharding(mesh, PartitionSpec()))
 
 
 def ordering_of(config: Training, store: Store) -> Ordering:

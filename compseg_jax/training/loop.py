@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from compseg_jax.config import Training, to_json
+from compseg_jax.config import Training
+from compseg_jax.model.run_folder import write_run
 from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
-from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
+from compseg_jax.runtime.together import is_first
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.feed import Feed, ResidentFeed, make_feed
@@ -36,6 +37,8 @@ from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_ste
 
 STEPS_IN_FLIGHT = 2
 STEPS_A_DISPATCH = 32
+STEPS_BETWEEN_AGREEMENTS = 16
+"""Of several processes on whether one of them was asked to stop; a divisor of the steps of a dispatch."""
 COMPILATION_WORTH_SAYING_S = 0.5
 
 
@@ -135,6 +138,7 @@ def train_epochs(
             started, compiled_s = time.perf_counter(), clock.seconds
             done_before = len(progress.steps)
             state = _train_epoch(run, state, progress, epoch, stop, reporter)
+            stop.agree()
             check_finite(progress.steps, state, checkpoints)
             if stop.requested and len(progress.steps) < run.ordering.n_batches:
                 save(checkpoints, state, progress)
@@ -193,6 +197,8 @@ def _train_epoch(
         if len(in_flight) > STEPS_IN_FLIGHT:
             steps += in_flight.pop(0)()
         reporter.within_epoch(done / len(draws), epoch)
+        if done % STEPS_BETWEEN_AGREEMENTS == 0:
+            stop.agree()
         if stop.requested:
             break
     for numbers in in_flight:
@@ -261,5 +267,6 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
 
 
 def write_config(folder: Path, config: Training) -> None:
-    """Keeps the configuration beside the run."""
-    write_text(folder / "config.json", json_text(to_json(replace(config, resume=False))))
+    """Keeps the configuration beside the run, and where its store is."""
+    if is_first():
+        write_run(folder, config)

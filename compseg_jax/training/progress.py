@@ -11,6 +11,7 @@ import numpy as np
 
 from compseg_jax.config import Training
 from compseg_jax.networks.build import Variables
+from compseg_jax.runtime.typed import typed
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.step import TrainState
 
@@ -79,7 +80,10 @@ def _not_finite(quantity: str, checkpoints: Checkpoints) -> str:
 
 def how_to_resume(config: Training, epoch: int) -> str:
     """What to say when a run was stopped."""
-    return (
-        f"stopped in epoch {epoch} of {config.epochs}; everything is saved. Go on with: "
-        f"train.py --resume --out {config.out}"
-    )
+    return f"stopped in epoch {epoch} of {config.epochs}; everything is saved. Go on with: {resuming(config)}"
+
+
+def resuming(config: Training) -> str:
+    """The command that goes on with a run; code of the user's own is named anew, as it is never run unasked."""
+    own = ("--network", config.network.network) if config.network.is_foreign else ()
+    return typed("train", "--resume", "--out", config.out, *own)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.config.locations import Location
-from compseg_jax.evaluation.cross_validation import result_of
-from compseg_jax.evaluation.scores.threshold import threshold_by_rule
+from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_cut, result_of
+from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
+from compseg_jax.runtime.together import is_first, spread, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
@@ -35,18 +38,19 @@ from compseg_jax.store.prepared import (
     fit_input_preparation,
     fit_scaling,
 )
-from compseg_jax.store.read import Store
+from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
+    as_first,
     initial_state,
     later_state,
     ordering_of,
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
-from compseg_jax.training.progress import Progress, TrainingError
+from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
@@ -63,6 +67,7 @@ class Setup:
       training: its training samples, prepared and scaled.
       state: the state before the first step.
       run: data on the devices and compiled steps.
+      seen: samples that train and choose the network, and those of a network that it goes on from.
     """
 
     config: Training
@@ -70,6 +75,7 @@ class Setup:
     training: Samples
     state: TrainState
     run: Run
+    seen: Seen
 
     def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
         """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
@@ -100,7 +106,7 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
     _check_folder(config)
-    start = None if config.init_from is None else _starting_network(config.init_from)
+    start = _starting_network(config)
     if shared is None:
         cubes = PreparedStore(store, memory=memory or memory_beside(config))
         cubes = cubes.after(_preparation(config, cubes, start))
@@ -138,9 +144,11 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
+    state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
+    wait_for_all()  # each has looked at what the folder held
     write_config(config.out, config)
-    return Setup(config, store, training, state, run)
+    return Setup(config, store, training, state, run, _seen(cubes, start))
 
 
 def _data(
@@ -171,7 +179,9 @@ def train(config: Training) -> Path:
     extracted = _to_the_end(setup)
     if has_second_view(config):
         _compare_with_second_view(setup, extracted)
-    memory.remove_files()
+    wait_for_all()
+    if is_first():
+        memory.remove_files()
     return extracted
 
 
@@ -200,7 +210,7 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
     except Interrupted as stopped:
         raise Interrupted(
             f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "
-            f"Go on with: train.py --resume --out {config.out}"
+            f"Go on with: {resuming(config)}"
         ) from stopped
     except TrainingError as error:
         # The network that was asked for is trained; only its check is missing, and reports say so.
@@ -209,7 +219,9 @@ def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
     first = load_network(extracted)
     found = agreement_on_validation(first, load_network(folder), setup.training.cubes)
     first = replace(first, description={**first.description, "second_view": found})
-    save_network(extracted, first, config.network)
+    wait_for_all()  # all have read what is replaced
+    if is_first():
+        save_network(extracted, first, config.network)
 
 
 def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:
@@ -227,8 +239,25 @@ def _preparation(
     return fit_input_preparation(cubes, store.split("train"), config.prepare)
 
 
-def _starting_network(path: Location) -> ExtractedNetwork:
-    networks = load_model(path).networks
+ROLES: dict[str, Role] = {"train": "training", "val": "choice"}
+
+
+def _seen(cubes: PreparedStore, start: ExtractedNetwork | None) -> Seen:
+    own = Seen(
+        tuple(
+            SeenSample(cubes.content(each), role, each.id, each.group)
+            for split, role in ROLES.items()
+            for each in cubes.store.split(split)
+        )
+    )
+    return own if start is None else own | Seen.of_description(start.description)
+
+
+def _starting_network(config: Training) -> ExtractedNetwork | None:
+    path = config.init_from
+    if path is None:
+        return None
+    networks = load_model(path, network=config.network.network).networks
     if len(networks) > 1:
         raise RunError(
             f"{path} is an ensemble; a run goes on from one network. Name one of its folders in members."
@@ -263,14 +292,17 @@ def _summary(config: Training, store: Store, state: TrainState, mesh: Mesh) -> s
 
 
 def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
-    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder."""
+    """Writes the network of the best validation epoch with all that is needed to use it; returns its folder.
+
+    Of several processes the first writes.
+    """
     config, store, training = setup.config, setup.store, setup.training
     record = progress.history[progress.best_epoch - 1]
     own = training.cubes.preparation
     steps = [*(store.preparation or []), *([] if own is None else own.to_json())] or None
     extracted = ExtractedNetwork(
         network=build_network(config.network, config.objective.n_maps),
-        variables=jax.device_put(progress.best, jax.devices()[0]),
+        variables=jax.device_put(jax.device_get(progress.best), jax.local_devices()[0]),
         scaling=training.scaling,
         wavenumbers_cm1=axis_after(store, own),
         threshold=PAPER_THRESHOLD,
@@ -289,26 +321,43 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "reading": dict(store.reading),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
+            "seen": setup.seen.to_json(),
         },
         distribution=training.distribution,
     )
-    threshold, choice = _threshold(config, extracted, training.cubes)
-    if not choice["supported"] and not quiet:
-        print(f"threshold: {choice['rule']}, because {choice['reason']}")
-    description = {**extracted.description, "threshold_choice": choice}
-    extracted = replace(extracted, threshold=threshold, description=description)
-    save_network(config.out / "model", extracted, config.network)
+    choice, area_cut = _threshold_and_cut(config, extracted, training.cubes)
+    if not choice.supported and not quiet:
+        print(f"threshold: {choice.rule}, because {choice.reason}")
+    chosen = {"threshold_choice": choice_as_json(choice), "area_cut": area_cut}
+    extracted = replace(
+        extracted, threshold=choice.threshold, description={**extracted.description, **chosen}
+    )
+    if is_first():
+        save_network(config.out / "model", extracted, config.network)
+    wait_for_all()
     return config.out / "model"
 
 
-def _threshold(
+def _threshold_and_cut(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[float, dict[str, Any]]:
-    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them."""
-    model, results = Model.of(extracted), []
-    for sample in cubes.store.split("val") if config.threshold != "paper" else ():
-        cube, tissue = cubes.read(sample.id)
-        prediction = model.predict(cube, tissue=tissue, prepared=True)
-        results.append(result_of(sample, prediction, cubes.store))
-    choice = threshold_by_rule(config.threshold, results, seed=config.seed)
-    return choice.threshold, {name: value for name, value in vars(choice).items() if name != "threshold"}
+) -> tuple[ThresholdChoice, float | None]:
+    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them.
+
+    With it the segmented part of the tissue from which on a sample is called diseased; None where these samples support
+    no threshold, or were not looked at.
+    """
+    model = Model.of(extracted)
+
+    def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
+        for sample in some:
+            cube, tissue = cubes.read(sample.id)
+            prediction = model.predict(cube, tissue=tissue, prepared=True)
+            yield result_of(sample, prediction, cubes.store)
+
+    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
+    maps = list(spread(results, looked_at))
+    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
+    if not choice.supported or len({each.label for each in maps}) < 2:
+        return choice, None
+    areas = [float(each.predicted_mask(choice.threshold).sum() / each.tissue.sum()) for each in maps]
+    return choice, choose_area_cut(np.array(areas), np.array([each.label for each in maps]))

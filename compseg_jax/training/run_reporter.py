@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.runtime.files import write_text
+from compseg_jax.runtime.together import is_first
 
 LINES_WITHOUT_A_TERMINAL = 20
 
@@ -21,7 +22,8 @@ class RunReporter:
     """Progress of a run, one record per epoch; use as a context manager.
 
     In a terminal a bar shows the epoch, loss, validation loss, samples per second and the time left; elsewhere
-    some twenty lines are printed; nothing where it is ``quiet``. ``log.jsonl`` is always written.
+    some twenty lines are printed; nothing where it is ``quiet``. ``log.jsonl`` is always written, by
+    the first of several processes.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class RunReporter:
     ) -> None:
         self._console = Console(quiet=quiet)
         self._n_epochs = n_epochs
+        self._writes = is_first()
         self._log = folder / "log.jsonl"
-        # A resumed run continues its log exactly where the checkpoint stands.
-        write_text(self._log, "".join(json.dumps(record) + "\n" for record in history))
+        if self._writes:
+            # A resumed run continues its log exactly where the checkpoint stands.
+            write_text(self._log, "".join(json.dumps(record) + "\n" for record in history))
         self._bar = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),
@@ -49,7 +53,7 @@ class RunReporter:
         )
         self._task = self._bar.add_task("training", total=n_epochs, numbers="")
         self._n_recorded = len(history)
-        self._events = _tensorboard_writer(folder / "tensorboard") if tensorboard else None
+        self._events = _tensorboard_writer(folder / "tensorboard") if tensorboard and self._writes else None
 
     def __enter__(self) -> RunReporter:
         self._bar.start()
@@ -77,8 +81,9 @@ class RunReporter:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Records an epoch: its number, losses, rate and whether it is the best so far."""
         self._n_recorded += 1
-        with self._log.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._writes:
+            with self._log.open("a") as file:
+                file.write(json.dumps(record) + "\n")
         best = " *" if record["is_best"] else ""
         losses = f"loss {record['loss']:.4f}  val {record['val_loss']:.4f}{best}"
         numbers = f"{losses}  {record['samples_per_s']:.0f} samples/s"

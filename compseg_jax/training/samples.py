@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from compseg_jax.model.distribution_fit import TrainingImage, fit_distribution
+from compseg_jax.model.distribution_fit import DrawnPixels, TrainingImage, drawn, fit_distribution
 from compseg_jax.model.training_distribution import TrainingDistribution
+from compseg_jax.runtime.together import spread
 from compseg_jax.spectra.scaling import Scaling, put_standardised
 from compseg_jax.store import Sample
 from compseg_jax.store.prepared import PreparedStore
@@ -43,18 +44,18 @@ class Samples:
         # Of samples of one patient or array, each is held out by itself.
         has_groups = len({sample.group for sample in self.samples}) > 1
 
-        def images(samples: Iterable[Sample]) -> Iterator[TrainingImage]:
-            for sample in samples:
+        is_spectral = self.cubes.store.wavenumbers_cm1 is not None
+
+        def pixels(some: Iterable[Sample]) -> Iterator[DrawnPixels]:
+            for sample in some:
                 cube, tissue = self.cubes.read(sample.id)
                 scaled = np.empty_like(cube)
                 put_standardised(cube, tissue, self.scaling, scaled)
-                yield TrainingImage(scaled, tissue, sample.group if has_groups else sample.id)
+                group = sample.group if has_groups else sample.id
+                yield drawn(TrainingImage(scaled, tissue, group), is_spectral=is_spectral)
 
-        return fit_distribution(
-            lambda: images(self.samples),
-            lambda: images(self.cubes.store.split("val")),
-            is_spectral=self.cubes.store.wavenumbers_cm1 is not None,
-        )
+        validation = self.cubes.store.split("val")
+        return fit_distribution(lambda: spread(pixels, self.samples), lambda: spread(pixels, validation))
 
     @cached_property
     def is_padded(self) -> bool:
@@ -101,11 +102,17 @@ SPECTRA_A_SAMPLE = 256
 def drawn_spectra(samples: Samples, seed: int) -> np.ndarray:
     """Scaled spectra of tissue, up to 256 of each sample (n, c), float32."""
     rng = np.random.default_rng([seed, SPECTRA_A_SAMPLE])
-    drawn = []
-    for sample in samples.samples:
-        cube, tissue = samples.cubes.read(sample.id)
-        own = cube[tissue]
-        drawn.append(own[rng.permutation(len(own))[:SPECTRA_A_SAMPLE]])
-    spectra = np.concatenate(drawn)
+
+    def counted(some: Iterable[Sample]) -> Iterator[int]:
+        return (int(samples.cubes.read(sample.id)[1].sum()) for sample in some)
+
+    def spectra_of(some: Iterable[tuple[Sample, np.ndarray]]) -> Iterator[np.ndarray]:
+        for sample, pixels in some:
+            cube, tissue = samples.cubes.read(sample.id)
+            yield cube[tissue][pixels]
+
+    # One generator for all samples: which process reads them makes no difference.
+    chosen = [rng.permutation(n)[:SPECTRA_A_SAMPLE] for n in spread(counted, samples.samples)]
+    spectra = np.concatenate(list(spread(spectra_of, list(zip(samples.samples, chosen, strict=True)))))
     put_standardised(spectra, np.ones(len(spectra), bool), samples.scaling, spectra)
     return spectra

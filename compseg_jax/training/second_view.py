@@ -8,6 +8,7 @@ The second network costs about a quarter of the first one's time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from compseg_jax.config import Training
 from compseg_jax.evaluation.agreement import WhereAgreement
 from compseg_jax.model import ExtractedNetwork, Model
 from compseg_jax.networks.build import NETWORKS
+from compseg_jax.runtime.together import spread
+from compseg_jax.store import Sample
 from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.training.checkpoint import has_checkpoint
 
@@ -60,12 +63,16 @@ def agreement_on_validation(
     diseased = [sample for sample in cubes.store.split("val") if sample.label == 1]
     thresholds = first.threshold, second.threshold
     both = Model((first, second), first.threshold, first.description)
-    for sample in diseased:
-        cube, tissue = cubes.read(sample.id)
-        prediction = both.predict(cube, tissue=tissue, prepared=True)
-        maps = prediction.activations[:, prediction.tissue].astype(np.float64)
-        if maps.shape[1]:
-            state = state.merge(WhereAgreement.of(maps, thresholds))
+
+    def states(some: Iterable[Sample]) -> Iterator[WhereAgreement]:
+        for sample in some:
+            cube, tissue = cubes.read(sample.id)
+            prediction = both.predict(cube, tissue=tissue, prepared=True)
+            maps = prediction.activations[:, prediction.tissue].astype(np.float64)
+            yield WhereAgreement.of(maps, thresholds) if maps.shape[1] else WhereAgreement.empty()
+
+    for of_sample in spread(states, diseased):
+        state = state.merge(of_sample)
     said = second.description
     return {
         "depth": getattr(second.network, "depth", None),

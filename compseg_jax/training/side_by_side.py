@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from compseg_jax.runtime import DATA_AXIS, compile_clock
+from compseg_jax.runtime.devices import placed
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.checkpoint import Checkpoints
@@ -142,7 +143,7 @@ class SideBySide:
 
     def epoch(self, states: TrainState, draws: Sequence[list[Draw]], done: int) -> Iterator[Dispatch]:
         """The steps of an epoch after the first ``done``, in pieces; ``draws`` are those of each member."""
-        states = jax.device_put(states, self._everywhere)
+        states = placed(states, self._everywhere)
         return (self._dispatches if self._on_device else self._single_steps)(states, draws, done)
 
     def _single_steps(self, states: TrainState, draws: Sequence[list[Draw]], done: int) -> Iterator[Dispatch]:
@@ -204,6 +205,7 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
             started, compiled_s = time.perf_counter(), clock.seconds
             done_before = len(members[0].progress.steps)
             _train_epoch(engine, epoch, stop)
+            stop.agree()
             for member in members:
                 check_finite(member.progress.steps, member.state, member.checkpoints)
             if stop.requested and len(members[0].progress.steps) < members[0].run.ordering.n_batches:
@@ -278,8 +280,7 @@ def members_that_fit(member: Member, most: int) -> int:
 
     The memory of a step is what XLA states for its program; data that each network may bring is counted too.
     """
-    mesh_devices = member.run.train_step.replicated.mesh.devices
-    device = mesh_devices.flat[0]
+    device = member.run.train_step.replicated.mesh.local_devices[0]
     if device.platform == "cpu" or most == 1:
         return 1
     limits = device.memory_stats() or {}

@@ -23,6 +23,7 @@ from compseg_jax.networks.build import (
 from compseg_jax.objective import comparative_error, pooled_activation, supervised_error
 from compseg_jax.objective.activation import activation_of_logits
 from compseg_jax.runtime import DATA_AXIS, data_mesh
+from compseg_jax.runtime.devices import placed
 from compseg_jax.training.batch import Augmentation, Batch, augment_batch, pad_batch, pad_channels
 from compseg_jax.training.optimiser import make_optimiser
 
@@ -232,8 +233,8 @@ class ShardedStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> Any:
         """Runs the step; ``state`` is used up where the step was made to donate it."""
-        batch = jax.device_put(self.padded(state.plan, batch), self.by_sample)
-        return self.jitted(jax.device_put(state, self.replicated), batch)
+        batch = placed(self.padded(state.plan, batch), self.by_sample)
+        return self.jitted(placed(state, self.replicated), batch)
 
     def padded(self, plan: Plan, batch: Batch) -> Batch:
         """The batch padded as the compiled step needs it.

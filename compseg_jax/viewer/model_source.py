@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.config.locations import Location, location
+from compseg_jax.config.locations import Location
 from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.model import Model, ModelError, Prediction, load_model
+from compseg_jax.model.run_folder import CONFIG, read_run
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.viewer.image_layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
@@ -43,7 +44,7 @@ class ModelSource:
 
     @classmethod
     def of_report(
-        cls, folder: Path, *, model: Location | None = None, data: Location | None = None
+        cls, folder: Path, *, model: Location | None = None, data: Location | None = None, network: str = ""
     ) -> ModelSource:
         """The samples of a report, with the numbers that it states.
 
@@ -57,8 +58,8 @@ class ModelSource:
                 rows = [_row_of_report(row) for row in csv.DictReader(file)]
         except (ValueError, KeyError) as error:
             raise ViewError(f"{folder} cannot be shown: {error}") from error
-        network = _load(model or source.model, f"the model of {folder}", "--model")
-        found = network.weights_sha256
+        loaded = _load(model or source.model, f"the model of {folder}", "--model", allowed=network)
+        found = loaded.weights_sha256
         if source.weights_sha256 is not None and found != source.weights_sha256:
             raise ViewError(
                 f"{model or source.model} holds the weights {str(found)[:12]}…, {folder} was made with "
@@ -73,7 +74,7 @@ class ModelSource:
             )
         return cls(
             title=source.title,
-            model=network,
+            model=loaded,
             store=store,
             threshold=float(metrics["threshold"]),
             threshold_story=source.threshold_story,
@@ -81,13 +82,13 @@ class ModelSource:
         )
 
     @classmethod
-    def of_run(cls, folder: Path, *, data: Location | None = None) -> ModelSource:
+    def of_run(cls, folder: Path, *, data: Location | None = None, network: str = "") -> ModelSource:
         """Test and validation samples of the store that a run was trained on; scores are not known yet.
 
         Raises:
           ViewError, ModelError, StoreError: when the run is not finished, or its store is gone.
         """
-        network = _load(folder, f"the model of {folder}", None)
+        model = _load(folder, f"the model of {folder}", None, allowed=network)
         if data is None:
             data = _data_of_run(folder)
         store = _open_store(data, f"the store of {folder}")
@@ -98,10 +99,10 @@ class ModelSource:
             )
         return cls(
             title=f"Run {folder.resolve().name}: test and validation samples of {store.name}",
-            model=network,
+            model=model,
             store=store,
-            threshold=network.threshold,
-            threshold_story=threshold_story({"threshold": network.threshold_choice}, network.threshold),
+            threshold=model.threshold,
+            threshold_story=threshold_story({"threshold": model.threshold_choice}, model.threshold),
             rows={sample.id: ListedSample(sample.id, label=sample.label) for sample in chosen},
         )
 
@@ -170,18 +171,17 @@ def _row_of_report(row: dict[str, str]) -> ListedSample:
 
 def _data_of_run(folder: Path) -> Location:
     """The store that a run was trained on, by its config.json."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ViewError(f"{folder} does not say where its store is (no config.json). Name it with --data.")
+    if not (folder / CONFIG).is_file():
+        raise ViewError(f"{folder} does not say where its store is (no {CONFIG}). Name it with --data.")
     try:
-        return location(json.loads(path.read_text(encoding="utf-8"))["data"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ViewError(f"{path} names no store ({error!r}). Name it with --data.") from error
+        return read_run(folder).data
+    except ModelError as error:
+        raise ViewError(f"{error} Name its store with --data.") from error
 
 
-def _load(path: Location, what: str, option: str | None) -> Model:
+def _load(path: Location, what: str, option: str | None, *, allowed: str) -> Model:
     try:
-        return load_model(path)
+        return load_model(path, network=allowed)
     except ModelError as error:
         hint = f" If it was moved, name its place with {option}." if option else ""
         raise ViewError(f"{what} cannot be opened: {error}{hint}") from error

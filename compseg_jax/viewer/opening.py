@@ -8,13 +8,16 @@ from compseg_jax.config.locations import Location
 from compseg_jax.viewer.source import Source, ViewError
 
 
-def open_source(path: Path, *, model: Location | None = None, data: Location | None = None) -> Source:
+def open_source(
+    path: Path, *, model: Location | None = None, data: Location | None = None, network: str = ""
+) -> Source:
     """Opens a folder of predictions, a report, or a run.
 
     Args:
       path: the folder.
       model: where the model of a report is now, if it was moved.
       data: where the store of a report or a run is now, if it was moved.
+      network: the network of one's own that a model may import.
 
     Raises:
       ViewError: when it is none of them; says what was looked for.
@@ -29,13 +32,13 @@ def open_source(path: Path, *, model: Location | None = None, data: Location | N
     if (path / "metrics.json").is_file():
         from compseg_jax.viewer.model_source import ModelSource
 
-        return ModelSource.of_report(path, model=model, data=data)
+        return ModelSource.of_report(path, model=model, data=data, network=network)
     if path.name == "model" and (path / "model.json").is_file():
         path = path.parent
     if (path / "model" / "model.json").is_file() or (path / "ensemble.json").is_file():
         from compseg_jax.viewer.model_source import ModelSource
 
-        return ModelSource.of_run(path, data=data)
+        return ModelSource.of_run(path, data=data, network=network)
     found = sorted(each.name for each in path.iterdir())[:6] if path.is_dir() else None
     what = "it does not exist" if found is None else f"found {', '.join(found) or 'nothing'}"
     raise ViewError(

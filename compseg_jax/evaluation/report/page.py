@@ -65,6 +65,7 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
         threshold=threshold,
         threshold_origin=tables.threshold_origin(content.model, threshold),
         threshold_story=tables.threshold_story(content.model, threshold),
+        threshold_say=tables.threshold_say(evaluation.metrics, content.model, threshold),
         panels=_panels(results, evaluation, content),
         measures=tables.MEASURES,
         mean_sd=tables.mean_sd,

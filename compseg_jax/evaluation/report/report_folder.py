@@ -14,7 +14,7 @@ from compseg_jax.evaluation.report.importance_figure import importance_csv
 from compseg_jax.evaluation.report.page import PageContent, report_page
 from compseg_jax.evaluation.report.report_source import SOURCE_FILE, ReportSource
 from compseg_jax.evaluation.report.report_tables import samples_csv
-from compseg_jax.evaluation.report.tiles import activation_png, mask_png, spread_png
+from compseg_jax.evaluation.report.tiles import activation_png, mask_png, spread_png, unfamiliarity_png
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import Evaluation
 from compseg_jax.model.importance import BandImportance
@@ -22,7 +22,8 @@ from compseg_jax.runtime.files import atomic_folder
 
 FILES = ("metrics.json", "samples.csv", "report.html", "importance.csv", SOURCE_FILE)
 FOLDERS = ("activation", "mask")
-SPREAD_FOLDER = "spread"
+SPREAD_FOLDER, UNFAMILIAR_FOLDER = "spread", "unfamiliar"
+PICTURE_FOLDERS = (*FOLDERS, SPREAD_FOLDER, UNFAMILIAR_FOLDER)
 
 
 def check_report_folder(out: Path) -> None:
@@ -38,10 +39,8 @@ def check_report_folder(out: Path) -> None:
     found = list(out.iterdir())
     if not found:
         return
-    foreign = [path for path in found if path.name not in (*FILES, *FOLDERS, SPREAD_FOLDER)]
-    foreign += [
-        path for name in (*FOLDERS, SPREAD_FOLDER) for path in out.glob(f"{name}/*") if path.suffix != ".png"
-    ]
+    foreign = [path for path in found if path.name not in (*FILES, *PICTURE_FOLDERS)]
+    foreign += [path for name in PICTURE_FOLDERS for path in out.glob(f"{name}/*") if path.suffix != ".png"]
     page = out / "report.html"
     if page.is_file() and not foreign:
         with page.open(encoding="utf-8", errors="replace") as stream:
@@ -70,8 +69,9 @@ def write_report(
     """Write the report of an evaluation and return the path of its report.html.
 
     Writes metrics.json, samples.csv, activation/<id>.png (8-bit value·255), mask/<id>.png (0 or 255), of ensembles
-    spread/<id>.png (8-bit, 255 is a standard deviation of .5), and report.html; importance.csv where importance is
-    given; source.json where a source is given. A report of an earlier run at `out` is replaced.
+    spread/<id>.png (8-bit, 255 is a standard deviation of .5), of models that keep their training distribution
+    unfamiliar/<id>.png (8-bit, above 50 outside of it), and report.html; importance.csv where importance is given;
+    source.json where a source is given. A report of an earlier run at `out` is replaced.
 
     Args:
       out: folder of the report.
@@ -123,6 +123,9 @@ def _fill(
         if result.spread is not None:
             (folder / SPREAD_FOLDER).mkdir(exist_ok=True)
             (folder / SPREAD_FOLDER / name).write_bytes(spread_png(result.spread))
+        if result.unfamiliarity is not None:
+            (folder / UNFAMILIAR_FOLDER).mkdir(exist_ok=True)
+            (folder / UNFAMILIAR_FOLDER / name).write_bytes(unfamiliarity_png(result.unfamiliarity))
     (folder / "report.html").write_text(report_page(results, evaluation, content), encoding="utf-8")
 
 

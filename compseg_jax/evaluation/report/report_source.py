@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from compseg_jax.config.locations import Location, Url, is_url, location
+from compseg_jax.config.locations import Location
 from compseg_jax.runtime.files import JsonFormat, json_text
+from compseg_jax.runtime.places import found_place, place_of
 
 SOURCE_FILE = "source.json"
 SOURCE = JsonFormat(
@@ -46,8 +45,8 @@ class ReportSource:
         relative to the report, so that a folder that was moved with all it belongs to still finds them.
         """
         values = {
-            "model": {**_place(self.model, report), "weights_sha256": self.weights_sha256},
-            "data": _place(self.data, report),
+            "model": {**place_of(self.model, report), "weights_sha256": self.weights_sha256},
+            "data": place_of(self.data, report),
             "split": self.split,
             "threshold_story": self.threshold_story,
             "title": self.title,
@@ -65,8 +64,8 @@ def read_source(report: Path) -> ReportSource:
     values = SOURCE.read(path)
     try:
         return ReportSource(
-            model=_found(values["model"], report),
-            data=_found(values["data"], report),
+            model=found_place(values["model"], report),
+            data=found_place(values["data"], report),
             split=values["split"],
             weights_sha256=values["model"]["weights_sha256"],
             threshold_story=values["threshold_story"],
@@ -74,21 +73,3 @@ def read_source(report: Path) -> ReportSource:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SOURCE.damaged(path, repr(error)) from error
-
-
-def _place(path: Location, report: Path) -> dict[str, str]:
-    if isinstance(path, Url):
-        return {"path": str(path), "relative": str(path)}
-    absolute = path.resolve()
-    try:
-        relative = Path(os.path.relpath(absolute, report.resolve())).as_posix()
-    except ValueError:  # on another drive
-        relative = str(absolute)
-    return {"path": str(absolute), "relative": relative}
-
-
-def _found(place: Mapping[str, str], report: Path) -> Location:
-    if is_url(place["path"]):
-        return location(place["path"])
-    moved = report / place["relative"]
-    return moved if moved.exists() else Path(place["path"])

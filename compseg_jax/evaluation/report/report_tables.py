@@ -13,6 +13,8 @@ import numpy as np
 from compseg_jax.drawing.numbers import UNKNOWN, interval, number, percent
 
 SampleRow = Mapping[str, str | int | float | None]
+SAW_ITSELF = ("training", "choice")
+"""Counts of samples that a model saw themselves, not others of their groups."""
 
 
 class Measure(NamedTuple):
@@ -98,16 +100,30 @@ def threshold_origin(model: Mapping[str, object], threshold: float) -> str:
     return "chosen on validation labels" if supported else "the paper's value"
 
 
+def threshold_say(metrics: Mapping[str, object], model: Mapping[str, object], threshold: float) -> str:
+    """What say the evaluated samples had in the threshold, as a further sentence; '' where nobody knows."""
+    seen = metrics.get("seen")
+    given = threshold_story(model, threshold).startswith("given")
+    if not isinstance(seen, Mapping) or given or (seen["unknown"] and not seen["choice"]):
+        return ""
+    if seen["is_test"]:
+        return " These samples had no say in it."
+    had = sum(seen[role] for role in SAW_ITSELF)
+    return f" {had} of these samples had a say in it, or in the network." if had else ""
+
+
 def headline(metrics: Mapping[str, object]) -> str:
     """The numbers to print at the end of a run: a few aligned lines."""
-    verdict = metrics.get("verdict")
+    verdict, seen = metrics.get("verdict"), metrics.get("seen")
     auc_ci, dice_n = metrics.get("auc_area_ci95"), metrics.get("n_with_reference")
     lines = [
+        *([("seen before", seen["sentence"])] if isinstance(seen, Mapping) else []),
         *([("verdict", verdict["sentence"])] if isinstance(verdict, Mapping) else []),
         ("samples", f"{metrics['n_diseased']} diseased, {metrics['n_healthy']} healthy"),
         ("threshold", number(metrics["threshold"])),
         ("AUC (area)", number(metrics["auc_area"]) + (f"  (95 % {interval(auc_ci)})" if auc_ci else "")),
         ("AUC (mean activation)", number(metrics["auc_mean_activation"])),
+        *_calls(metrics.get("calls")),
     ]
     by_group = metrics.get("by_group")
     if isinstance(by_group, Mapping):
@@ -130,6 +146,18 @@ def headline(metrics: Mapping[str, object]) -> str:
     lines += _out_of_fold(metrics.get("cross_validation"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def _calls(calls: object) -> list[tuple[str, str]]:
+    """How often samples are called right; nothing of models that have no cut-off."""
+    if not isinstance(calls, Mapping):
+        return []
+    rates = [
+        f"{number(calls[name])} ({interval(calls[f'{name}_ci95'])})" if calls[name] is not None else UNKNOWN
+        for name in ("sensitivity", "specificity")
+    ]
+    cut = percent(calls["area_cut"])
+    return [("sensitivity, specificity", f"{', '.join(rates)}  (diseased: area above {cut})")]
 
 
 def _outside_training(found: object) -> list[tuple[str, str]]:
@@ -165,14 +193,14 @@ COLUMNS = {
     "area_low": "diseased, from", "area_high": "diseased, to",
     "mean_activation": "mean activation", "dice": "Dice", "iou": "IoU", "precision": "precision",
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
-    "area_spread": "± area", "label_agreement": "networks agree",
+    "seen": "seen by the model", "area_spread": "± area", "label_agreement": "networks agree",
     "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
-    "outside_fraction": "pixels outside",
+    "outside_fraction": "pixels outside", "call": "called",
 }  # fmt: skip
 PERCENTAGES = frozenset(
     {"area_fraction", "area_low", "area_high", "area_spread", "label_agreement", "outside_fraction"}
 )
-NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label", "outside"}
+NUMBER_COLUMNS = COLUMNS.keys() - {"id", "group", "label", "outside", "seen", "call"}
 
 
 def columns(rows: Sequence[SampleRow]) -> list[str]:
@@ -180,6 +208,7 @@ def columns(rows: Sequence[SampleRow]) -> list[str]:
     told = {
         "group": any(row.get("group") != row.get("id") for row in rows),
         **dict.fromkeys(("area_low", "area_high"), any(row.get("area_low") is not None for row in rows)),
+        "seen": any(row.get("seen") != "no" for row in rows),
         "texture": any(row.get("texture") is not None for row in rows),
     }
     return [name for name in COLUMNS if name in rows[0] and told.get(name, True)]

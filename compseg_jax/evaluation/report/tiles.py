@@ -15,6 +15,7 @@ from compseg_jax.drawing.pictures import (
     OUTLINE_EDGE,
     SEGMENTATION,
     SPREAD,
+    UNFAMILIAR,
     activation_colour,
     data_uri,
     outline_levels,
@@ -25,6 +26,9 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult
 
 FULL_SPREAD = 0.25  # drawn at full strength: half of the largest possible standard deviation
 LARGEST_SPREAD = 0.5
+FULL_UNFAMILIARITY = 3.0  # drawn at full strength: three times the limit
+UNFAMILIARITY_UNIT = 50
+"""Grey value of a pixel at the limit in unfamiliar/<id>.png; 255 is 5.1 limits and more."""
 ACTIVATION_LEVELS = 16
 LONGEST_SIDE_PX = 256
 SHEET_BYTES = 11_000_000
@@ -43,6 +47,8 @@ class Tile:
     """Width over height."""
     spread: str | None = None
     """Disagreement of the networks; None where there was one."""
+    unfamiliar: str | None = None
+    """What lies outside of training; None where the model cannot say."""
 
 
 def activation_png(result: SampleResult) -> bytes:
@@ -60,6 +66,14 @@ def spread_png(spread: np.ndarray) -> bytes:
     return png_bytes(Image.fromarray(np.rint(np.clip(spread / LARGEST_SPREAD, 0, 1) * 255).astype(np.uint8)))
 
 
+def unfamiliarity_png(unfamiliarity: np.ndarray) -> bytes:
+    """8-bit grey PNG of how far pixels lie outside of training: above `UNFAMILIARITY_UNIT` is outside."""
+    levels = np.floor(np.clip(unfamiliarity * UNFAMILIARITY_UNIT, 0, 255))
+    # No pixel outside may be rounded onto the limit.
+    outside = (unfamiliarity > 1) & (levels <= UNFAMILIARITY_UNIT)
+    return png_bytes(Image.fromarray(np.where(outside, UNFAMILIARITY_UNIT + 1, levels).astype(np.uint8)))
+
+
 def contact_sheet(
     results: Sequence[SampleResult], threshold: float, *, max_bytes: int = SHEET_BYTES
 ) -> list[Tile]:
@@ -68,7 +82,9 @@ def contact_sheet(
     while True:
         tiles = [_tile(result, threshold, side) for result in results]
         size = sum(len(tile.preview) + len(tile.activation) + len(tile.segmentation) for tile in tiles)
-        size += sum(len(tile.outline or "") + len(tile.spread or "") for tile in tiles)
+        size += sum(
+            len(tile.outline or "") + len(tile.spread or "") + len(tile.unfamiliar or "") for tile in tiles
+        )
         if size <= max_bytes or side <= 16:
             return tiles
         side = max(16, min(side - 8, int(side * math.sqrt(max_bytes / size) * 0.95)))
@@ -96,15 +112,29 @@ def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
         outline=outline,
         aspect=x / y,
         spread=None if result.spread is None else data_uri(_spread_layer(result.spread, size)),
+        unfamiliar=None
+        if result.unfamiliarity is None
+        else data_uri(_unfamiliar_layer(result.unfamiliarity, size)),
     )
 
 
 def _spread_layer(spread: np.ndarray, size: tuple[int, int]) -> bytes:
-    values = np.asarray(Image.fromarray(spread.astype(np.float32)).resize(size, Image.Resampling.BOX))
+    return _layer(spread / FULL_SPREAD, size, SPREAD)
+
+
+def _unfamiliar_layer(unfamiliarity: np.ndarray, size: tuple[int, int]) -> bytes:
+    """Transparent up to the limit: a pixel that is like the training has no colour."""
+    outside = np.where(unfamiliarity > 1, 0.4 + 0.6 * (unfamiliarity - 1) / (FULL_UNFAMILIARITY - 1), 0)
+    return _layer(np.minimum(outside, 1), size, UNFAMILIAR)
+
+
+def _layer(strength: np.ndarray, size: tuple[int, int], colour: tuple[int, int, int]) -> bytes:
+    """One colour, opaque by the strength from 0 to 1."""
+    values = np.asarray(Image.fromarray(strength.astype(np.float32)).resize(size, Image.Resampling.BOX))
     last = ACTIVATION_LEVELS - 1
-    levels = np.rint(np.clip(values / FULL_SPREAD, 0, 1) * last).astype(np.uint8)
+    levels = np.rint(np.clip(values, 0, 1) * last).astype(np.uint8)
     palette = {
-        level: (*SPREAD, round(255 * LARGEST_OPACITY * level / last)) for level in range(ACTIVATION_LEVELS)
+        level: (*colour, round(255 * LARGEST_OPACITY * level / last)) for level in range(ACTIVATION_LEVELS)
     }
     return palette_png(levels, palette)
 

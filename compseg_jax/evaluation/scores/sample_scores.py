@@ -40,6 +40,8 @@ class SampleResult:
     """(c,) mean absorbance of the tissue below it; None where no pixel is."""
     spread: np.ndarray | None = None
     """(y, x) standard deviation of the activation over the networks of an ensemble; None for a single one."""
+    unfamiliarity: np.ndarray | None = None
+    """(y, x) how far each pixel lies outside of training, above 1 outside; None where the model cannot say."""
 
     def predicted_activation(self) -> np.ndarray:
         """(y, x) float32 activation, 0 outside the tissue."""

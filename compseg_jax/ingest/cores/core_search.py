@@ -11,7 +11,7 @@ from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.cores.dearray import DearrayOptions, find_cores, tissue_picture, write_cores_csv
 from compseg_jax.ingest.cores.grid import STATUSES
 from compseg_jax.readers.reading_options import ReadingOptions
-from compseg_jax.readers.scan import open_scan
+from compseg_jax.readers.scan import ask_for_transmittance, open_scan
 from compseg_jax.runtime.files import atomic_file
 
 
@@ -44,6 +44,7 @@ def dearray(options: DearrayScan) -> str:
             f"{table.parent}: there is no such folder for the CSV. Make it, or choose another --out."
         )
     scan = open_scan(options.scan, **options.instructions.keywords())
+    ask_for_transmittance(scan, options.transmittance, options.scan)
     picture = tissue_picture(scan)
     grid = find_cores(picture, pixel_size_um=scan.pixel_size_um, options=options)
     drawing = table.with_suffix(".png")

@@ -53,6 +53,9 @@ class ExportOptions:
     format: FormatName = "onnx"
     """'onnx' for ONNX Runtime, 'torchscript' for PyTorch, 'safetensors' for the parameters and this package,
     'bioimageio' for a model package of bioimage.io (ImageJ, ilastik, QuPath and others)."""
+    network: str = ""
+    """Network of your own that the model may import, as package.module:Class; code that a model names is not run
+    otherwise."""
     name: str = ""
     """Name of a bioimage.io package: letters, digits, spaces, _ + - ( ), 5 to 128 of them."""
     author: tuple[str, ...] = ()
@@ -73,7 +76,7 @@ def export(options: ExportOptions) -> str:
       ModelError: when the model is missing or damaged.
     """
     publication = _checked(options)
-    networks = load_model(options.model).networks
+    networks = load_model(options.model, network=options.network).networks
     if len(networks) > 1:
         raise PortableError(
             f"{options.model} is an ensemble, each of whose networks has scaling and preparation of its own. Export "

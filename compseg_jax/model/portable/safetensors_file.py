@@ -19,6 +19,7 @@ from compseg_jax.model.model import Model
 from compseg_jax.model.model_files import NETWORK_JSON, network_of, weights_sha256
 from compseg_jax.model.portable.description import PortableError
 from compseg_jax.model.portable.libraries import library
+from compseg_jax.model.seen import Seen
 
 SCALING = "scaling"
 MODEL = "model"
@@ -38,6 +39,8 @@ def write(path: Path, model: ExtractedNetwork, facts: Mapping[str, str]) -> None
     axis = model.wavenumbers_cm1
     values = {
         **model.description,
+        # Names of samples and patients stay where the model was trained.
+        "seen": Seen.of_description(model.description).nameless().to_json(),
         "threshold": float(model.threshold),
         "background": model.background,
         "wavenumbers_cm1": None if axis is None else axis.tolist(),

@@ -10,16 +10,21 @@ import dataclasses
 import io
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
-from compseg_jax.runtime.files import JsonFormat, json_text, write_text
+from compseg_jax.model.seen import Sighting
+from compseg_jax.runtime.files import JsonFormat, atomic_file, json_text, write_text
 
-FILE = "predictions.json"
+FILE, PARQUET = "predictions.json", "predictions.parquet"
+ROWS_OF_CSV = 1000
+"""Of more samples than these there is a Parquet table, too: smaller, typed, and read a column at a time."""
 TABLE = JsonFormat(
     "compseg-predictions",
     version=1,
@@ -93,6 +98,8 @@ class SamplePrediction:
     """Part of the judged pixels that lie outside, 0 to 1."""
     call: Literal["diseased", "healthy", "undecided"] | None = None
     """'undecided' outside; else by the area, where the model has a cut-off for it."""
+    seen: Sighting | None = None
+    """What the model saw of it before, 'no' for nothing; None where nobody knows."""
     seconds: float | None = None
     """Time that the prediction took."""
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -132,6 +139,8 @@ def read_sample(path: Path | str) -> SamplePrediction:
 def write_predictions(folder: Path | str, predictions: Predictions) -> None:
     """Writes predictions.csv, then predictions.json, each whole or not at all.
 
+    Above `ROWS_OF_CSV` samples predictions.parquet is written as well, where the extra 'parquet' is installed.
+
     Raises:
       ValueError: if an id occurs twice, or a number is NaN or out of range.
     """
@@ -143,6 +152,10 @@ def write_predictions(folder: Path | str, predictions: Predictions) -> None:
     values = {name: getattr(predictions, name) for name in ("model", "threshold", "options", "versions")}
     text = _as_json(folder / FILE, TABLE.stamped({**values, "samples": samples}))
     write_text(folder / "predictions.csv", _as_csv(samples))
+    # One of fewer or other samples must not stay beside the new tables.
+    (folder / PARQUET).unlink(missing_ok=True)
+    if len(samples) > ROWS_OF_CSV and has_parquet():
+        _write_parquet(folder / PARQUET, samples)
     write_text(folder / FILE, text)
 
 
@@ -193,15 +206,42 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
     return values
 
 
-def _as_csv(samples: list[dict[str, Any]]) -> str:
+def _rows(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns of a table and its rows: what has one value a sample, and the path of each kind of file."""
     names = [f.name for f in dataclasses.fields(SamplePrediction) if f.name not in ("files", "reading")]
     kinds = sorted({kind for sample in samples for kind in sample["files"]})
+    rows = [{name: sample[name] for name in names} | sample["files"] for sample in samples]
+    return [*names, *kinds], rows
+
+
+def _as_csv(samples: Sequence[Mapping[str, Any]]) -> str:
+    columns, rows = _rows(samples)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*names, *kinds], restval="")
+    writer = csv.DictWriter(buffer, columns, restval="")
     writer.writeheader()
-    for sample in samples:
-        writer.writerow({name: sample[name] for name in names} | sample["files"])
+    writer.writerows(rows)
     return buffer.getvalue()
+
+
+def has_parquet() -> bool:
+    """Whether the library that writes Parquet is installed."""
+    return find_spec("pyarrow") is not None
+
+
+def _write_parquet(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Columns by the types of :class:`SamplePrediction`, so that an empty one has its type as well."""
+    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    kinds = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
+    hints = get_type_hints(SamplePrediction)
+    columns, rows = _rows(samples)
+    schema = arrow.schema(
+        [
+            (name, next((kinds[part] for part in get_args(hints.get(name)) if part in kinds), arrow.string()))
+            for name in columns
+        ]
+    )
+    with atomic_file(path) as staging:
+        parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), staging)
 
 
 def _as_json(path: Path, values: Mapping[str, Any]) -> str:

@@ -188,6 +188,7 @@ def _open(path: Path, given: np.ndarray | None) -> _Opened:
         "axis": stated,
         "direction": axis.direction(found),
         "stored_type": str(values.dtype.newbyteorder("=")),
+        **_quantity(fields),
         **of_pixel,
     }
     return _Opened(
@@ -277,6 +278,12 @@ def wavenumbers(fields: dict[str, str], path: Path, *, given: bool) -> tuple[np.
             "`wavelength units = Wavenumber` (or Nanometers, Micrometers), or give wavenumbers_cm1=."
         )
     return axis.to_wavenumbers_cm1(values, unit, path), f"wavelength, {unit} in the file{where}"
+
+
+def _quantity(fields: dict[str, str]) -> dict[str, str]:
+    """What the values are, where the second of the `z plot titles` says it."""
+    title = fields.get("z plot titles", "").strip("{}").partition(",")[2].strip()
+    return {"quantity": title} if re.search(r"transmi|absorb|%", title, re.IGNORECASE) else {}
 
 
 def _is_agilent(fields: dict[str, str]) -> bool:

@@ -20,6 +20,7 @@ from compseg_jax.readers.info.value_summary import histogram_lines, share_text, 
 from compseg_jax.readers.reading_options import ReadingOptions
 from compseg_jax.readers.recognition import module_of
 from compseg_jax.readers.scan import Scan, open_scan
+from compseg_jax.readers.transmittance import Kind, looks_like, seen
 
 LARGE_SCAN_PIXELS = 512 * 512  # from here on a spectral image is taken for a scan of many cores
 NAMES_SHOWN = 4
@@ -64,13 +65,13 @@ def inspect(options: InfoOptions) -> str:
         facts = _spectra_lines(opened)
     else:
         sample = take_sample(opened, zero_is_background=not is_image)
-        facts = _scan_lines(opened, sample, is_image=is_image)
+        facts = _scan_lines(opened, sample, options, is_image=is_image)
     lines = [f"{options.file.name}: {found.name}", _row("files", _files(options.file, opened)), *facts]
     lines += _value_lines(sample)
     if not options.no_picture:
         quicklook.write_png(out, quicklook.quicklook_png(options.file.name, opened, sample))
         lines.append(_row("picture", str(out)))
-    lines.append(_row("next", _next_step(options, opened, is_image=is_image)))
+    lines.append(_row("next", _next_step(options, opened, sample, is_image=is_image)))
     return "\n".join(lines)
 
 
@@ -94,7 +95,7 @@ def _opened(options: InfoOptions, found: Format) -> Scan | Spectra:
         raise
 
 
-def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
+def _scan_lines(scan: Scan, sample: Sample, options: InfoOptions, *, is_image: bool) -> list[str]:
     height, width, channels = scan.shape
     size, axis = scan.pixel_size_um, scan.wavenumbers_cm1
     bytes_as_array = height * width * channels * sample.spectra.dtype.itemsize
@@ -126,6 +127,9 @@ def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
             if scan.provenance.get(key) not in (None, "", "as stored", "grey", "RGB")
         ),
     ]
+    if "values" in scan.provenance:
+        lines.append(_row("read as", str(scan.provenance["values"])))
+    lines += _transmittance_lines(scan, sample, options)
     if sample.note:
         lines.append(_row("sampled", sample.note))
     if not is_image:
@@ -133,6 +137,18 @@ def _scan_lines(scan: Scan, sample: Sample, *, is_image: bool) -> list[str]:
         lines.append(_row("all-zero", f"{share_text(number, sample.background.size)} pixels"))
     lines += _amide_lines(scan, sample)
     return lines
+
+
+def _looks(scan: Scan, sample: Sample) -> Kind:
+    return seen(sample.shown(), scan.wavenumbers_cm1, scan.provenance)
+
+
+def _transmittance_lines(scan: Scan, sample: Sample, options: InfoOptions) -> list[str]:
+    kind, shown = _looks(scan, sample), sample.shown()
+    if options.transmittance is not None or kind == "none":
+        return []
+    again = f"say transmittance={kind!r} where they are, transmittance='none' where not"
+    return [_row("read as", f"stored; {looks_like(shown, kind)}: {again}")]
 
 
 def _stored(scan: Scan, sample: Sample) -> str:
@@ -231,11 +247,13 @@ def _files(path: Path, opened: Scan | Spectra) -> str:
     return ", ".join(f"{file.name} ({_bytes(file.stat().st_size)})" for file in dict.fromkeys(named))
 
 
-def _next_step(options: InfoOptions, opened: Scan | Spectra, *, is_image: bool) -> str:
+def _next_step(options: InfoOptions, opened: Scan | Spectra, sample: Sample, *, is_image: bool) -> str:
     name = shlex.quote(str(options.file))
     if isinstance(opened, Spectra):
         return "spectra serve as reference or constituents of EMSC: readers.read_spectra reads them"
     height, width, channels = opened.shape
+    if options.transmittance is None and _looks(opened, sample) != "none":
+        return f"compseg info {name} --transmittance {_looks(opened, sample)}{options.words}"
     is_spectral = not is_image and CHANNEL_NAME not in opened.provenance
     if opened.wavenumbers_cm1 is None and is_spectral and channels > MOST_COLOURS:
         return f"compseg info {name} --axis FILE{options.words}"

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 from compseg_jax.readers.amide_i import AMIDE_I_CM1, AMIDE_I_FEET_CM1
 from compseg_jax.readers.info.value_summary import mean_and_sd
 from compseg_jax.readers.scan import ROWS_AT_ONCE, CubeScan, Scan
+from compseg_jax.readers.transmittance import is_raman
 
 SAMPLED_VALUES = 16_000_000  # values looked at of one scan; 64 MB as float32
 FEWEST_ROWS = 48  # read of a large scan; where these are too long, columns are left out too
@@ -105,12 +106,6 @@ def value_name(provenance: Mapping[str, Any]) -> str:
     if quantity is not None:
         return _QUANTITIES.get(str(quantity), str(quantity))
     return "Raman counts" if is_raman(provenance) else "value as stored"
-
-
-def is_raman(provenance: Mapping[str, Any]) -> bool:
-    """Whether a file states Raman spectra: its quantity, its axis (a shift), or the program that wrote it."""
-    stated = " ".join(str(provenance.get(key, "")) for key in ("quantity", "axis", "format", "variable"))
-    return any(word in stated.lower() for word in ("raman", "witec", "rel. 1/cm"))
 
 
 def absorbs_downwards(provenance: Mapping[str, Any]) -> bool:

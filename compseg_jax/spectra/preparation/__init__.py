@@ -3,6 +3,7 @@
 from compseg_jax.spectra.preparation.kept import KeptChunks, content_key, image_key
 from compseg_jax.spectra.preparation.pipeline import (
     FittedStep,
+    OfImage,
     Preparation,
     apply_step,
     axis_of_steps,
@@ -12,7 +13,7 @@ from compseg_jax.spectra.preparation.pipeline import (
     with_step,
     without_broken,
 )
-from compseg_jax.spectra.preparation.step_kinds import Image, PreparationError, Step
+from compseg_jax.spectra.preparation.step_kinds import Image, PreparationError, Step, Training
 from compseg_jax.spectra.preparation.step_words import help_text, parse_steps
 from compseg_jax.spectra.preparation.steps import STEPS
 
@@ -21,9 +22,11 @@ __all__ = [
     "FittedStep",
     "Image",
     "KeptChunks",
+    "OfImage",
     "Preparation",
     "PreparationError",
     "Step",
+    "Training",
     "apply_step",
     "axis_of_steps",
     "check_steps",

@@ -36,6 +36,7 @@ from compseg_jax.spectra.preparation.step_kinds import (
 from compseg_jax.spectra.preparation.step_words import step_of, step_to_json
 
 Progress = Callable[[float], None]
+OfImage = Callable[[Image], Training]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,27 +149,27 @@ def fit_preparation(
     fitted = Preparation((), np.asarray(wavenumbers_cm1, np.float64))
     for step in steps:
 
-        def images(done: Preparation = fitted) -> Iterator[Image]:
-            return (done(raw, kept=kept) for raw in training())
+        def learnt(of_image: OfImage, done: Preparation = fitted) -> Iterator[Training]:
+            return (of_image(done(raw, kept=kept)) for raw in training())
 
-        fitted = with_step(fitted, step, images)
+        fitted = with_step(fitted, step, learnt)
     return fitted
 
 
-def with_step(done: Preparation, step: Step, training: Callable[[], Iterable[Image]]) -> Preparation:
+def with_step(done: Preparation, step: Step, learnt: Callable[[OfImage], Iterable[Training]]) -> Preparation:
     """The steps so far and one more, fitted.
 
     Args:
       done: the steps before it.
       step: what to add.
-      training: gives the training images after ``done``; called where the step learns from them.
+      learnt: gives what a function finds in each training image after ``done``; called where the step learns.
 
     Raises:
       PreparationError: when the step does not fit the axis or its files, or no training pixel is left.
     """
     axis = done.wavenumbers_cm1
-    learnt = _learn(step, axis.size, training()) if step.needs_training else None
-    fitted = {name: np.asarray(array, np.float32) for name, array in step.fit(axis, learnt).items()}
+    found = _merged(step, axis.size, learnt(partial(_learnt, step))) if step.needs_training else None
+    fitted = {name: np.asarray(array, np.float32) for name, array in step.fit(axis, found).items()}
     return Preparation((*done.steps, FittedStep(step, axis, fitted)), step.axis_after(axis))
 
 
@@ -205,12 +206,20 @@ def refuse_without_wavenumbers(
         )
 
 
-def _learn(step: Step, channels: int, images: Iterable[Image]) -> Training:
+def _learnt(step: Step, image: Image) -> Training:
+    """What a step may learn from one image."""
+    moments = SpectralMoments.of(image.spectra)
+    if not step.learns_noise:
+        return Training(moments, SpectralMoments.empty(moments.mean.size))
+    return Training(moments, noise_moments(image.absorbance, image.mask))
+
+
+def _merged(step: Step, channels: int, learnt: Iterable[Training]) -> Training:
     moments = noise = SpectralMoments.empty(channels)
-    for image in images:
-        moments = moments.merge(SpectralMoments.of(image.spectra))
+    for of_image in learnt:
+        moments = moments.merge(of_image.moments)
         if step.learns_noise:
-            noise = noise.merge(noise_moments(image.absorbance, image.mask))
+            noise = noise.merge(of_image.noise)
     if not moments.count:
         raise PreparationError(
             f"step {step.name!r} learns from the training samples, but the steps before it left no pixel of them. "
