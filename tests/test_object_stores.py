@@ -319,6 +319,7 @@ def test_web_servers_are_not_written_to(tmp_path):
         (["predict", "s3://lab/s", "--out", "s3://lab/p"], "predictions are written to a folder"),
         (["evaluate", "--out", "s3://lab/p"], "reports are written to a folder"),
         (["ingest", "s3://lab/t.csv"], "--table takes no URL"),
+        (["export", "--model", "m", "--out", "s3://lab/m.onnx"], "--out takes no URL"),
         (["phantom", "--out", "ftp://lab/t"], "ftp:// is not read or written"),
         (["check", "https://u:p@lab/t"], "credentials belong"),
     ],

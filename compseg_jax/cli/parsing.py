@@ -85,7 +85,7 @@ def parse(
         for number, names in enumerate(page.groups.values())
         for name in names
     }
-    return cls(**values) if default is None else with_values(default, values)
+    return _checked(cls(**values) if default is None else with_values(default, values))
 
 
 def asks_for_steps(arguments: list[str]) -> bool:
@@ -118,9 +118,17 @@ def _located(name: str, value: Any, fields: Mapping[str, Described]) -> Any:
         return tuple(location(each) if Url in get_args(get_args(hint)[0]) else each for each in value)
     if Url in get_args(hint) and isinstance(value, str):
         return location(value)
-    if isinstance(value, Path) and name != "out":  # what --out may be, the options themselves say
+    if isinstance(value, Path) and name != "out":
         refuse_url(value, f"--{name.replace('_', '-')} takes no URL. Copy the file to this machine first")
     return value
+
+
+def _checked(options: Options) -> Options:
+    """Options whose --out is a path where it must be one; those that say why have said so themselves."""
+    out = getattr(options, "out", None)
+    if isinstance(out, Path):
+        refuse_url(out, "--out takes no URL. Write to this machine, and copy it from there")
+    return options
 
 
 def _by_tyro(shown: type[Options], arguments: list[str], page: HelpPage) -> Options:
