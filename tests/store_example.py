@@ -25,7 +25,7 @@ def sample_arrays(size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def write_store(
-    path: Path, *, sizes: Sequence[tuple[int, int]] = SIZES, splits: Sequence[str] = SPLITS
+    path: Path | str, *, sizes: Sequence[tuple[int, int]] = SIZES, splits: Sequence[str] = SPLITS
 ) -> Store:
     """A store with a healthy and a diseased sample of each size in each split; only the latter has a mask."""
     writer = StoreWriter(

@@ -249,7 +249,11 @@ def test_changed_weights_are_refused(model_folder: Path, tmp_path: Path) -> None
     model = load_model(model_folder).networks[0]
     save_network(tmp_path / "model", model, Network(base=2, depth=1))
     values = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert values == json.loads((model_folder / "model.json").read_text())
+    before = json.loads((model_folder / "model.json").read_text())
+    for folder, description in ((tmp_path / "model", values), (model_folder, before)):
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert description.pop("files") == sorted(files - {"model.json"})
+    assert values == before
     (tmp_path / "model" / "model.json").write_text(json.dumps(values | {"weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="the weights have the hash"):
         load_model(tmp_path / "model")

@@ -8,6 +8,7 @@ from pathlib import Path
 from compseg_jax.cli.next_steps import after_store, print_next
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.quiet import tell
+from compseg_jax.config.locations import Location
 from compseg_jax.store.check import check_values, describe, refuse_problems
 from compseg_jax.store.read import Store
 
@@ -24,8 +25,8 @@ PAGE = HelpPage(
 class CheckOptions:
     """What to check."""
 
-    data: Path = Path("data")
-    """Store directory."""
+    data: Location = Path("data")
+    """Store, directory or URL."""
 
 
 def run(arguments: list[str]) -> None:
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> None:
     print_next(after_store(path))
 
 
-def check(path: Path) -> None:
+def check(path: Location) -> None:
     """Prints what was found in a store.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 from compseg_jax.cli.check import check
 from compseg_jax.cli.next_steps import after_store, print_next
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
+from compseg_jax.config.locations import Location
 from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
 from compseg_jax.ingest.to_store import ingest, kept_folder
 from compseg_jax.readers.reading_options import READING
@@ -40,8 +41,8 @@ class IngestCommand(IngestOptions):
     """Table, as text (commas, semicolons or tabs) or .xlsx, with the columns id, label, path (relative to the table;
     not needed with --images or --scans) and, where known, split, group, reference and tissue (paths of masks). Or a
     folder with one of images for each label."""
-    out: Path = Path("data")
-    """Store to write; it must not exist."""
+    out: Location = Path("data")
+    """Store to write, a directory or a URL (s3://, gs://); it must not exist."""
 
 
 def run(arguments: list[str]) -> None:

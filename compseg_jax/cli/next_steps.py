@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from compseg_jax.cli.quiet import tell
+from compseg_jax.config.locations import Location
 from compseg_jax.runtime.typed import typed
 from compseg_jax.store.read import Store
 
@@ -19,22 +20,23 @@ def quoted(*words: object) -> str:
     return shlex.join([str(word) for word in words])
 
 
-def run_of(store: Path) -> Path:
+def run_of(store: Location) -> Path:
     """Where a training on a store is proposed to lie."""
-    return Path("runs") / (store.resolve().name.removesuffix("_store") or "mine")
+    name = store.resolve().name if isinstance(store, Path) else store.name
+    return Path("runs") / (name.removesuffix("_store") or "mine")
 
 
-def train_on(store: Path) -> str:
+def train_on(store: Location) -> str:
     """Training on a store."""
     return typed("train", "--data", store, "--out", run_of(store))
 
 
-def evaluate_run(run: Path, data: Path) -> str:
+def evaluate_run(run: Path, data: Location) -> str:
     """The report of a run, or of an ensemble, on the test samples of its store."""
     return typed("evaluate", "--model", run, "--data", data, "--out", run / "report")
 
 
-def predict_with(model: Path, out: Path, *inputs: object) -> str:
+def predict_with(model: Location, out: Path, *inputs: object) -> str:
     """Predictions on files; FILES stands for them where they are not known."""
     named = quoted(*inputs) if inputs else "FILES"
     return f"{typed('predict')} {named} {quoted('--model', model, '--out', out)}"
@@ -45,7 +47,7 @@ def view(folder: Path) -> str:
     return typed("view", folder)
 
 
-def after_store(path: Path) -> str:
+def after_store(path: Location) -> str:
     """What to do with a store: train on it, or, where all are test samples, evaluate a model."""
     samples = Store.open(path).samples
     if all(sample.split == "test" for sample in samples):

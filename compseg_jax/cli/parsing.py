@@ -15,16 +15,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from operator import attrgetter, getitem
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from compseg_jax.cli.quiet import is_quiet
 from compseg_jax.config.fields import Described, described, with_values
+from compseg_jax.config.locations import Url, location, refuse_url
 
 Options = TypeVar("Options")
 _WIDEST = 100
+_LOCATION = Annotated[
+    Path,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH|URL",
+        instance_from_str=lambda texts: texts[0],
+        is_instance=lambda value: isinstance(value, Path | Url | str),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +79,13 @@ def parse(
         _print_help(shown, page)
     given: Any = _or_error(shown, arguments, page)
     values = {
-        name: getattr(getattr(given, f"group_{number}", given), name.rpartition(".")[2])
+        name: _located(
+            name, getattr(getattr(given, f"group_{number}", given), name.rpartition(".")[2]), fields
+        )
         for number, names in enumerate(page.groups.values())
         for name in names
     }
-    return cls(**values) if default is None else with_values(default, values)
+    return _checked(cls(**values) if default is None else with_values(default, values))
 
 
 def asks_for_steps(arguments: list[str]) -> bool:
@@ -95,6 +109,26 @@ def progress_bar(what: str) -> Iterator[Callable[[float, int], None]]:
     with Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _located(name: str, value: Any, fields: Mapping[str, Described]) -> Any:
+    """A value with its places: URLs where the field takes them, refused where it takes a path alone."""
+    hint = fields[name].hint
+    if isinstance(value, tuple):
+        return tuple(location(each) if Url in get_args(get_args(hint)[0]) else each for each in value)
+    if Url in get_args(hint) and isinstance(value, str):
+        return location(value)
+    if isinstance(value, Path) and name != "out":
+        refuse_url(value, f"--{name.replace('_', '-')} takes no URL. Copy the file to this machine first")
+    return value
+
+
+def _checked(options: Options) -> Options:
+    """Options whose --out is a path where it must be one; those that say why have said so themselves."""
+    out = getattr(options, "out", None)
+    if isinstance(out, Path):
+        refuse_url(out, "--out takes no URL. Write to this machine, and copy it from there")
+    return options
 
 
 def _by_tyro(shown: type[Options], arguments: list[str], page: HelpPage) -> Options:
@@ -168,8 +202,18 @@ def _argument(name: str, field: Described, page: HelpPage) -> tuple[str, Any, An
         help_behavior_hint=_default_shown,
     )
     markers = [Positional] * is_positional + [FlagCreatePairsOff] * (is_flag and not field.default)
-    annotated: Any = getitem(Annotated, (field.hint, shown, *markers))
+    annotated: Any = getitem(Annotated, (_with_urls(field.hint), shown, *markers))
     return name.rpartition(".")[2], annotated, dataclasses.field(default=field.default)
+
+
+def _with_urls(hint: Any) -> Any:
+    """A type whose paths that may be URLs tyro leaves as texts: to itself every text is a path."""
+    parts = get_args(hint)
+    if get_origin(hint) is tuple and Url in get_args(parts[0]):
+        return tuple[_LOCATION, ...]
+    if Url not in parts:
+        return hint
+    return Union[_LOCATION, None] if types.NoneType in parts else _LOCATION  # noqa: UP007
 
 
 def _metavar(hint: Any) -> str:
@@ -178,6 +222,8 @@ def _metavar(hint: Any) -> str:
     if hint in names:
         return names[hint]
     parts = get_args(hint)
+    if Url in parts:
+        return "PATH|URL"
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, parts)) + "}"
     if get_origin(hint) is tuple:

@@ -19,6 +19,7 @@ from compseg_jax.cli.next_steps import (
 )
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.quiet import tell
+from compseg_jax.config.locations import Location, location
 from compseg_jax.runtime.typed import typed
 
 PAGE = HelpPage(
@@ -121,7 +122,7 @@ def _of_ours(folder: Path) -> Advice | None:
     return None
 
 
-def _data_of(run_folder: Path) -> Path:
+def _data_of(run_folder: Path) -> Location:
     """The store that a run was trained on; STORE where it does not say so."""
     for name in ("config.json", "ensemble.json"):
         try:
@@ -130,7 +131,7 @@ def _data_of(run_folder: Path) -> Path:
             continue
         found = data.get("data") or data.get("config", {}).get("data")
         if found:
-            return Path(str(found))
+            return location(str(found))
     return Path("STORE")
 
 

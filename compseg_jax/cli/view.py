@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.config.locations import Location
 
 PAGE = HelpPage(
     "view",
@@ -27,10 +28,10 @@ class ViewOptions:
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
     """Open the page in the browser (the default) or not; its address is printed in any case."""
-    model: Path | None = None
-    """Where the model of a report is now, if it was moved."""
-    data: Path | None = None
-    """Where the store of a report or run is now, if it was moved."""
+    model: Location | None = None
+    """Where the model of a report is now, folder or URL, if it was moved."""
+    data: Location | None = None
+    """Where the store of a report or run is now, directory or URL, if it was moved."""
     network: str = ""
     """Network of your own that the model may import, as package.module:Class; code that a model names is not run
     otherwise."""

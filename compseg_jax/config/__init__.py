@@ -5,6 +5,7 @@ hold some of the fields.
 Nothing here imports anything else of the package, nor anything but the standard library.
 """
 
+from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.config.network import Network
 from compseg_jax.config.objective import ALPHA, BETA, GAMMA, Objective
 from compseg_jax.config.recipe_file import recipe, recipe_text
@@ -19,11 +20,14 @@ __all__ = [
     "PAPER_THRESHOLD",
     "RECIPES",
     "Ensemble",
+    "Location",
     "Network",
     "Objective",
     "Optimiser",
     "Training",
+    "Url",
     "from_json",
+    "location",
     "recipe",
     "recipe_text",
     "to_json",

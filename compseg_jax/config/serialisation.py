@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from compseg_jax.config.fields import described, with_values
+from compseg_jax.config.locations import Url, is_url, location
 
 Config = TypeVar("Config")
 
@@ -43,7 +44,8 @@ def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | No
 
 def allowed(hint: Any) -> str:
     """What a field of this type may hold, in words."""
-    plain = {bool: "true or false", int: "an integer", float: "a finite number", str: "text", Path: "a path"}
+    plain = {bool: "true or false", int: "an integer", float: "a finite number", str: "text"}
+    plain |= {Path: "a path", Url: "a URL"}
     if hint in plain:
         return plain[hint]
     if get_origin(hint) is Literal:
@@ -92,7 +94,9 @@ def _converted(hint: Any, value: Any) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value):
             return float(value)
-    elif hint is Path and isinstance(value, str):
+    elif hint is Url and isinstance(value, str) and is_url(value):
+        return location(value)
+    elif hint is Path and isinstance(value, str) and not is_url(value):
         return Path(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.config.network import Network
 from compseg_jax.config.objective import Objective
 
@@ -85,8 +86,8 @@ class Ensemble:
 class Training:
     """A training run: recipe, data, outputs and everything in between."""
 
-    data: Path = Path("data")
-    """Store directory, as made by `compseg ingest` or `compseg phantom`."""
+    data: Location = Path("data")
+    """Store, directory or URL, as made by `compseg ingest` or `compseg phantom`."""
     out: Path = Path("runs/train")
     """Run directory: checkpoints/, log.jsonl, config.json and the extracted network in model/."""
     recipe: str = "default"
@@ -134,8 +135,8 @@ class Training:
     """Epochs between checkpoints. Each holds the network of the best epoch too, and so does the end."""
     resume: bool = False
     """Go on with the run in OUT, exactly as if it had not stopped."""
-    init_from: Path | None = None
-    """Extracted network (RUN/model) to start from instead of random parameters."""
+    init_from: Location | None = None
+    """Extracted network (RUN/model, or its URL) to start from instead of random parameters."""
     second_view: bool = False
     """Train a second network of another view after it, for half the epochs, and say in model.json and in reports
     whether both find the disease in the same place: a check of the map that needs no masks."""
@@ -145,6 +146,11 @@ class Training:
     """Write TensorBoard events into OUT/tensorboard too (needs the extra 'tensorboard')."""
 
     def __post_init__(self) -> None:
+        refuse_url(
+            self.out,
+            "checkpoints need a file system. Train into a folder, and copy its model at the end: "
+            "compseg copy RUN --out URL",
+        )
         for name, least in (
             ("epochs", 1),
             ("starts", 1),

@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
@@ -53,11 +54,11 @@ SETTINGS_SHOWN = (
 class EvaluateOptions:
     """What to evaluate, on what, and where to."""
 
-    model: Path = Path("runs/train/model")
-    """Run of `compseg train`, of one network or an ensemble, or its folder model."""
-    data: Path | None = None
-    """Store directory, as made by `compseg ingest` or `compseg phantom`; the one that the model was trained on, where
-    its run says which, else ./data, when not given."""
+    model: Location = Path("runs/train/model")
+    """Run of `compseg train`, of one network or an ensemble, or its folder model; a URL too."""
+    data: Location | None = None
+    """Store, directory or URL, as made by `compseg ingest` or `compseg phantom`; the one that the model was trained on,
+    where its run says which, else ./data, when not given."""
     out: Path = Path("runs/report")
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
@@ -90,6 +91,7 @@ def evaluate(
     Raises:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
+    refuse_url(options.out, "reports are written to a folder. Name one, and copy it from there")
     check_report_folder(options.out)
     model = load_model(options.model, network=options.network).with_threshold(options.threshold)
     store = Store.open(store_of(options.model) if options.data is None else options.data)
@@ -138,7 +140,7 @@ def evaluate(
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, store, options)
-    title = options.title or title_of(store.path.resolve().name, options.split, sightings)
+    title = options.title or title_of(store.name, options.split, sightings)
     page = write_report(
         options.out,
         results,

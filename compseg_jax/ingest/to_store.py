@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.ingest.cores.core_map import core_map_png
 from compseg_jax.ingest.folders import read_folders
 from compseg_jax.ingest.how_read import Readings, compare, how_read
@@ -46,7 +47,7 @@ Progress = Callable[[float, int], None]
 
 def ingest(
     table: Path,
-    out: Path,
+    out: Location,
     options: IngestOptions,
     *,
     progress: Progress = lambda done, total: None,
@@ -67,7 +68,7 @@ def ingest(
     Raises:
       IngestError: at the first file that cannot be used; no store is left behind.
       PreparationError: when a preparation step is unknown or does not fit.
-      StoreError: when ``out`` exists.
+      StoreError, LocationError: when ``out`` exists, or cannot be written.
     """
     refuse_existing(out)
     steps = parse_steps(options.prepare)
@@ -148,8 +149,10 @@ def _add_summary(
     writer.add_file("summary.csv", records_csv(records))
 
 
-def kept_folder(out: Path) -> Path:
-    """Where the corrected chunks of an unfinished store are kept."""
+def kept_folder(out: Location) -> Path:
+    """Where the corrected chunks of an unfinished store are kept: beside it, or here where it is written to a URL."""
+    if isinstance(out, Url):
+        return Path(f"{out.name}.partial")
     return out.with_name(f"{out.name}.partial")
 
 
@@ -195,7 +198,7 @@ def _background(cube: Cube, options: IngestOptions) -> Background:
 
 
 def _writer(
-    table: Path, out: Path, first: Cube, preparation: Preparation | None, options: IngestOptions
+    table: Path, out: Location, first: Cube, preparation: Preparation | None, options: IngestOptions
 ) -> StoreWriter:
     axis = axis_of_steps(first.wavenumbers_cm1, first.absorbance.shape[2])
     axis = axis if preparation is None else preparation.wavenumbers_cm1

@@ -21,15 +21,17 @@ import jax
 import numpy as np
 
 from compseg_jax.config import Network, from_json
+from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
+from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE, FILES, local_model
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import NETWORKS, Variables, build_network
 from compseg_jax.runtime.files import JsonFormat, atomic_folder
 from compseg_jax.spectra.scaling import Scaling
 
-DESCRIPTION, ENSEMBLE, MEMBERS = "model.json", "ensemble.json", "members"
+MEMBERS = "members"
 DISTRIBUTION, DISTRIBUTION_HASH = "distribution.npz", "distribution_sha256"
 NETWORK_JSON = JsonFormat(
     "compseg-model",
@@ -85,6 +87,9 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
         if distribution is not None:
             np.savez(staging / DISTRIBUTION, allow_pickle=False, **distribution.to_arrays())
         values[DISTRIBUTION_HASH] = None if distribution is None else distribution.sha256()
+        # Web servers list nothing, so that the description says what belongs to it.
+        files = [path for path in staging.rglob("*") if path.is_file()]
+        values[FILES] = sorted(path.relative_to(staging).as_posix() for path in files)
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in extracted.description.items() if name not in values}
         text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
@@ -100,11 +105,12 @@ def _plain(value: object) -> object:
     raise TypeError(f"model.json cannot hold {value!r} of type {type(value).__name__}.")
 
 
-def load_model(path: Path | str, *, network: str = "") -> Model:
+def load_model(path: Location | str, *, network: str = "") -> Model:
     """Loads a trained model; neither training data nor optimiser state is needed.
 
     Args:
-      path: run of `compseg train`, of one network or an ensemble, or the ``model`` folder of such a run.
+      path: run of `compseg train`, of one network or an ensemble, or the ``model`` folder of such a run; a folder,
+        or a URL as text (``s3://``, ``gs://``, ``http(s)://``).
       network: the one network of your own, 'package.module:Class', that may be imported for it. A model is data that
         others may have made, so it runs no code that is neither ours, nor named here, nor imported already.
 
@@ -114,11 +120,15 @@ def load_model(path: Path | str, *, network: str = "") -> Model:
     Raises:
       ModelError: when the folder holds no finished model, one of a newer version, or weights that are not the ones
         that were written; when it needs code that is not allowed.
+      LocationError: when a URL refuses or does not answer.
 
     >>> model = load_model("runs/demo/train/model")  # doctest: +SKIP
     >>> activation = model(store.cube("a1"))  # doctest: +SKIP
     """
-    folder = Path(path)
+    folder = location(path)
+    if isinstance(folder, Url):
+        with local_model(folder) as copied:
+            return load_model(copied, network=network)
     if is_ensemble_run(folder):
         return _load_ensemble(folder, network)
     if not (folder / DESCRIPTION).is_file() and (folder / "model" / DESCRIPTION).is_file():

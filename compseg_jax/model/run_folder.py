@@ -12,6 +12,7 @@ from pathlib import Path
 
 from compseg_jax.config import Training, from_json, to_json
 from compseg_jax.config.fields import with_values
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.model.extracted import ModelError
 from compseg_jax.runtime.files import json_text, write_text
 
@@ -28,7 +29,11 @@ def write_run(folder: Path, config: Training) -> None:
 def from_the_root(config: Training) -> Training:
     """The same run with its places from the root, so that they are the same in any working folder."""
     given = {name: place for name in (*PLACED, "out") if (place := getattr(config, name)) is not None}
-    return with_values(config, {name: Path(os.path.abspath(place)) for name, place in given.items()})
+    absolute = {
+        name: place if isinstance(place, Url) else Path(os.path.abspath(place))
+        for name, place in given.items()
+    }
+    return with_values(config, absolute)
 
 
 def read_run(folder: Path) -> Training:
@@ -48,20 +53,24 @@ def read_run(folder: Path) -> Training:
     return with_values(config, {"out": folder, **found})
 
 
-def _found(place: Path, out: Path, folder: Path) -> Path:
+def _found(place: Location, out: Path, folder: Path) -> Location:
     """A place of a run that was started in ``out`` and lies in ``folder`` now; as it was where it is gone."""
+    if isinstance(place, Url):
+        return place
     if place.is_absolute() != out.is_absolute() or place.anchor != out.anchor:
         return place
     moved = Path(os.path.abspath(folder / os.path.relpath(place, out)))
     return moved if moved.exists() else place
 
 
-def store_of(model: Path) -> Path:
+def store_of(model: Location) -> Location:
     """The store that a model was trained on; ./data where its run does not say which.
 
     Args:
-      model: the run, or the folder model in it.
+      model: the run, or the folder model in it; one behind a URL has no run beside it.
     """
+    if isinstance(model, Url):
+        return Training().data
     folder = Path(os.path.abspath(model))
     folder = folder.parent if (folder / "model.json").is_file() else folder
     return read_run(folder).data if (folder / CONFIG).is_file() else Training().data

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from compseg_jax.config.locations import Location, Url, absolute
 from compseg_jax.model.seen import Seen, Sighting, Sightings
 from compseg_jax.model.specimen import Specimen, StoreScan
 from compseg_jax.readers import recognise
@@ -47,20 +48,20 @@ class Task:
 
     Attributes:
       id: its name in the folder of the predictions.
-      source: its file, or its store.
+      source: its file, or its store, which may be a URL.
       store: its store; None for a file.
       sample: its row in the store.
     """
 
     id: str
-    source: Path
+    source: Location
     store: Store | None = None
     sample: Sample | None = None
 
     @property
     def place(self) -> str:
         """File or store, from the root."""
-        return str(self.source.resolve())
+        return absolute(self.source)
 
     @property
     def store_id(self) -> str | None:
@@ -70,7 +71,7 @@ class Task:
     def identity(self) -> dict[str, Any]:
         """What tells whether a sample in progress is of the same data."""
         if self.store is not None and self.sample is not None:
-            place = self.store.path / "cubes" / f"{self.sample.id}.zarr" / "zarr.json"
+            place = self.store.cube_folder(self.sample.id) / "zarr.json"
             return {"source": self.place, "store_id": self.sample.id, "stamp": _stamp(place)}
         return {"source": self.place, "store_id": None, "stamp": _stamp(self.source)}
 
@@ -90,6 +91,7 @@ class Task:
             scan = StoreScan(self.store, self.sample.id, shape)
             applied = tuple(self.store.preparation or ())
             return Opened(Specimen(scan, self.store.background, self.store.tissue(self.sample.id), applied))
+        assert isinstance(self.source, Path)  # only stores are read from URLs
         opened = open_as_trained(self.source, given, trained)
         return Opened(Specimen(opened.scan, background), opened.instructions, opened.notes)
 
@@ -134,7 +136,7 @@ class Found:
     left_out: tuple[Path, ...] = ()
 
 
-def find_tasks(inputs: Sequence[Path], split: str = "") -> Found:
+def find_tasks(inputs: Sequence[Location], split: str = "") -> Found:
     """The samples of files, folders and stores, in order.
 
     Args:
@@ -143,11 +145,14 @@ def find_tasks(inputs: Sequence[Path], split: str = "") -> Found:
 
     Raises:
       InputError: when an input is not there or holds no sample.
-      StoreError: when a store cannot be opened.
+      StoreError: when a store cannot be opened, or a URL names none.
     """
     tasks: list[Task] = []
     left_out: list[Path] = []
     for path in inputs:
+        if isinstance(path, Url):
+            tasks += _of_store(path, split)
+            continue
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder. Correct the path.")
         if (path / "dataset.json").is_file():
@@ -167,7 +172,7 @@ def find_tasks(inputs: Sequence[Path], split: str = "") -> Found:
     return Found(tuple(_with_own_ids([*unique.values()])), tuple(left_out))
 
 
-def _of_store(path: Path, split: str) -> list[Task]:
+def _of_store(path: Location, split: str) -> list[Task]:
     store = Store.open(path)
     samples = store.split(split) if split else store.samples
     if not samples:
@@ -243,15 +248,19 @@ def _with_own_ids(tasks: list[Task]) -> list[Task]:
 
 
 def _named_further(task: Task, level: int) -> Task:
-    folders = list(task.source.resolve().parents)
+    source = task.source.resolve() if isinstance(task.source, Path) else task.source
+    folders: list[Location] = [*source.parents]
     if task.sample is not None:
-        folders.insert(0, task.source.resolve())
+        folders.insert(0, source)
     elif level == 3:
-        return replace(task, id=_allowed(f"{task.id}_{task.source.suffix.lstrip('.')}"))
+        return replace(task, id=_allowed(f"{task.id}_{source.name.rpartition('.')[2]}"))
     return replace(task, id=_allowed(f"{folders[min(level, len(folders) - 1)].name}_{task.id}"))
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(path: Location) -> list[int]:
+    """What changes when a file does; nothing behind a URL, where a store is written once."""
+    if isinstance(path, Url):
+        return []
     try:
         found = path.stat()
     except OSError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.prediction.shard import Shard
 from compseg_jax.readers.reading_options import ReadingOptions
 
@@ -16,10 +17,11 @@ Output = Literal["zarr", "png", "geojson", "tiff"]
 class PredictOptions(ReadingOptions):
     """What to predict, with what, and where to."""
 
-    inputs: tuple[Path, ...] = ()
-    """Files of any readable format, stores, or folders of files (and their subfolders)."""
-    model: Path = Path("runs/train/model")
-    """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble."""
+    inputs: tuple[Location, ...] = ()
+    """Files of any readable format, stores (URLs too), or folders of files (and their subfolders)."""
+    model: Location = Path("runs/train/model")
+    """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble; a folder
+    or a URL."""
     out: Path = Path("runs/predictions")
     """Folder of the predictions; samples that are finished there are not done again."""
     outputs: tuple[Output, ...] = ("zarr", "png", "geojson")
@@ -44,6 +46,7 @@ class PredictOptions(ReadingOptions):
     """Predict nothing: write the tables of what is there, and say what is missing."""
 
     def __post_init__(self) -> None:
+        refuse_url(self.out, "predictions are written to a folder. Name one, and copy it from there")
         if not self.inputs:
             raise ValueError(
                 "no input: name files, folders or stores, as in `compseg predict --model M INPUT … --out D`."

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from compseg_jax.config import to_json
+from compseg_jax.config.locations import absolute
 from compseg_jax.model.model import Model
 from compseg_jax.prediction.formats import (
     Predictions,
@@ -145,7 +146,7 @@ class PredictionFolder:
         Another process may finish a sample meanwhile, so it is looked again after the last write.
         """
         model = {
-            "path": str(self._options.model.resolve()),
+            "path": absolute(self._options.model),
             "weights_sha256": self._model.weights_sha256,
             "recipe": self._model.description.get("recipe"),
         }

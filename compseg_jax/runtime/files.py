@@ -25,6 +25,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from compseg_jax.config.locations import Location
 from compseg_jax.runtime.processes import has_ended, machine, process_start
 
 ABANDONED_S = 7 * 24 * 3600.0
@@ -230,10 +231,14 @@ class JsonFormat:
         try:
             text = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise self.error(f"{path.parent}: no {path.name} found. {self.absent}") from error
+            raise self.missing(path) from error
         return self.parsed(text, path)
 
-    def parsed(self, text: bytes | str, place: Path | str) -> dict[str, Any]:
+    def missing(self, place: Location) -> ValueError:
+        """The error for a place at which there is no file."""
+        return self.error(f"{place.parent}: no {place.name} found. {self.absent}")
+
+    def parsed(self, text: bytes | str, place: Location | str) -> dict[str, Any]:
         """The values of a text that was found at ``place``; raises as `read` does."""
         try:
             values = json.loads(text)
@@ -248,11 +253,11 @@ class JsonFormat:
             raise self.damaged(place, f"{', '.join(missing)} missing")
         return values
 
-    def damaged(self, place: Path | str, what: object) -> ValueError:
+    def damaged(self, place: Location | str, what: object) -> ValueError:
         """The error for a file of which its reader sees that it is damaged."""
         return self._refused(place, f"a damaged file ({what})")
 
-    def _refused(self, place: Path | str, found: str, first: str = "") -> ValueError:
+    def _refused(self, place: Location | str, found: str, first: str = "") -> ValueError:
         step = f"{first}{self.again}"
         return self.error(
             f"{place}: found {found}; this release reads {self.name!r} version 1 to {self.version}. "

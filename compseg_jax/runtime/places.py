@@ -6,9 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from compseg_jax.config.locations import Location, Url, is_url, location
 
-def place_of(path: Path, folder: Path) -> dict[str, str]:
-    """A path as a file in ``folder`` keeps it: as it is on this machine, and relative to the folder."""
+
+def place_of(path: Location, folder: Path) -> dict[str, str]:
+    """A place as a file in ``folder`` keeps it: a path from the root and relative to the folder, a URL as it is."""
+    if isinstance(path, Url):
+        return {"path": str(path), "relative": str(path)}
     absolute = path.resolve()
     try:
         relative = Path(os.path.relpath(absolute, folder.resolve())).as_posix()
@@ -17,7 +21,9 @@ def place_of(path: Path, folder: Path) -> dict[str, str]:
     return {"path": str(absolute), "relative": relative}
 
 
-def found_place(place: Mapping[str, str], folder: Path) -> Path:
-    """The path that :func:`place_of` kept; one that is no longer there is returned as it was on its machine."""
+def found_place(place: Mapping[str, str], folder: Path) -> Location:
+    """The place that :func:`place_of` kept; one that is no longer there is returned as it was on its machine."""
+    if is_url(place["path"]):
+        return location(place["path"])
     moved = folder / place["relative"]
     return moved if moved.exists() else Path(place["path"])

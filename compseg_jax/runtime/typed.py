@@ -10,7 +10,7 @@ SCRIPTS = {"train": "train.py", "evaluate": "evaluate.py"}
 """Commands that have a script of their own."""
 
 
-def typed(command: str, *words: str | Path) -> str:
+def typed(command: str, *words: object) -> str:
     """The line that runs a command of `compseg` the way this program was started.
 
     >>> typed("view", "my runs/report")  # doctest: +SKIP

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compseg_jax.store.check_masks import mask_notes, mask_shares
+from compseg_jax.store.kvstore import exist
 from compseg_jax.store.one_patient import leakage_note
 from compseg_jax.store.read import SPLITS, Store, StoreError
 from compseg_jax.store.splits import leaking_groups
@@ -48,13 +49,14 @@ def check_table(store: Store, *, to_train: bool = False, supervised: bool = Fals
     for sample_id, times in Counter(sample.id for sample in samples).items():
         if times > 1:
             problems.append(f"sample {sample_id!r} is listed {times} times; list it once.")
-    for sample in samples:
+    there = exist(store.cube_folder(sample.id) / "0" / "zarr.json" for sample in samples)
+    for sample, has_cube in zip(samples, there, strict=True):
         if sample.split not in SPLITS or sample.label not in (0, 1):
             problems.append(
                 f"sample {sample.id!r} has split {sample.split!r} and label {sample.label}; required are "
                 f"{', '.join(SPLITS)} and 0 or 1. Correct samples.csv."
             )
-        if not (store.path / "cubes" / f"{sample.id}.zarr" / "0" / "zarr.json").is_file():
+        if not has_cube:
             problems.append(f"sample {sample.id!r} has no cube in {store.path / 'cubes'}; ingest it again.")
         if supervised and sample.label == 1 and sample.split != "test" and not sample.has_reference:
             problems.append(f"sample {sample.id!r} has no reference mask, which target 'reference' needs.")

@@ -17,7 +17,8 @@ from jaxtyping import Float, UInt8
 
 from compseg_jax.runtime.files import json_text
 from compseg_jax.store import ome
-from compseg_jax.store.read import StoreError, array_spec
+from compseg_jax.store.kvstore import open_array
+from compseg_jax.store.read import StoreError
 
 LONGEST_SIDE_OF_LAST_LEVEL_PX = 512
 Halving = Callable[[np.ndarray], np.ndarray]
@@ -103,14 +104,13 @@ def create_level(
       StoreError: if another array is in its place.
     """
     spec = {
-        **array_spec(path),
         "metadata": ome.level_array(shape, data_type, axes),
         # Every chunk is stored, also one of zeros, so that a missing one is known to be damage.
         "store_data_equal_to_fill_value": True,
         "context": {"file_io_sync": durable},
     }
     try:
-        return Level(path, ts.open(spec, open=True, create=True, read=True, write=True).result())
+        return Level(path, open_array(path, spec=spec, open=True, create=True, read=True, write=True))
     except ValueError as error:
         raise StoreError(f"{path}: another array is there ({error}). Remove it and predict again.") from error
 
@@ -154,8 +154,7 @@ def _unreadable(group: Path, error: Exception) -> StoreError:
 
 
 def _opened(path: Path) -> Level:
-    spec = {**array_spec(path), "fill_missing_data_reads": False}
-    return Level(path, ts.open(spec, open=True, read=True).result())
+    return Level(path, open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True))
 
 
 def build_levels(group: Path, full: Level, halved: Halving) -> None:

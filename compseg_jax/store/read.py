@@ -10,15 +10,18 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
+from compseg_jax.config.locations import Location, location
 from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.runtime.files import JsonFormat
 from compseg_jax.store.fingerprint import content_of
+from compseg_jax.store.kvstore import array_answer, open_array, read_together
 
 SPLITS = ("train", "val", "test")
 LONGEST_ID_BYTES = 200
@@ -80,13 +83,13 @@ def names_a_file(sample_id: str) -> bool:
 class PendingRead:
     """A cube that is being read in the background."""
 
-    path: Path
+    path: Location
     future: ts.Future
 
     def result(self) -> np.ndarray:
-        """The values, once they are there; raises StoreError where the file is damaged."""
+        """The values, once they are there; raises StoreError where the file is damaged, LocationError out of reach."""
         try:
-            return self.future.result()
+            return array_answer(self.future, self.path)
         except ValueError as error:
             raise _damaged(self.path, error) from error
 
@@ -96,7 +99,7 @@ class Store:
     """An opened data set: its samples, its axis, and lazy reading.
 
     Attributes:
-      path: directory of the store.
+      path: directory or URL of the store.
       samples: all samples, in the order of samples.csv.
       channels: number of channels of every cube.
       wavenumbers_cm1: the axis shared by all cubes (c,), or None for ordinary images.
@@ -108,7 +111,7 @@ class Store:
       reading: what was said of the files at ingest (``readers.reading_options.Instructions`` as JSON).
     """
 
-    path: Path
+    path: Location
     samples: tuple[Sample, ...]
     channels: int
     wavenumbers_cm1: np.ndarray | None
@@ -118,18 +121,20 @@ class Store:
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
-        """Opens a store.
+    def open(cls, path: Location | str) -> Store:
+        """Opens a store: a directory, or a URL as text (``s3://``, ``gs://``, ``http(s)://``).
 
         Raises:
           StoreError: when ``path`` is no store, a damaged one, or one of a version this release cannot read.
+          LocationError: when a URL refuses or does not answer.
         """
-        path = Path(path)
-        values = _read_description(path / "dataset.json")
+        path = location(path)
+        description, table = read_together([path / "dataset.json", path / "samples.csv"])
+        values = _read_description(path / "dataset.json", description)
         axis = values["wavenumbers_cm1"]
         return cls(
             path=path,
-            samples=_read_samples(path / "samples.csv"),
+            samples=_read_samples(path / "samples.csv", table),
             channels=values["channels"],
             wavenumbers_cm1=None if axis is None else np.asarray(axis, np.float64),
             pixel_size_um=values["pixel_size_um"],
@@ -137,6 +142,11 @@ class Store:
             preparation=values.get("preparation"),
             reading=values.get("reading", {}),
         )
+
+    @property
+    def name(self) -> str:
+        """Last part of its place."""
+        return self.path.resolve().name if isinstance(self.path, Path) else self.path.name
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of one split, in the order of the table."""
@@ -192,14 +202,18 @@ class Store:
     def _by_id(self) -> dict[str, Sample]:
         return {sample.id: sample for sample in self.samples}
 
-    def _image(self, sample_id: str) -> tuple[Sample, Path]:
+    def cube_folder(self, sample_id: str) -> Location:
+        """Where the image of a sample lies."""
+        return self.path / "cubes" / f"{sample_id}.zarr"
+
+    def _image(self, sample_id: str) -> tuple[Sample, Location]:
         if sample_id not in self._by_id:
             raise StoreError(
                 f"{self.path}: samples.csv lists no sample {sample_id!r}. Give one that it lists."
             )
-        return self._by_id[sample_id], self.path / "cubes" / f"{sample_id}.zarr"
+        return self._by_id[sample_id], self.cube_folder(sample_id)
 
-    def _cube(self, sample_id: str) -> tuple[Path, ts.TensorStore]:
+    def _cube(self, sample_id: str) -> tuple[Location, ts.TensorStore]:
         """The array of a sample as (y, x, c), not read yet."""
         sample, image = self._image(sample_id)
         axes = {"c": self.channels, "y": sample.height, "x": sample.width}
@@ -211,7 +225,7 @@ class Store:
     def _mask(self, sample_id: str, name: str) -> np.ndarray:
         sample, image = self._image(sample_id)
         path = image / "labels" / name / "0"
-        if not path.is_dir():
+        if name == "reference" and not sample.has_reference:
             raise StoreError(
                 f"{path}: sample {sample_id!r} holds no {name} mask. Ingest it with that column."
             )
@@ -219,12 +233,14 @@ class Store:
         return PendingRead(path, array.read()).result().astype(bool)
 
 
-def _damaged(path: Path, what: object) -> StoreError:
+def _damaged(path: Location, what: object) -> StoreError:
     return StoreError(f"{path} cannot be read ({what}). The store is damaged: ingest it again.")
 
 
-def _read_description(path: Path) -> dict[str, Any]:
-    values = DESCRIPTION.read(path)
+def _read_description(path: Location, content: bytes | None) -> dict[str, Any]:
+    if content is None:
+        raise DESCRIPTION.missing(path)
+    values = DESCRIPTION.parsed(content, path)
     channels, axis = values["channels"], values["wavenumbers_cm1"]
     if axis is not None and len(axis) != channels:
         raise DESCRIPTION.damaged(path, f"{len(axis)} wavenumbers for {channels} channels")
@@ -233,17 +249,15 @@ def _read_description(path: Path) -> dict[str, Any]:
     return values
 
 
-def _read_samples(path: Path) -> tuple[Sample, ...]:
+def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
+    if content is None:
+        raise _damaged(path, "it is missing")
     samples = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for line, row in enumerate(csv.DictReader(file), start=2):
-                try:
-                    samples.append(_sample_from_row(row))
-                except (KeyError, TypeError, ValueError) as error:
-                    raise _damaged(path, f"row {line}: {error!r}") from error
-    except FileNotFoundError as error:
-        raise _damaged(path, "it is missing") from error
+    for line, row in enumerate(csv.DictReader(StringIO(content.decode(), newline="")), start=2):
+        try:
+            samples.append(_sample_from_row(row))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, f"row {line}: {error!r}") from error
     return tuple(samples)
 
 
@@ -263,16 +277,10 @@ def _sample_from_row(row: dict[str, str]) -> Sample:
     )
 
 
-def array_spec(path: Path) -> dict[str, Any]:
-    """Where TensorStore finds or puts a zarr v3 array."""
-    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path.resolve()}/"}}
-
-
-def _open_array(path: Path, axes: dict[str, int]) -> ts.TensorStore:
+def _open_array(path: Location, axes: dict[str, int]) -> ts.TensorStore:
     """An array with these axes and sizes, not read yet; a chunk that is missing counts as damage."""
-    spec = {**array_spec(path), "fill_missing_data_reads": False}
     try:
-        array = ts.open(spec, open=True, read=True).result()
+        array = open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True)
     except ValueError as error:
         raise _damaged(path, error) from error
     found = dict(zip(array.domain.labels, array.shape, strict=True))

@@ -1,10 +1,15 @@
-"""Writing a store: cubes once, sharded, complete or not at all."""
+"""Writing a store: cubes once, sharded, complete or not at all.
+
+In a folder it is written beside its place, and renamed. Object stores rename nothing: there ``samples.csv`` is written
+last, without which it is no store, and a key says meanwhile that a writer is at work.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import dataclasses
+import io
 import os
 import signal
 import threading
@@ -14,24 +19,42 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import tensorstore as ts
 
+from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.readers.cube import Background
 from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
 from compseg_jax.store import ome
 from compseg_jax.store.fingerprint import content_of
-from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, array_spec, names_a_file
+from compseg_jax.store.kvstore import (
+    LocationError,
+    array_answer,
+    delete,
+    delete_below,
+    exist,
+    joined,
+    open_array,
+    refuse_read_only,
+    write_new,
+    write_together,
+)
+from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, names_a_file
+
+WRITER_AT_WORK = ".compseg-writing"
+"""Key of a store behind a URL that is not finished."""
 
 
 class StoreWriter:
-    """Writes a store beside its place and puts it there when everything is in it.
+    """Writes a store, which is one when everything is in it.
 
     Use as a context manager; after an error or Ctrl-C nothing is left.
+
+    Args:
+      path: directory, or URL as text; nothing may be there.
     """
 
     def __init__(
         self,
-        path: Path | str,
+        path: Location | str,
         *,
         channels: int,
         wavenumbers_cm1: np.ndarray | None,
@@ -41,10 +64,12 @@ class StoreWriter:
         preparation: list[dict[str, Any]] | None = None,
         reading: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = location(path)
         refuse_existing(self.path)
-        self._staging: Path
+        self._staging: Location
         self._new_parents: list[Path] = []
+        self._others: list[str] = []
+        self._begun: list[str] = []
         self._samples: dict[str, Sample] = {}
         self._channels = channels
         self._pixel_size_um = pixel_size_um
@@ -62,6 +87,16 @@ class StoreWriter:
             self._description["reading"] = dict(reading)
 
     def __enter__(self) -> StoreWriter:
+        if isinstance(self.path, Url):
+            self._staging = self.path
+            if not write_new(self.path / WRITER_AT_WORK, b""):
+                if not exist([self.path / WRITER_AT_WORK])[0]:  # as S3 answers where there is no bucket
+                    raise LocationError(f"{self.path}: nothing can be written there. Make the bucket first.")
+                raise StoreError(
+                    f"{self.path}: another process is writing a store there, or was killed while it did. Wait for it, "
+                    "or remove all that lies below it, or choose another --out."
+                )
+            return self
         self._new_parents = [folder for folder in self.path.absolute().parents if not folder.exists()]
         self._staging = begin_staging(self.path)
         (self._staging / "cubes").mkdir(parents=True)
@@ -81,6 +116,7 @@ class StoreWriter:
         """
         masks = {"tissue": tissue} if reference is None else {"tissue": tissue, "reference": reference}
         self._check(sample, absorbance, masks)
+        self._begun.append(sample.id)
         with _interrupted_afterwards():
             self._write(sample, absorbance, masks)
         self._samples[sample.id] = self._with_content(sample, absorbance)
@@ -93,19 +129,36 @@ class StoreWriter:
 
     def add_file(self, name: str, content: str | bytes) -> None:
         """Puts a file of any other kind into the store; ``name`` may hold folders."""
-        path = self._staging / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self._others.append(name)
+        self._put({name: content.encode() if isinstance(content, str) else content})
+
+    def _put(self, contents: Mapping[str, bytes]) -> None:
+        write_together(self._staging, contents)
 
     def _write(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
-        folder = self._staging / "cubes" / f"{sample.id}.zarr"
-        _write_json(folder / "zarr.json", ome.image_group(sample.id, self._pixel_size_um))
+        image = f"cubes/{sample.id}.zarr"
+        groups = {
+            image: ome.image_group(sample.id, self._pixel_size_um),
+            f"{image}/labels": ome.labels_group(sorted(masks)),
+        }
         cube = absorbance.astype(np.float32, copy=False).transpose(2, 0, 1)
-        _write_array(folder / "0", cube, ome.cube_array(cube.shape))
-        _write_json(folder / "labels" / "zarr.json", ome.labels_group(sorted(masks)))
+        arrays = {f"{image}/0": (cube, ome.cube_array(cube.shape))}
         for name, mask in masks.items():
-            _write_json(folder / "labels" / name / "zarr.json", ome.mask_group(name, self._pixel_size_um))
-            _write_array(folder / "labels" / name / "0", mask.astype(np.uint8), ome.mask_array(mask.shape))
+            groups[f"{image}/labels/{name}"] = ome.mask_group(name, self._pixel_size_um)
+            arrays[f"{image}/labels/{name}/0"] = mask.astype(np.uint8), ome.mask_array(mask.shape)
+        self._put({f"{name}/zarr.json": json_text(group).encode() for name, group in groups.items()})
+        writes = []
+        for name, (values, metadata) in arrays.items():
+            place = joined(self._staging, name)
+            # Every chunk is written, also one of zeros, so that a missing one is known to be damage.
+            spec = {"metadata": metadata, "store_data_equal_to_fill_value": True}
+            try:
+                array = open_array(place, spec=spec, create=True, write=True)
+            except ValueError as error:
+                raise StoreError(f"{place} cannot be written ({error}). Choose another --out.") from error
+            writes.append((place, array.write(values).commit))
+        for place, future in writes:
+            array_answer(future, place)
 
     def _check(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
         if not names_a_file(sample.id) or sample.id in self._samples:
@@ -124,27 +177,44 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        finished = False
         try:
             with _interrupted_afterwards():
                 if kind is None:
                     self._finish()
+                    finished = True
         finally:
-            remove(self._staging)
+            if isinstance(self._staging, Url):
+                with _interrupted_afterwards():
+                    self._leave(self._staging, finished=finished)
+            else:
+                remove(self._staging)
             for folder in self._new_parents:
                 with contextlib.suppress(OSError):  # it holds the finished store, or something of another's
                     folder.rmdir()
 
     def _finish(self) -> None:
-        with (self._staging / "samples.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Sample)])
-            writer.writeheader()
-            for sample in self._samples.values():
-                writer.writerow({**dataclasses.asdict(sample), "has_reference": int(sample.has_reference)})
-        _write_json(self._staging / "dataset.json", DESCRIPTION.stamped(self._description))
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, [field.name for field in dataclasses.fields(Sample)])
+        writer.writeheader()
+        for sample in self._samples.values():
+            writer.writerow({**dataclasses.asdict(sample), "has_reference": int(sample.has_reference)})
         refuse_existing(self.path)
-        if hasattr(os, "sync"):
-            os.sync()
-        put_new(self._staging, self.path)
+        self._put({"dataset.json": json_text(DESCRIPTION.stamped(self._description)).encode()})
+        self._put({"samples.csv": table.getvalue().encode()})
+        if isinstance(self.path, Path) and isinstance(self._staging, Path):
+            if hasattr(os, "sync"):
+                os.sync()
+            put_new(self._staging, self.path)
+
+    def _leave(self, url: Url, *, finished: bool) -> None:
+        """Takes away what is no part of a finished store, and that is all where it was not finished."""
+        if not finished:
+            for sample_id in self._begun:
+                delete_below(url / "cubes" / f"{sample_id}.zarr")
+            for name in [*self._others, "dataset.json"]:
+                delete(joined(url, name))
+        delete(url / WRITER_AT_WORK)
 
 
 @contextlib.contextmanager
@@ -164,20 +234,12 @@ def _interrupted_afterwards() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def refuse_existing(path: Path) -> None:
-    """Raises StoreError where something is in the place of a store to be written."""
-    if path.exists() or path.is_symlink():
+def refuse_existing(path: Location) -> None:
+    """Raises StoreError where something is in the place of a store to be written, LocationError where none can be."""
+    if isinstance(path, Url):
+        refuse_read_only(path)
+        there = any(exist([path / "dataset.json", path / "samples.csv"]))
+    else:
+        there = path.exists() or path.is_symlink()
+    if there:
         raise StoreError(f"{path} exists already. Remove it, or choose another --out.")
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json_text(values), encoding="utf-8")
-
-
-def _write_array(path: Path, values: np.ndarray, metadata: dict[str, Any]) -> None:
-    """Writes every chunk, also one of zeros, so that a missing one is known to be damage."""
-    spec = {**array_spec(path), "metadata": metadata, "store_data_equal_to_fill_value": True}
-    # Waiting for the disk after every file takes ten times as long as writing; the whole store is synced once.
-    spec["context"] = {"file_io_sync": False}
-    ts.open(spec, create=True, write=True).result().write(values).result()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compseg_jax.config.locations import Location
 from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.model import Model, ModelError, Prediction, load_model
@@ -43,7 +44,7 @@ class ModelSource:
 
     @classmethod
     def of_report(
-        cls, folder: Path, *, model: Path | None = None, data: Path | None = None, network: str = ""
+        cls, folder: Path, *, model: Location | None = None, data: Location | None = None, network: str = ""
     ) -> ModelSource:
         """The samples of a report, with the numbers that it states.
 
@@ -81,7 +82,7 @@ class ModelSource:
         )
 
     @classmethod
-    def of_run(cls, folder: Path, *, data: Path | None = None, network: str = "") -> ModelSource:
+    def of_run(cls, folder: Path, *, data: Location | None = None, network: str = "") -> ModelSource:
         """Test and validation samples of the store that a run was trained on; scores are not known yet.
 
         Raises:
@@ -97,7 +98,7 @@ class ModelSource:
                 f"{store.path} has neither test nor validation samples. Name another with --data."
             )
         return cls(
-            title=f"Run {folder.resolve().name}: test and validation samples of {store.path.resolve().name}",
+            title=f"Run {folder.resolve().name}: test and validation samples of {store.name}",
             model=model,
             store=store,
             threshold=model.threshold,
@@ -125,7 +126,7 @@ class ModelSource:
             reference=None if reference is None else Pyramid.of_array(reference),
             overview=None,
             spectra=SpectraInMemory(cube.absorbance),
-            spectra_note=f"as stored in {self.store.path.name}",
+            spectra_note=f"as stored in {self.store.name}",
             wavenumbers_cm1=self.store.wavenumbers_cm1,
             pixel_size_um=self.store.pixel_size_um,
             thresholds=(self.threshold,),
@@ -168,7 +169,7 @@ def _row_of_report(row: dict[str, str]) -> ListedSample:
     )
 
 
-def _data_of_run(folder: Path) -> Path:
+def _data_of_run(folder: Path) -> Location:
     """The store that a run was trained on, by its config.json."""
     if not (folder / CONFIG).is_file():
         raise ViewError(f"{folder} does not say where its store is (no {CONFIG}). Name it with --data.")
@@ -178,7 +179,7 @@ def _data_of_run(folder: Path) -> Path:
         raise ViewError(f"{error} Name its store with --data.") from error
 
 
-def _load(path: Path, what: str, option: str | None, *, allowed: str) -> Model:
+def _load(path: Location, what: str, option: str | None, *, allowed: str) -> Model:
     try:
         return load_model(path, network=allowed)
     except ModelError as error:
@@ -186,7 +187,7 @@ def _load(path: Path, what: str, option: str | None, *, allowed: str) -> Model:
         raise ViewError(f"{what} cannot be opened: {error}{hint}") from error
 
 
-def _open_store(path: Path, what: str) -> Store:
+def _open_store(path: Location, what: str) -> Store:
     try:
         return Store.open(path)
     except StoreError as error:

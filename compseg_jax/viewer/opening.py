@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compseg_jax.config.locations import Location
 from compseg_jax.viewer.source import Source, ViewError
 
 
 def open_source(
-    path: Path, *, model: Path | None = None, data: Path | None = None, network: str = ""
+    path: Path, *, model: Location | None = None, data: Location | None = None, network: str = ""
 ) -> Source:
     """Opens a folder of predictions, a report, or a run.
 

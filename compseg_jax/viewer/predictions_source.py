@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.config.locations import Location, is_url, location
 from compseg_jax.evaluation.report.report_tables import threshold_story
 from compseg_jax.prediction.formats.ome_zarr import open_maps
 from compseg_jax.prediction.formats.prediction_tables import (
@@ -23,6 +24,7 @@ from compseg_jax.prediction.formats.prediction_tables import (
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.scan import Scan
+from compseg_jax.store.kvstore import read_together
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.image_layers import Pyramid
@@ -118,10 +120,12 @@ class PredictionsSource:
     def model(self) -> Mapping[str, Any]:
         """model.json (or ensemble.json) of the network, where it is still there and the same; else nothing."""
         stated = self.predictions.model
-        for name in ("model.json", "ensemble.json"):
-            path = Path(stated.get("path") or "") / name
-            if stated.get("path") and path.is_file():
-                values: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not stated.get("path"):
+            return {}
+        place = location(stated["path"])
+        for text in read_together([place / "model.json", place / "ensemble.json"]):
+            if text is not None:
+                values: Mapping[str, Any] = json.loads(text)
                 if _weights_sha256(values) == stated.get("weights_sha256"):
                     return values
         return {}
@@ -192,15 +196,17 @@ class PredictionsSource:
         path = self._place(sample.source)
         if path is None:
             return None, None, f"{Path(sample.source).name} is no longer there"
-        if sample.store_id is None:
+        if sample.store_id is None and isinstance(path, Path):
             given = Instructions.from_json(sample.reading)
             return FileSpectra(path, shape_px, given), None, f"as measured, from {path.name}"
         store = Store.open(path)
-        spectra = StoreSpectra(store, sample.store_id, (*shape_px, store.channels))
+        spectra = StoreSpectra(store, sample.store_id or "", (*shape_px, store.channels))
         return spectra, store, f"as stored in {path.name}"
 
-    def _place(self, source: str) -> Path | None:
+    def _place(self, source: str) -> Location | None:
         """Where a source is: as it was named, or beside the folder of predictions."""
+        if is_url(source):
+            return location(source)
         places = [Path(source), self.folder / source]
         return next((path for path in places if path.exists()), None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from compseg_jax.config.locations import Location
 from compseg_jax.runtime.files import JsonFormat, json_text
 from compseg_jax.runtime.places import found_place, place_of
 
@@ -32,8 +33,8 @@ class ReportSource:
       title: heading of the report.
     """
 
-    model: Path
-    data: Path
+    model: Location
+    data: Location
     split: str
     weights_sha256: str | None
     threshold_story: str

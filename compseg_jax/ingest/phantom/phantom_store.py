@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compseg_jax.config.locations import Location
 from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_array, wavenumber_axis
 from compseg_jax.store.read import Sample
 from compseg_jax.store.write import StoreWriter
@@ -18,8 +19,8 @@ TEST_ARRAY = 2
 class PhantomOptions:
     """How many spots to simulate, of what kind, and where to."""
 
-    out: Path = Path("data")
-    """Store to write; it must not exist."""
+    out: Location = Path("data")
+    """Store to write, a directory or a URL (s3://, gs://); it must not exist."""
     train: int = 100
     """Training spots, from arrays 0 and 1 in equal parts, half of them diseased."""
     val: int = 20

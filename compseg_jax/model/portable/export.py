@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from compseg_jax.config.locations import Location
 from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.model_files import ENSEMBLE, load_model
 from compseg_jax.model.portable import bioimageio_package, onnx_file, safetensors_file, torchscript
@@ -44,8 +45,8 @@ FORMATS: dict[str, _Format] = {
 class ExportOptions:
     """Write an extracted network for other programs; each file is compared with the model before it is kept."""
 
-    model: Path
-    """RUN/model folder of a training run."""
+    model: Location
+    """RUN/model of a training run, a folder or a URL."""
     out: Path
     """File to write, ending with .onnx, .pt, .safetensors or .zip (bioimage.io) as the format asks; it must not
     exist."""
