@@ -78,6 +78,9 @@ class EvaluateOptions:
     title: str = ""
     """Heading of the report; made from store and split when empty."""
 
+    def __post_init__(self) -> None:
+        refuse_url(self.out, "reports are written to a folder. Name one, and copy it from there")
+
 
 def evaluate(
     options: EvaluateOptions, *, progress: Callable[[float, int], None] = lambda done, total: None
@@ -91,7 +94,6 @@ def evaluate(
     Raises:
       StoreError, ModelError, FileExistsError: before any work, when the inputs do not fit together.
     """
-    refuse_url(options.out, "reports are written to a folder. Name one, and copy it from there")
     check_report_folder(options.out)
     model = load_model(options.model, network=options.network).with_threshold(options.threshold)
     store = Store.open(store_of(options.model) if options.data is None else options.data)
