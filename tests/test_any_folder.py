@@ -93,7 +93,15 @@ def test_a_run_that_was_moved_with_its_store_finds_it(tmp_path):
     assert read_run(tmp_path / "new/runs/mine").out == tmp_path / "new/runs/mine"
 
 
-def test_a_run_of_an_earlier_release_has_its_store_where_it_says(tmp_path):
+def test_a_run_of_an_earlier_release_finds_its_store_beside_it(tmp_path):
+    """Its places are as they were given; whose folder they were given in nobody knows, but how they lie."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    (tmp_path / "runs/mine/config.json").write_text(json.dumps({"data": "data", "out": "runs/mine"}))
+    assert read_run(tmp_path / "runs/mine").data == tmp_path / "data"
+
+
+def test_a_run_whose_store_is_gone_has_it_where_it_says(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"data": "data", "epochs": 3}))
     assert (read_run(tmp_path).data, read_run(tmp_path).epochs) == (Path("data"), 3)
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from compseg_jax.cli.main import main
 from compseg_jax.ingest.folders import find_label_folders, read_folders
-from compseg_jax.ingest.groups import likely_pattern
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.table import Row, read_table
 from compseg_jax.ingest.to_store import ingest
+from compseg_jax.store.check import check_table
+from compseg_jax.store.one_patient import likely_pattern
 from compseg_jax.store.read import Store
 
 TUMOUR = IngestOptions(positive=("tumour",))
@@ -147,7 +148,9 @@ def test_groups_come_from_a_pattern_and_never_unasked(tmp_path):
             picture(tmp_path / "p" / label / f"patient{at // 3}_{label[0]}{at}.png")
     table = read_folders(tmp_path / "p", TUMOUR)
     assert {row.group for row in table.rows} == {row.id for row in table.rows}
-    assert r"--group-pattern '(patient\d+)' would keep its samples together" in table.notes[-1]
+    ingest(tmp_path / "p", tmp_path / "without", TUMOUR)
+    notes = check_table(Store.open(tmp_path / "without")).notes
+    assert any(r"or --group-pattern '(patient\d+)', which finds it in their names" in note for note in notes)
     options = IngestOptions(positive=("tumour",), group_pattern=r"(patient\d+)")
     table = read_folders(tmp_path / "p", options)
     assert {row.group for row in table.rows} == {f"patient{at}" for at in range(4)}
@@ -172,7 +175,7 @@ def test_a_table_takes_groups_from_a_pattern_too(tmp_path):
         lines.append(f"case {at // 2}-{at},{at % 2},p{at}.png")
     table = tmp_path / "t.csv"
     table.write_text("\n".join(lines), encoding="utf-8")
-    assert r"--group-pattern '(case \d+)' would keep" in read_table(table, IngestOptions()).notes[-1]
+    assert len({row.group for row in read_table(table, IngestOptions()).rows}) == 4
     rows = read_table(table, IngestOptions(group_pattern=r"(case \d+)")).rows
     assert [row.group for row in rows] == ["case 0", "case 0", "case 1", "case 1"]
     table.write_text("\n".join(["group," + lines[0], *("x," + line for line in lines[1:])]), encoding="utf-8")

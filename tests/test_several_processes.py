@@ -360,8 +360,11 @@ def test_one_process_that_is_asked_to_stop_stops_all(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_slurm_starts_an_ensemble(store, tmp_path):
-    options = ["--seeds", "2", "--epochs", "2", *SHORT[2:]]
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_slurm_starts_an_ensemble(store, tmp_path, at_once):
+    recipe = tmp_path / "ensemble.toml"
+    recipe.write_text(f'recipe = "default"\n[ensemble]\nside_by_side = {at_once}\n')
+    options = ["--recipe", str(recipe), "--seeds", "2", "--epochs", "2", *SHORT[2:]]
     train_together(store, tmp_path / "alone" / "run", 1, 2, *options)
     port, out = free_port(), tmp_path / "run"
     command = [TRAIN, "--data", store, "--out", out, *options]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,35 @@ def test_quiet_prints_errors_alone(tmp_path, capsys):
     assert said.err.startswith("error: ")
     assert main(["start", str(tmp_path / "store")]) == 0
     assert "compseg train" in capsys.readouterr().out
+
+
+def object_of(arguments: list[str], capsys) -> tuple[int, dict]:
+    code = main(arguments)
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.count("\n") == 1
+    return code, json.loads(said.out)
+
+
+def test_json_is_one_object_for_scripts(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "a store")
+    code, found = object_of(["start", "a store", "--json"], capsys)
+    assert (code, found["exit_code"], found["errors"]) == (0, 0, [])
+    assert found["next"][0] == "compseg check 'a store'"
+    assert found["said"][0] == found["found"]
+    code, found = object_of(["check", "--json", "a store"], capsys)
+    assert found["counts"]["val"] == {"diseased": 3, "healthy": 3}
+    assert found["next"] == ["compseg train --data 'a store' --out 'runs/a store'"]
+    code, found = object_of(["check", "--json", "gone"], capsys)
+    assert (code, found["exit_code"]) == (1, 1)
+    assert found["errors"][0].startswith("error: gone")
+    code, found = object_of(["check", "--json", "--gone"], capsys)
+    assert code == 2
+    assert found["errors"][0].startswith("error: Unrecognized options: --gone")
+    monkeypatch.setattr("compseg_jax.training.run.train", lambda config: "RUN")
+    code, found = object_of(["train", "--json", "--out", "runs/a"], capsys)
+    assert (code, found["run"]) == (0, "runs/a")
 
 
 @pytest.mark.parametrize("arguments", ["--help", "start --help", "start ."])

@@ -12,7 +12,7 @@ from PIL import Image
 from store_example import write_store
 
 from compseg_jax.cli.main import COMMANDS, main
-from compseg_jax.cli.next_steps import command, next_line, predict_with
+from compseg_jax.cli.next_steps import predict_with, print_next, quoted, view
 from compseg_jax.cli.start import StartError, look
 from compseg_jax.store.read import Store
 
@@ -138,10 +138,12 @@ def test_what_no_command_takes_is_explained(here):
         look(here / "flat")
 
 
-def test_next_lines_are_quoted(capsys):
-    assert command("compseg", "view", Path("a b")) == "compseg view 'a b'"
+def test_print_nexts_are_quoted(capsys):
+    assert view(Path("a b")) == "compseg view 'a b'"
+    assert quoted("--data", Path("a b")) == "--data 'a b'"
     assert predict_with(Path("my run"), Path("out")) == "compseg predict FILES --model 'my run' --out out"
-    assert next_line("one", "two") == "next: one\n      two"
+    print_next("one", "two")
+    assert capsys.readouterr().out == "next: one\n      two\n"
 
 
 def test_training_names_evaluation_and_check_names_training(here, monkeypatch, capsys):

@@ -28,7 +28,7 @@ _compseg() {{
 {cases}
     esac
     case "$current" in
-        -*) COMPREPLY=($(compgen -W "$options --quiet --help" -- "$current")) ;;
+        -*) COMPREPLY=($(compgen -W "$options --quiet --json --help" -- "$current")) ;;
     esac
 }}
 complete -o bashdefault -o default -F _compseg compseg

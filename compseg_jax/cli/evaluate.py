@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from compseg_jax.cli.next_steps import next_line, predict_with, view
+from compseg_jax.cli.next_steps import predict_with, print_next, view
 from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
 from compseg_jax.cli.processes import by_the_first
+from compseg_jax.cli.quiet import tell
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.runtime import cache_compilations
 
@@ -32,5 +34,6 @@ def _evaluate(arguments: list[str]) -> None:
     cache_compilations()
     with progress_bar("samples") as progress:
         page, numbers = evaluate(options, progress=progress)
+    tell(report=page, metrics=json.loads((options.out / "metrics.json").read_text(encoding="utf-8")))
     print(f"{numbers}\nreport: {page}")
-    print(next_line(view(options.out), predict_with(options.model, Path("runs/predictions"))))
+    print_next(view(options.out), predict_with(options.model, Path("runs/predictions")))

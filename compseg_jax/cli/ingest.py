@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compseg_jax.cli.check import check
-from compseg_jax.cli.next_steps import after_store, next_line
+from compseg_jax.cli.next_steps import after_store, print_next
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse, progress_bar
 from compseg_jax.config.locations import Location
 from compseg_jax.ingest.ingest_options import IngestOptions, split_commas
@@ -60,4 +60,4 @@ def run(arguments: list[str]) -> None:
         raise
     print(f"summary: {options.out / 'summary.html'}")
     check(options.out)
-    print(next_line(after_store(options.out)))
+    print_next(after_store(options.out))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from compseg_jax.cli.quiet import QUIET, quietly
+from compseg_jax.cli.quiet import AS_JSON, QUIET, as_json, quietly
 
 INTERRUPTED_EXIT_CODE = 130
 BROKEN_PIPE_EXIT_CODE = 141
@@ -91,16 +91,17 @@ def run_command(
 ) -> int:
     """Runs one command, which may return its exit code; bad input ends with its message alone and exit code 1.
 
-    With ``--quiet`` among the arguments nothing but errors is printed.
+    With ``--quiet`` among the arguments nothing but errors is printed, with ``--json`` one object for scripts.
 
     Raises:
       BrokenPipeError: where nobody reads what is printed.
     """
-    if QUIET in arguments:
+    if AS_JSON in arguments or QUIET in arguments:
+        rest = [each for each in arguments if each not in (AS_JSON, QUIET)]
+        if AS_JSON in arguments:
+            return as_json(lambda: run_command(command, rest, keep_memory=keep_memory))
         with quietly():
-            return run_command(
-                command, [each for each in arguments if each != QUIET], keep_memory=keep_memory
-            )
+            return run_command(command, rest, keep_memory=keep_memory)
     if keep_memory:
         from compseg_jax.runtime import keep_freed_memory
 
@@ -134,5 +135,5 @@ def _overview() -> str:
         "usage: compseg COMMAND [--help] …\n\ncommands:\n" + "\n".join(lines) + "\n\n"
         "example: compseg train --data store --out runs/mine\n\n"
         "compseg COMMAND --help explains every option with its unit and default;\n"
-        "--quiet prints errors alone."
+        "--quiet prints errors alone, --json one object for scripts."
     )

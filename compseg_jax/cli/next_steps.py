@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import Location
+from compseg_jax.runtime.typed import typed
 from compseg_jax.store.read import Store
 
 
-def command(*words: object) -> str:
-    """A line that a shell takes as these words.
+def quoted(*words: object) -> str:
+    """Words as a shell takes them.
 
-    >>> command("compseg", "check", "my store")
-    "compseg check 'my store'"
+    >>> quoted("--data", "my store")
+    "--data 'my store'"
     """
     return shlex.join([str(word) for word in words])
 
@@ -26,34 +28,35 @@ def run_of(store: Location) -> Path:
 
 def train_on(store: Location) -> str:
     """Training on a store."""
-    return command("compseg", "train", "--data", store, "--out", run_of(store))
+    return typed("train", "--data", str(store), "--out", run_of(store))
 
 
 def evaluate_run(run: Path, data: Location) -> str:
     """The report of a run, or of an ensemble, on the test samples of its store."""
-    return command("compseg", "evaluate", "--model", run, "--data", data, "--out", run / "report")
+    return typed("evaluate", "--model", run, "--data", str(data), "--out", run / "report")
 
 
 def predict_with(model: Location, out: Path, *inputs: object) -> str:
     """Predictions on files; FILES stands for them where they are not known."""
-    named = command(*inputs) if inputs else "FILES"
-    return f"compseg predict {named} {command('--model', model, '--out', out)}"
+    named = quoted(*inputs) if inputs else "FILES"
+    return f"{typed('predict')} {named} {quoted('--model', model, '--out', out)}"
 
 
 def view(folder: Path) -> str:
     """The local page of a folder."""
-    return command("compseg", "view", folder)
+    return typed("view", folder)
 
 
 def after_store(path: Location) -> str:
     """What to do with a store: train on it, or, where all are test samples, evaluate a model."""
     samples = Store.open(path).samples
     if all(sample.split == "test" for sample in samples):
-        return f"compseg evaluate --model RUN {command('--data', path, '--out', Path('runs/report'))}"
+        return typed("evaluate", "--model", "RUN", "--data", str(path), "--out", "runs/report")
     return train_on(path)
 
 
-def next_line(*commands: str) -> str:
+def print_next(*commands: str) -> None:
     """What a command prints last."""
+    tell(next=commands)
     first, *others = commands
-    return "\n".join([f"next: {first}", *(f"      {other}" for other in others)])
+    print("\n".join([f"next: {first}", *(f"      {other}" for other in others)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compseg_jax.cli.next_steps import after_store, next_line
+from compseg_jax.cli.next_steps import after_store, print_next
 from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 
@@ -29,4 +29,4 @@ def run(arguments: list[str]) -> None:
     with progress_bar("spots") as progress:
         write_phantom(options, progress=progress)
     print(f"store: {options.out}")
-    print(next_line(after_store(options.out)))
+    print_next(after_store(options.out))

@@ -8,10 +8,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from compseg_jax.cli.next_steps import next_line, view
+from compseg_jax.cli.next_steps import print_next, view
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.processes import apart
-from compseg_jax.cli.quiet import is_quiet
+from compseg_jax.cli.quiet import is_quiet, tell
 from compseg_jax.model import Sightings
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
@@ -48,6 +48,11 @@ def _predict(arguments: list[str]) -> int:
     cache_compilations()
     with _Terminal() as terminal:
         report = predict(options, terminal)
+    tell(
+        predictions=options.out,
+        predicted=[sample.id for sample in report.done],
+        failed={sample.id: sample.error for sample in report.failed},
+    )
     print(_summary(report))
     if report.missing and options.shard:
         print(
@@ -56,7 +61,7 @@ def _predict(arguments: list[str]) -> int:
         )
     else:
         print(f"predictions: {options.out / 'predictions.json'}")
-        print(next_line(view(options.out), *_for_qupath(options, report)))
+        print_next(view(options.out), *_for_qupath(options, report))
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
     return 1 if report.failed or (options.merge and report.missing) else 0

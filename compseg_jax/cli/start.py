@@ -11,7 +11,6 @@ from pathlib import Path
 
 from compseg_jax.cli.next_steps import (
     after_store,
-    command,
     evaluate_run,
     predict_with,
     run_of,
@@ -19,7 +18,9 @@ from compseg_jax.cli.next_steps import (
     view,
 )
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import Location, location
+from compseg_jax.runtime.typed import typed
 
 PAGE = HelpPage(
     "start",
@@ -52,7 +53,7 @@ class Advice:
 
     Attributes:
       found: what lies there, in words.
-      steps: command lines to type in this order; lines with a remark are told apart by '# '.
+      steps: command lines to type in this order.
       remark: what has to be known before.
     """
 
@@ -70,7 +71,9 @@ class Advice:
 
 def run(arguments: list[str]) -> None:
     """Says what is there and what to type next."""
-    print(look(parse(StartOptions, arguments, PAGE).path).text())
+    advice = look(parse(StartOptions, arguments, PAGE).path)
+    tell(found=advice.found, remark=advice.remark, next=advice.steps)
+    print(advice.text())
 
 
 def look(path: Path) -> Advice:
@@ -112,7 +115,7 @@ def _of_ours(folder: Path) -> Advice | None:
         return Advice(
             f"{folder}: a training that is not finished",
             (
-                command("compseg", "train", "--out", folder, "--resume"),
+                typed("train", "--out", folder, "--resume"),
                 evaluate_run(folder, _data_of(folder)),
             ),
         )
@@ -139,7 +142,7 @@ def _of_store(folder: Path) -> Advice:
     counts = Counter(sample.label for sample in store.samples)
     found = f"{folder}: a store of {counts[1]} diseased and {counts[0]} healthy samples, {store.channels} channels"
     first = after_store(folder)
-    steps = [command("compseg", "check", folder), first]
+    steps = [typed("check", folder), first]
     if first == train_on(folder):
         run_folder = run_of(folder)
         steps += [evaluate_run(run_folder, folder), view(run_folder / "report")]
@@ -168,14 +171,14 @@ def _of_file(path: Path) -> Advice:
         scan = open_scan(path)
     except ValueError as error:  # info says what is missing, and the option that helps
         why = in_command_words(str(error).removeprefix(f"{path}: "))
-        return Advice(f"{path}: {found.name}, no image as it is: {why}", (command("compseg", "info", path),))
+        return Advice(f"{path}: {found.name}, no image as it is: {why}", (typed("info", path),))
     height, width, channels = scan.shape
     size = f"{path}: {found.name} of {height:,} × {width:,} pixels and {channels:,} channels"
     if scan.wavenumbers_cm1 is not None and height * width >= LARGE_SCAN_PIXELS:
         return Advice(f"{size}, large enough for a scan of a tissue array", _for_scans([path]))
     return Advice(
         f"{size}: one sample",
-        (command("compseg", "info", path), predict_with(Path("RUN"), Path("runs/predictions"), path)),
+        (typed("info", path), predict_with(Path("RUN"), Path("runs/predictions"), path)),
         "A training takes many samples of two labels: put the images of each label into a folder of its own, or list "
         "them in a table (id, label, path). RUN stands for the folder of a training.",
     )
@@ -191,9 +194,21 @@ def _for_scans(scans: Sequence[Path], table: Path | None = None) -> tuple[str, .
     csvs = [f"{scan.stem}_cores.csv" for scan in scans]
     listed = table if table is not None else "LABELS.csv"
     return (
-        *(command("compseg", "dearray", scan) for scan in scans),
-        f"compseg ingest {command(listed)} --scans {command(*scans)} --cores {command(*csvs)} --out store "
-        "--positive NAME --negative NAME",
+        *(typed("dearray", scan) for scan in scans),
+        typed(
+            "ingest",
+            listed,
+            "--scans",
+            *scans,
+            "--cores",
+            *csvs,
+            "--out",
+            "store",
+            "--positive",
+            "NAME",
+            "--negative",
+            "NAME",
+        ),
         train_on(Path("store")),
     )
 
@@ -242,7 +257,7 @@ def _of_table(path: Path, beside: Sequence[Path] = ()) -> Advice | None:
     group = None if "group" in columns else likely_group_column(sheet)
     more = [*images, *(("--group", group) if group else ())]
     store = Path(path.stem + "_store")
-    steps = [command("compseg", "ingest", path, *more, "--out", store, *choice) for choice in words or [()]]
+    steps = [typed("ingest", path, *more, "--out", store, *choice) for choice in words or [()]]
     remark = "Type the line that names as positive what is diseased." if len(steps) > 1 else ""
     if group:
         remark += (
@@ -265,8 +280,8 @@ def _after(store: Path) -> tuple[str, ...]:
 
 def _of_folder(folder: Path) -> Advice:
     from compseg_jax.ingest.folders import find_label_folders
-    from compseg_jax.ingest.groups import likely_pattern
     from compseg_jax.ingest.ingest_options import IngestError
+    from compseg_jax.store.one_patient import likely_pattern
 
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     for table in (path for path in entries if path.suffix.lower() in TABLES):
@@ -277,7 +292,7 @@ def _of_folder(folder: Path) -> Advice:
         names = ", ".join(path.name for path in ours[:_SHOWN])
         return Advice(
             f"{folder}: holds {len(ours)} store(s), run(s) or results: {names}",
-            tuple(command("compseg", "start", path) for path in ours[:_SHOWN]),
+            tuple(typed("start", path) for path in ours[:_SHOWN]),
         )
     try:
         labelled = find_label_folders(folder)
@@ -286,7 +301,7 @@ def _of_folder(folder: Path) -> Advice:
         if scans:
             return Advice(
                 f"{folder}: holds {len(scans)} scan(s) or images of an instrument, and no table of labels",
-                (*(command("compseg", "info", path) for path in scans[:_SHOWN]), *_for_scans(scans[:_SHOWN])),
+                (*(typed("info", path) for path in scans[:_SHOWN]), *_for_scans(scans[:_SHOWN])),
                 "LABELS.csv stands for a table of id, array, core and label; docs/tables.md describes it.",
             )
         raise StartError(str(error)) from error
@@ -307,7 +322,7 @@ def _of_folder(folder: Path) -> Advice:
     return Advice(
         f"{folder}: folders of images, which can be labels: {listed}{masks}",
         (
-            *(command("compseg", "ingest", folder, "--out", store, *each, *groups) for each in choices),
+            *(typed("ingest", folder, "--out", store, *each, *groups) for each in choices),
             *_after(store),
         ),
         remark,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from compseg_jax.cli.next_steps import evaluate_run, next_line, view
+from compseg_jax.cli.next_steps import evaluate_run, print_next, view
 from compseg_jax.cli.parsing import HelpPage, asks_for_steps, parse
 from compseg_jax.cli.processes import HELP, together
+from compseg_jax.cli.quiet import tell
 from compseg_jax.config import Training, recipe
 from compseg_jax.config.fields import Described, described
 from compseg_jax.config.recipe_file import toml_value
@@ -52,7 +53,8 @@ def _train(arguments: list[str]) -> None:
         from compseg_jax.training.run import train
 
         print(f"extracted network: {train(config)}")
-    print(next_line(evaluate_run(config.out, config.data), view(config.out)))
+    tell(run=config.out)
+    print_next(evaluate_run(config.out, config.data), view(config.out))
 
 
 def configuration(arguments: list[str]) -> Training:

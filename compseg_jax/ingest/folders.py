@@ -150,9 +150,7 @@ def read_folders(root: Path, options: IngestOptions) -> Table:
     problems += pattern.problems(len(pictures))
     if problems:
         raise IngestError(several(root, problems))
-    return Table(
-        rows, [*notes, *pattern.notes(ids, [row.group for row in rows]), *_remarks(found, rows, options)]
-    )
+    return Table(rows, [*notes, *pattern.notes([row.group for row in rows]), *_remarks(found, rows, options)])
 
 
 def _refuse_options_of_tables(root: Path, options: IngestOptions) -> None:

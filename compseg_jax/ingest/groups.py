@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 
 from compseg_jax.ingest.ingest_options import IngestError
 
-_WORDS = "patient|pat|case|subject|subj|donor|animal|mouse|rat|slide|biopsy|block|p"
-_NUMBERED = re.compile(rf"(?<![A-Za-z])({_WORDS})([ _-]?)\d+(?![A-Za-z0-9])", re.IGNORECASE)
-_TCGA = r"TCGA[-_]\w\w[-_]\w{4}"
 _NAMED = 3
 
 
@@ -59,36 +56,11 @@ class GroupPattern:
             f"names: {', '.join(self.without[:_NAMED])}{more}. Widen it so that every name has one."
         ]
 
-    def notes(self, ids: Sequence[str], groups: Sequence[str]) -> list[str]:
-        """How many groups were found; where no pattern is given, one that would find some."""
-        if self.pattern is not None:
-            largest, number = Counter(groups).most_common(1)[0]
-            return [
-                f"groups by --group-pattern: {len({*groups})} of {len(ids)} samples (largest: {largest}, {number})"
-            ]
-        proposed = likely_pattern(ids)
-        if not proposed:
+    def notes(self, groups: Sequence[str]) -> list[str]:
+        """How many groups were found, where a pattern is given."""
+        if self.pattern is None:
             return []
+        largest, number = Counter(groups).most_common(1)[0]
         return [
-            "every sample counts as a group of its own, but names repeat a part that may be a patient's: "
-            f"--group-pattern {shlex.quote(proposed)} would keep its samples together"
+            f"groups by --group-pattern: {len({*groups})} of {len(groups)} samples (largest: {largest}, {number})"
         ]
-
-
-def likely_pattern(names: Sequence[str]) -> str:
-    """A pattern that finds a group in every name, and several samples of some; '' where none of the usual ones does.
-
-    It is proposed and never used unasked.
-
-    >>> likely_pattern(["patient7_a", "patient7_b", "patient8_a"])
-    '(patient\\\\d+)'
-    """
-    numbered = [_NUMBERED.search(name) for name in names]
-    words = {f"{match[1]}{match[2]}" for match in numbered if match is not None}
-    proposals = [rf"({word}\d+)" for word in words if len(words) == 1]
-    for pattern in (*proposals, f"({_TCGA})"):
-        found = [re.search(pattern, name) for name in names]
-        groups = {match[1] for match in found if match is not None}
-        if all(found) and 1 < len(groups) < len(names):
-            return pattern
-    return ""

@@ -110,7 +110,7 @@ def read_table(table: Path, options: IngestOptions) -> Table:
         raise IngestError(f"{table}: no samples are left. Check the table and --exclude.")
     checked, notes = _one_spelling(checked)
     if "group" not in columns.names:
-        notes += rows.pattern.notes([row.id for row in checked], [row.group for row in checked])
+        notes += rows.pattern.notes([row.group for row in checked])
     return Table(checked, [*sheet.notes, *columns.notes, *rows.notes(), *notes])
 
 

@@ -1,47 +1,39 @@
-"""How a run was started, and where its store is now: ``config.json`` and ``places.json`` beside its model."""
+"""How a run was started, and where its store is now: ``config.json`` beside its model.
+
+Places stand in it from the root, that of the run included: so they hold in any working folder, and what lies in the
+same place relative to the run is found after a move of both.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from compseg_jax.config import Training, from_json, to_json
+from compseg_jax.config.fields import with_values
 from compseg_jax.config.locations import Location, Url
 from compseg_jax.model.extracted import ModelError
-from compseg_jax.runtime.files import JsonFormat, json_text, write_text
-from compseg_jax.runtime.places import found_place, place_of
+from compseg_jax.runtime.files import json_text, write_text
 
-CONFIG, PLACES = "config.json", "places.json"
+CONFIG = "config.json"
 PLACED = ("data", "init_from")
 """Fields of a run that are places outside of its folder."""
-PLACES_JSON = JsonFormat(
-    "compseg-places",
-    version=1,
-    absent="The run is of an earlier release: name its store with --data.",
-    again="name the store with --data",
-    error=ModelError,
-)
 
 
 def write_run(folder: Path, config: Training) -> None:
-    """Keeps how a run is started: its configuration, with places from the root, and the same relative to its folder."""
-    given = {name: place for name in PLACED if (place := getattr(config, name)) is not None}
-    places = {name: place_of(place, folder) for name, place in given.items()}
-    write_text(folder / PLACES, json_text(PLACES_JSON.stamped(places)))
-    write_text(folder / CONFIG, json_text(to_json(replace(from_the_root(config), resume=False))))
+    """Keeps how a run is started, with its places from the root."""
+    write_text(folder / CONFIG, json_text(to_json(with_values(from_the_root(config), {"resume": False}))))
 
 
 def from_the_root(config: Training) -> Training:
     """The same run with its places from the root, so that they are the same in any working folder."""
     given = {name: place for name in (*PLACED, "out") if (place := getattr(config, name)) is not None}
-    absolute: dict[str, Any] = {
+    absolute = {
         name: place if isinstance(place, Url) else Path(os.path.abspath(place))
         for name, place in given.items()
     }
-    return replace(config, **absolute)
+    return with_values(config, absolute)
 
 
 def read_run(folder: Path) -> Training:
@@ -57,11 +49,18 @@ def read_run(folder: Path) -> Training:
         raise ModelError(f"{folder} holds no run (no {CONFIG}). Name its folder.") from error
     except ValueError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
-    if not (folder / PLACES).is_file():
-        return replace(config, out=folder)
-    places = PLACES_JSON.read(folder / PLACES)
-    found: dict[str, Any] = {name: found_place(places[name], folder) for name in PLACED if name in places}
-    return replace(config, out=folder, **found)
+    found = {name: _found(place, config.out, folder) for name in PLACED if (place := getattr(config, name))}
+    return with_values(config, {"out": folder, **found})
+
+
+def _found(place: Location, out: Path, folder: Path) -> Location:
+    """A place of a run that was started in ``out`` and lies in ``folder`` now; as it was where it is gone."""
+    if isinstance(place, Url):
+        return place
+    if place.is_absolute() != out.is_absolute() or place.anchor != out.anchor:
+        return place
+    moved = Path(os.path.abspath(folder / os.path.relpath(place, out)))
+    return moved if moved.exists() else place
 
 
 def store_of(model: Location) -> Location:

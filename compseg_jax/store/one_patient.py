@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,6 +22,9 @@ LAST_PART = re.compile(r"^(?P<stem>.*\d)(?:[\s_.-]+[a-z0-9]+|[a-z])$", re.I)
 """A name with a number in it, and one part more: patient7_a, P07-1, 12b."""
 SHARE_OF_A_PATIENT = 0.5
 """Of all samples; a beginning that as many or more share names the study or the array, unless it says patient."""
+_WORDS = "patient|pat|case|subject|subj|donor|animal|mouse|rat|slide|biopsy|block|p"
+_NUMBERED = re.compile(rf"(?<![A-Za-z])({_WORDS})([ _-]?)\d+(?![A-Za-z0-9])", re.IGNORECASE)
+_TCGA = r"TCGA[-_]\w\w[-_]\w{4}"
 
 
 def like_one_patient(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -31,7 +35,7 @@ def like_one_patient(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     """
     if any(sample.group != sample.id for sample in samples):
         return {}
-    stems = {sample.id: found["stem"] for sample in samples if (found := LAST_PART.match(sample.id))}
+    stems = {sample.id: parts["stem"] for sample in samples if (parts := LAST_PART.match(sample.id))}
     counts = Counter(stems.values())
     alike = {
         stem
@@ -60,8 +64,31 @@ def leakage_note(samples: Sequence[Sample]) -> str:
     where = f"in {' and '.join(splits)}" if len(splits) > 1 else f"all in {splits[0]}"
     named = ", ".join(each.id for each in example[:3]) + (" …" if len(example) > 3 else "")
     n = sum(map(len, found.values()))
+    pattern = likely_pattern([sample.id for sample in samples])
+    or_pattern = (
+        f", or --group-pattern {shlex.quote(pattern)}, which finds it in their names" if pattern else ""
+    )
     return (
         f"leakage cannot be excluded: no groups are given, and {n} samples look like several of one patient ({stem}: "
         f"{named}, {where}). Samples of a patient must stay in one split: ingest again with --group COLUMN, a column "
-        "of the table that names the patient."
+        f"of the table that names the patient{or_pattern}."
     )
+
+
+def likely_pattern(names: Sequence[str]) -> str:
+    """A pattern that finds a group in every name, and several samples of some; '' where none of the usual ones does.
+
+    It is proposed and never used unasked.
+
+    >>> likely_pattern(["patient7_a", "patient7_b", "patient8_a"])
+    '(patient\\\\d+)'
+    """
+    numbered = [_NUMBERED.search(name) for name in names]
+    words = {f"{match[1]}{match[2]}" for match in numbered if match is not None}
+    proposals = [rf"({word}\d+)" for word in words if len(words) == 1]
+    for pattern in (*proposals, f"({_TCGA})"):
+        found = [re.search(pattern, name) for name in names]
+        groups = {match[1] for match in found if match is not None}
+        if all(found) and 1 < len(groups) < len(names):
+            return pattern
+    return ""

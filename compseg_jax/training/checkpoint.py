@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +29,15 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        # Several processes wait for one another by name, and networks trained side by side are saved at once.
+        name = hashlib.blake2b(folder.parent.name.encode(), digest_size=8).hexdigest()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1,
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=name),
         )
-        self.folder = folder.resolve()
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> Checkpoints:

@@ -243,11 +243,16 @@ ROLES: dict[str, Role] = {"train": "training", "val": "choice"}
 
 
 def _seen(cubes: PreparedStore, start: ExtractedNetwork | None) -> Seen:
+    def contents(some: Iterable[Sample]) -> Iterator[str]:
+        return map(cubes.content, some)
+
     own = Seen(
         tuple(
-            SeenSample(cubes.content(each), role, each.id, each.group)
+            SeenSample(content, role, each.id, each.group)
             for split, role in ROLES.items()
-            for each in cubes.store.split(split)
+            for each, content in zip(
+                cubes.store.split(split), spread(contents, cubes.store.split(split)), strict=True
+            )
         )
     )
     return own if start is None else own | Seen.of_description(start.description)
