@@ -28,12 +28,12 @@ def run_of(store: Location) -> Path:
 
 def train_on(store: Location) -> str:
     """Training on a store."""
-    return typed("train", "--data", store, "--out", run_of(store))
+    return typed("train", "--data", str(store), "--out", run_of(store))
 
 
 def evaluate_run(run: Path, data: Location) -> str:
     """The report of a run, or of an ensemble, on the test samples of its store."""
-    return typed("evaluate", "--model", run, "--data", data, "--out", run / "report")
+    return typed("evaluate", "--model", run, "--data", str(data), "--out", run / "report")
 
 
 def predict_with(model: Location, out: Path, *inputs: object) -> str:
@@ -51,7 +51,7 @@ def after_store(path: Location) -> str:
     """What to do with a store: train on it, or, where all are test samples, evaluate a model."""
     samples = Store.open(path).samples
     if all(sample.split == "test" for sample in samples):
-        return typed("evaluate", "--model", "RUN", "--data", path, "--out", "runs/report")
+        return typed("evaluate", "--model", "RUN", "--data", str(path), "--out", "runs/report")
     return train_on(path)
 
 
