@@ -557,3 +557,55 @@ def test_a_shard_is_a_part_of_a_whole(shard, tmp_path):
         PredictOptions((tmp_path,), shard=shard)
     with pytest.raises(ValueError, match="leave out --shard"):
         PredictOptions((tmp_path,), shard="1/2", merge=True)
+
+
+# --- regions for QuPath
+
+
+def regions_of(out):
+    return json.loads((out / "samples" / "slide" / "segmentation.geojson").read_text())["features"]
+
+
+def test_specks_are_left_out_of_the_outlines_and_kept_in_the_mask(model, tmp_path):
+    options = replace(
+        slide_options(model, tmp_path), outputs=("zarr", "geojson", "png"), tile_px=None, pixel_size=2.0
+    )
+    values = np.sort(load_model(model)(cube_of(150, 131), prepared=True).ravel())
+    options = replace(options, threshold=float(values[-2000]))  # many small regions
+    found = {}
+    for name, changes in {
+        "usual": {},
+        "exact": {"min_area_um2": 0.0},
+        "large": {"min_area_um2": 12 * 4.0, "class_name": "Stroma", "fill_holes": True},
+    }.items():
+        predict(replace(options, out=tmp_path / name, **changes))
+        found[name] = regions_of(tmp_path / name)
+    areas = {
+        name: [
+            next(v for k, v in each["properties"]["measurements"].items() if k.startswith("Area"))
+            for each in own
+        ]
+        for name, own in found.items()
+    }
+    mask = np.asarray(Image.open(tmp_path / "usual" / "samples" / "slide" / "mask.png")) > 0
+    unit = 4.0  # µm² in a pixel
+    assert sum(areas["exact"]) == pytest.approx(mask.sum() * unit)
+    depth = load_model(model).networks[0].network.depth
+    assert min(areas["exact"]) < 4**depth * unit <= min(areas["usual"])
+    assert len(areas["large"]) < len(areas["usual"]) < len(areas["exact"])
+    assert min(areas["large"]) >= 12 * unit
+    assert all(len(each["geometry"]["coordinates"]) == 1 for each in found["large"])
+    assert {each["properties"]["classification"]["name"] for each in found["large"]} == {"Stroma"}
+
+
+def test_an_area_needs_a_pixel_size_and_says_so_before_the_work(model, tmp_path, capsys):
+    np.save(tmp_path / "slide.npy", cube_of(20, 22))
+    axis = tmp_path / "axis.txt"
+    axis.write_text("\n".join(map(str, WAVENUMBERS_CM1)))
+    words = ["predict", str(tmp_path / "slide.npy"), "--axis", str(axis), "--model", str(model)]
+    words += ["--out", str(tmp_path / "out"), "--min-area-um2", "50"]
+    assert cli.main(words) == 1
+    assert (
+        "--min-area-um2 50.0: the image states no pixel size. Give it with --pixel-size"
+        in capsys.readouterr().err
+    )

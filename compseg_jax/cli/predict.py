@@ -32,6 +32,7 @@ PAGE = HelpPage(
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
+        "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
         "many samples": ("shard", "merge"),
     },
     positional=("inputs", "INPUT …"),

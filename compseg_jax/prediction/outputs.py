@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from compseg_jax.model.model import Model
 from compseg_jax.prediction.formats import Annotation, OverviewWriter, write_sample_files
 from compseg_jax.prediction.formats.sample_files import SampleFormat
-from compseg_jax.prediction.predict_options import Output
+from compseg_jax.prediction.predict_options import Output, PredictOptions
 from compseg_jax.prediction.working import WorkingMaps
 from compseg_jax.readers.scan import Scan, finest_per_pixel_xy
 
@@ -23,18 +25,46 @@ def write_outputs(
     *,
     threshold: float,
     scan: Scan,
-    is_outside: bool,
+    annotation: Annotation,
 ) -> dict[str, str]:
     """Writes what was asked for, but for the OME-Zarr image, which is finished where it is.
+
+    Args:
+      annotation: what regions become in QuPath, as :func:`annotation_of` says.
 
     Returns:
       the names of the files by their key in predictions.json.
     """
     finished = maps.finished(threshold, scan.pixel_size_um)
     formats: list[SampleFormat] = [name for name in outputs if name != "zarr"]
-    # QuPath opens a slide at its finest level, whatever level was predicted on.
-    annotation = Annotation(scale_xy=finest_per_pixel_xy(scan), is_outside=is_outside)
     return write_sample_files(folder, finished, formats, annotation=annotation)
+
+
+def annotation_of(options: PredictOptions, model: Model, scan: Scan) -> Annotation:
+    """What the regions of a sample become in QuPath.
+
+    Raises:
+      ValueError: when an area in µm² is asked for and the image has no pixel size.
+    """
+    if options.min_area_um2 is None:
+        # Within a cell of its poolings a network tells nothing apart for certain: what is smaller is its noise.
+        depths = [getattr(network.network, "depth", 0) for network in model.networks]
+        least_px: float = 4 ** min(depths)
+    elif options.min_area_um2 == 0:
+        least_px = 0
+    elif scan.pixel_size_um is None:
+        raise ValueError(
+            f"--min-area-um2 {options.min_area_um2}: the image states no pixel size. Give it with --pixel-size."
+        )
+    else:
+        least_px = options.min_area_um2 / scan.pixel_size_um**2
+    return Annotation(
+        classification=options.class_name,
+        minimum_area_px=least_px,
+        filled_holes_px=math.inf if options.fill_holes else least_px,
+        # QuPath opens a slide at its finest level, whatever level was predicted on.
+        scale_xy=finest_per_pixel_xy(scan),
+    )
 
 
 def write_overview(folder: Path, scan: Scan) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,13 @@ class PredictOptions(ReadingOptions):
     tile_px: int | None = None
     """Edge of the tiles of large images in pixels, a multiple of 2^depth; chosen to lose little when not given."""
 
+    min_area_um2: float | None = None
+    """Smaller regions are left out of the GeoJSON and smaller holes filled, in µm²; when not given, those below what
+    the network resolves, 4^depth pixels. 0: none. Masks and maps stay as they are."""
+    fill_holes: bool = False
+    """Fill all holes of the regions in the GeoJSON."""
+    class_name: str = "Tumor"
+    """Class of the regions in QuPath."""
     shard: str = ""
     """I/N: the I-th of N parts of the samples, for a task of a job array; the last one to finish writes the tables."""
     merge: bool = False
@@ -57,6 +65,10 @@ class PredictOptions(ReadingOptions):
             raise ValueError(f"--memory-gib {self.memory_gib}: more than 0 is required.")
         if self.tile_px is not None and self.tile_px < 1:
             raise ValueError(f"--tile-px {self.tile_px}: at least 1 is required.")
+        if self.min_area_um2 is not None and not 0 <= self.min_area_um2 < math.inf:
+            raise ValueError(f"--min-area-um2 {self.min_area_um2}: an area of 0 or more is required.")
+        if not self.class_name.strip():
+            raise ValueError("--class-name: a name is required, such as Tumor.")
         if self.shard:
             if self.merge:
                 raise ValueError("--merge joins the tables of all shards: leave out --shard.")

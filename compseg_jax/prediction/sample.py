@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jax.sharding import Mesh
@@ -15,10 +15,10 @@ from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.model import Model
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.prediction.familiarity import departure_of, familiarity
-from compseg_jax.prediction.formats import SamplePrediction, write_sample
+from compseg_jax.prediction.formats import Annotation, SamplePrediction, write_sample
 from compseg_jax.prediction.inputs import Opened, Task, sighting_of
 from compseg_jax.prediction.measures import measured
-from compseg_jax.prediction.outputs import write_outputs, write_overview
+from compseg_jax.prediction.outputs import annotation_of, write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
@@ -79,6 +79,7 @@ class Predictor:
         options, model = self.options, self.model
         opened = task.opened(model.networks[0].background, self.given, self.trained)
         specimen = opened.specimen
+        annotation = annotation_of(options, model, specimen.scan)
         members = adapted(model.networks, specimen)
         partial = resumable_place(options.out / SAMPLES / task.id)
         purpose = self._purpose(task)
@@ -98,7 +99,7 @@ class Predictor:
                 ):
                     raise Stopped
             notes = (*opened.notes, *members[0].notes)
-            return self._finished(task, opened, maps, started, watch, notes)
+            return self._finished(task, opened, maps, annotation, started, watch, notes)
 
     @property
     def trained(self) -> Instructions:
@@ -139,6 +140,7 @@ class Predictor:
         task: Task,
         opened: Opened,
         maps: WorkingMaps,
+        annotation: Annotation,
         started: float,
         watch: Watch,
         notes: tuple[str, ...],
@@ -149,7 +151,7 @@ class Predictor:
         folder.mkdir()
         threshold, scan = self.model.threshold, opened.specimen.scan
         departure = departure_of(self.model, maps.sums())
-        is_outside = departure is not None and departure.is_outside
+        annotation = replace(annotation, is_outside=departure is not None and departure.is_outside)
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
@@ -159,7 +161,7 @@ class Predictor:
             if "zarr" in self.options.outputs and task.store is None:
                 overview = beside.submit(write_overview, folder, scan)
             files = write_outputs(
-                folder, maps, self.options.outputs, threshold=threshold, scan=scan, is_outside=is_outside
+                folder, maps, self.options.outputs, threshold=threshold, scan=scan, annotation=annotation
             )
             files |= {} if overview is None else overview.result()
             measures = measuring.result()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, UInt8
 
 from compseg_jax.prediction.formats.outlines import Outlines, trace
@@ -38,8 +39,10 @@ class Annotation:
     """Name of the class, as in QuPath's list of classes."""
     colour: tuple[int, int, int] = (200, 0, 0)
     """Red, green, blue, 0 to 255; QuPath's own colour of 'Tumor'."""
-    minimum_area_px: int = 0
+    minimum_area_px: float = 0
     """Regions of fewer pixels are left out; with 0 or 1 none is."""
+    filled_holes_px: float = 0
+    """Holes of fewer pixels are filled; with 0 or 1 none is, with infinity all are."""
     scale_xy: tuple[float, float] = (1.0, 1.0)
     """What x and y of the mask are multiplied by: pixels of the finest level of a slide per pixel of the level that
     was predicted on."""
@@ -130,7 +133,7 @@ def write_geojson(
 def _features(
     mask: np.ndarray, activation: Picture | None, pixel_size_um: float | None, annotation: Annotation
 ) -> Iterator[dict[str, Any]]:
-    outlines = trace(mask)
+    outlines = trace(_filled(mask, annotation.filled_holes_px))
     areas, means = _measured(outlines, activation)
     scale = None if annotation.scale_xy == (1.0, 1.0) else np.array(annotation.scale_xy)
     marks = {"name": OUTSIDE, "metadata": {"call": "undecided"}} if annotation.is_outside else {}
@@ -160,6 +163,19 @@ def _features(
                 **marks,
             },
         }
+
+
+def _filled(mask: np.ndarray, below_px: float) -> np.ndarray:
+    """The mask without holes of fewer pixels: regions are connected by edges, so holes are by corners as well."""
+    if below_px <= 1:
+        return mask
+    holes, count = scipy.ndimage.label(~mask, np.ones((3, 3)))
+    areas = np.bincount(holes.ravel(), minlength=count + 1)
+    fills = areas < below_px
+    fills[0] = False
+    for edge in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        fills[edge] = False  # not enclosed
+    return mask | fills[holes]
 
 
 def _measured(outlines: Outlines, activation: Picture | None) -> tuple[np.ndarray, np.ndarray | None]:
