@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,6 @@ from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.order import Draw
 from compseg_jax.training.samples import Samples
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 BATCHES_READ_AHEAD = 2
 SAMPLES_READ_AHEAD = 4
@@ -63,8 +61,6 @@ class ResidentFeed:
 
 def _read_ahead(samples: Samples) -> Iterator[Batch]:
     """Every sample as a raw batch of one, some being read while others are used."""
-    from concurrent.futures import ThreadPoolExecutor
-
     n = len(samples.samples)
     with ThreadPoolExecutor(SAMPLES_READ_AHEAD, thread_name_prefix="compseg-load") as readers:
         pending = deque(
@@ -105,8 +101,6 @@ class StreamFeed:
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """The batches of ``draws``, on the devices, read in a thread of its own."""
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(1, thread_name_prefix="compseg-feed") as reader:
             pending: deque[tuple[int, Future[Batch]]] = deque()
             for draw in draws:
