@@ -10,11 +10,11 @@ import pytest
 
 from compseg_jax.cli.main import main
 from compseg_jax.readers import read, read_spectra
-from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.info.inspection import InfoOptions, inspect
 from compseg_jax.readers.reading_again import open_as_trained
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
-from compseg_jax.readers.scan import AbsorbanceScan, open_scan
+from compseg_jax.readers.scan import AbsorbanceScan, CubeScan, finest_per_pixel_xy, open_scan
 from compseg_jax.readers.transmittance import LEAST, TransmittanceError, seen, to_absorbance
 from compseg_jax.store.read import Store
 
@@ -192,3 +192,13 @@ def test_another_word_for_it_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 5, 3), np.float32))
     with pytest.raises(CubeError, match="transmittance='half'; required is one of percent, fraction, none"):
         read(tmp_path / "a.npy", transmittance="half")
+
+
+def test_a_converted_scan_lies_where_it_lay_on_its_slide():
+    """Outlines are drawn at the finest level, whatever level was read."""
+
+    class CoarseLevel(CubeScan):
+        finest_per_pixel_xy = (4.0, 3.5)
+
+    scan = CoarseLevel(Cube(np.full((2, 3, 4), 50.0, np.float32), None, provenance={"source": "a test"}))
+    assert finest_per_pixel_xy(AbsorbanceScan(scan, "percent", "a test")) == (4.0, 3.5)

@@ -159,6 +159,11 @@ class AbsorbanceScan:
         """Where the scan comes from."""
         return converted_provenance(self.scan.provenance, self.kind, self.who)
 
+    @property
+    def finest_per_pixel_xy(self) -> tuple[float, float]:
+        """As of the scan."""
+        return finest_per_pixel_xy(self.scan)
+
     def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
         """A part as a new array (y, x, c)."""
         values = self.scan.window(rows, columns, channels)
