@@ -21,8 +21,10 @@ from tests.model_example import write_model
 EPOCHS = 3
 
 
-def write_a_run(out: Path, data: Path, *, seed: int = 0, epochs: int = EPOCHS, **changes) -> Training:
-    """A run of the default recipe that has done three epochs."""
+def write_a_run(
+    out: Path, data: Path, *, seed: int = 0, epochs: int = EPOCHS, model: bool = True, **changes
+) -> Training:
+    """A run of the default recipe that has done three epochs; without ``model`` its folder model is left alone."""
     config = replace(recipe("default"), data=data, out=out, epochs=epochs, seed=seed, **changes)
     write_run(out, config)
     log = [
@@ -38,6 +40,8 @@ def write_a_run(out: Path, data: Path, *, seed: int = 0, epochs: int = EPOCHS, *
         for n in range(1, EPOCHS + 1)
     ]
     (out / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log))
+    if not model:
+        return config
     network = load_network(write_model(out / "model", seed=seed))
     description = {
         name: value

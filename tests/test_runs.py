@@ -14,29 +14,41 @@ from runs_example import EPOCHS, write_a_report, write_a_run
 from compseg_jax.cli.main import main
 from compseg_jax.config import Ensemble
 from compseg_jax.evaluation.report import report_folder
-from compseg_jax.evaluation.runs import RunFolderError, find_runs, read_run_record
+from compseg_jax.evaluation.run_records import RunFolderError, find_runs, read_run_record
 from compseg_jax.model import ModelError
 
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.fixture(autouse=True)
-def short_pages(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def short_pages():
     """Pages are one line, quickly written."""
-    monkeypatch.setattr(report_folder, "report_page", lambda *_: f"<html>{report_folder.GENERATOR}</html>")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_folder, "report_page", lambda *_: f"<html>{report_folder.GENERATOR}</html>")
+        yield
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
     """Two finished runs, one with two reports and one whose report lies elsewhere, and one that goes on."""
-    data, folder = tmp_path / "store", tmp_path / "runs"
+    top = tmp_path_factory.mktemp("written")
+    data, folder = top / "store", top / "runs"
+    data.mkdir()
     write_a_run(folder / "a", data)
     write_a_report(folder / "a" / "report", folder / "a" / "model", data)
     write_a_report(folder / "a" / "val", folder / "a" / "model", data, split="val", judged=False)
-    write_a_run(folder / "b", data, seed=7)
+    shutil.copytree(folder / "a" / "model", folder / "b" / "model")
+    write_a_run(folder / "b", data, seed=7, model=False)
     write_a_report(folder / "of_b", folder / "b", data, sha="0" * 64)
-    write_a_run(folder / "c", data, epochs=EPOCHS + 5)
-    return folder
+    shutil.copytree(folder / "a" / "model", folder / "c" / "model")
+    write_a_run(folder / "c", data, epochs=EPOCHS + 5, model=False)
+    return top
+
+
+@pytest.fixture
+def runs(written: Path, tmp_path: Path) -> Path:
+    """The same in another place, to change."""
+    return shutil.copytree(written, tmp_path / "moved") / "runs"
 
 
 def test_a_run_says_what_its_files_hold(runs):
@@ -98,7 +110,7 @@ def test_damaged_runs_are_named_and_hide_no_other(runs, capsys):
         read_run_record(runs / "a" / "val")
     (runs / "a" / "log.jsonl").write_text("nonsense\n{}\n")
     with pytest.raises(RunFolderError, match=r"log\.jsonl: line 1"):
-        read_run_record(runs / "a")
+        read_run_record(runs / "a", reports=[])
     with pytest.raises(ModelError):
         read_run_record(runs / "b")
 
@@ -114,10 +126,9 @@ def test_reports_without_their_run_stand_alone(runs):
 
 def test_an_ensemble_is_one_run_and_networks_side_by_side_share_their_time(tmp_path):
     out = tmp_path / "runs" / "e"
-    config = write_a_run(out, tmp_path / "store", ensemble=Ensemble(folds=2))
-    shutil.rmtree(out / "model")
+    config = write_a_run(out, tmp_path / "store", model=False, ensemble=Ensemble(folds=2))
     for name in ("fold0-seed0", "fold1-seed0"):
-        write_a_run(out / "members" / name, tmp_path / "store")
+        write_a_run(out / "members" / name, tmp_path / "store", model=False)
         log = out / "members" / name / "log.jsonl"
         records = [json.loads(line) | {"networks_at_once": 2} for line in log.read_text().splitlines()]
         log.write_text("".join(json.dumps(record) + "\n" for record in records))

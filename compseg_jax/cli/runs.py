@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.quiet import tell
-from compseg_jax.evaluation.runs.found_runs import find_runs
-from compseg_jax.evaluation.runs.runs_table import runs_table
+from compseg_jax.evaluation.run_records.found_runs import find_runs
+from compseg_jax.evaluation.run_records.runs_table import runs_table
 
 PAGE = HelpPage(
     "runs",
