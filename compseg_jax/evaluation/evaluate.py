@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -24,9 +24,19 @@ from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
 from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightings
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
-from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
+from compseg_jax.model import (
+    BandImportance,
+    Departure,
+    Model,
+    ModelError,
+    Prediction,
+    band_importance,
+    load_model,
+)
 from compseg_jax.model.importance import importance_flops
-from compseg_jax.model.run_folder import store_of
+from compseg_jax.model.model_card import CARD, figures_of
+from compseg_jax.model.model_files import add_evaluation
+from compseg_jax.model.run_folder import model_of_run, store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
@@ -162,7 +172,21 @@ def evaluate(
             title=title,
         ),
     )
-    return page, headline(evaluation.metrics)
+    said = _kept(options, model, store, evaluation.metrics)
+    return page, "\n".join([headline(evaluation.metrics), *said])
+
+
+def _kept(options: EvaluateOptions, model: Model, store: Store, metrics: Mapping[str, Any]) -> list[str]:
+    """Keeps the figures with the model where it lies in its run and has its own threshold; why not, where it fails."""
+    folder = None if options.threshold is not None else model_of_run(options.model)
+    if folder is None or len(model.networks) > 1:
+        return []
+    figures = figures_of(metrics, store=store.name, split=options.split)
+    try:
+        add_evaluation(folder, model.networks[0], figures)
+    except (ModelError, OSError) as error:
+        return [f"model card: not written ({error})"]
+    return [f"model card: {folder / CARD}"]
 
 
 def _facts(model: Model) -> MapFacts:

@@ -74,3 +74,16 @@ def store_of(model: Location) -> Location:
     folder = Path(os.path.abspath(model))
     folder = folder.parent if (folder / "model.json").is_file() else folder
     return read_run(folder).data if (folder / CONFIG).is_file() else Training().data
+
+
+def model_of_run(model: Location) -> Path | None:
+    """The folder of a run's network; None for a model that lies by itself, as others handed it over.
+
+    Args:
+      model: the run, or the folder model in it; one behind a URL is nobody's here.
+    """
+    if isinstance(model, Url):
+        return None
+    folder = model if (model / "model.json").is_file() else model / "model"
+    is_ours = (folder / "model.json").is_file() and (Path(os.path.abspath(folder)).parent / CONFIG).is_file()
+    return folder if is_ours else None

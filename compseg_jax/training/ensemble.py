@@ -43,7 +43,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.csv"
 MAY_CHANGE = frozenset(
     {
         "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
-        "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "licence", "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
     }
 )  # fmt: skip
 

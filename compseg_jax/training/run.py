@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
+from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.networks.build import build_network, count_parameters
@@ -327,6 +329,8 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
             "seen": setup.seen.to_json(),
+            LEARNT_FROM: _learnt_from(store),
+            LICENCE: config.licence,
         },
         distribution=training.distribution,
     )
@@ -341,6 +345,19 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         save_network(config.out / "model", extracted, config.network)
     wait_for_all()
     return config.out / "model"
+
+
+def _learnt_from(store: Store) -> dict[str, Any]:
+    """Name of the store, and the numbers of samples and groups that trained the network and chose for it."""
+    counts = {
+        split: {
+            "diseased": sum(sample.label == 1 for sample in store.split(split)),
+            "healthy": sum(sample.label == 0 for sample in store.split(split)),
+            "groups": len({sample.group for sample in store.split(split)}),
+        }
+        for split in ROLES
+    }
+    return {"store": store.name, **counts}
 
 
 def _threshold_and_cut(
