@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from runs_example import results, write_a_report, write_a_run
 from store_example import write_store
 
 from compseg_jax.cli.main import main
-from compseg_jax.config import Objective
+from compseg_jax.config import recipe
 from compseg_jax.evaluation.report import report_folder
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.run_records import RunFolderError
@@ -41,7 +42,11 @@ def written(tmp_path_factory) -> Path:
         patch.setattr(report_folder, "report_page", lambda *_: f"<html>{report_folder.GENERATOR}</html>")
         for name, options, kinds in (
             ("a", {}, {}),
-            ("b", {"seed": 4, "objective": Objective(alpha=0.2)}, {"shift": SHIFT}),
+            (
+                "b",
+                {"seed": 4, "objective": replace(recipe("default").objective, alpha=0.2)},
+                {"shift": SHIFT},
+            ),
             ("c", {}, {"ids": "t"}),
         ):
             write_a_run(top / name, data, model=False, **options)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from compseg_jax.config import flat
 from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
@@ -36,10 +37,11 @@ from compseg_jax.model import (
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.model.model_card import CARD, figures_of
 from compseg_jax.model.model_files import add_evaluation
-from compseg_jax.model.run_folder import model_of_run, store_of
+from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
+from compseg_jax.runtime.tracking import track
 from compseg_jax.store.read import Sample, Store, StoreError
 
 PREVIEW_PERCENTILES = (1, 99)
@@ -58,6 +60,9 @@ SETTINGS_SHOWN = (
     "weights_sha256",
     "versions",
 )
+
+
+TRACKED_FILES = ("report.html", "metrics.json", "samples.csv", "importance.csv")
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def evaluate(
             title=title,
         ),
     )
-    said = _kept(options, model, store, evaluation.metrics)
+    said = [*_kept(options, model, store, evaluation.metrics), *_tracked(options, model, evaluation.metrics)]
     return page, "\n".join([headline(evaluation.metrics), *said])
 
 
@@ -187,6 +192,30 @@ def _kept(options: EvaluateOptions, model: Model, store: Store, metrics: Mapping
     except (ModelError, OSError) as error:
         return [f"model card: not written ({error})"]
     return [f"model card: {folder / CARD}"]
+
+
+def _tracked(options: EvaluateOptions, model: Model, metrics: Mapping[str, Any]) -> list[str]:
+    """Sends figures and files of the report to MLflow, where its environment says so; to the run of the training."""
+    run = run_of(options.model)
+    config = model.description.get("config", {})
+    tracking = track(
+        run or options.out, {**flat(config), "evaluated": str(options.model)}, is_kept=run is not None
+    )
+    if tracking is None:
+        return []
+    numbers = {f"{options.split}/{name}": value for name, value in metrics.items()}
+    ends = {
+        f"{name}_{end}": each
+        for name, value in numbers.items()
+        if name.endswith("_ci95") and value
+        for end, each in zip(("low", "high"), value, strict=True)
+    }
+    tracking.metrics({**numbers, **ends})
+    tracking.tags({f"{options.split}/verdict": metrics["verdict"]["sentence"]})
+    written = (options.out / name for name in TRACKED_FILES)
+    tracking.artifacts([path for path in written if path.is_file()], f"report_{options.split}")
+    tracking.end("FINISHED")
+    return [f"MLflow: run {tracking.run_id}"]
 
 
 def _facts(model: Model) -> MapFacts:

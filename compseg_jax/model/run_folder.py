@@ -69,11 +69,17 @@ def store_of(model: Location) -> Location:
     Args:
       model: the run, or the folder model in it; one behind a URL has no run beside it.
     """
+    run = run_of(model)
+    return Training().data if run is None else read_run(run).data
+
+
+def run_of(model: Location) -> Path | None:
+    """The run of a model; None where there is none beside it. Arguments as of `store_of`."""
     if isinstance(model, Url):
-        return Training().data
+        return None
     folder = Path(os.path.abspath(model))
     folder = folder.parent if (folder / "model.json").is_file() else folder
-    return read_run(folder).data if (folder / CONFIG).is_file() else Training().data
+    return folder if (folder / CONFIG).is_file() else None
 
 
 def model_of_run(model: Location) -> Path | None:
@@ -82,8 +88,6 @@ def model_of_run(model: Location) -> Path | None:
     Args:
       model: the run, or the folder model in it; one behind a URL is nobody's here.
     """
-    if isinstance(model, Url):
-        return None
-    folder = model if (model / "model.json").is_file() else model / "model"
-    is_ours = (folder / "model.json").is_file() and (Path(os.path.abspath(folder)).parent / CONFIG).is_file()
-    return folder if is_ours else None
+    run = run_of(model)
+    folder = None if run is None else run / "model"
+    return folder if folder is not None and (folder / "model.json").is_file() else None
