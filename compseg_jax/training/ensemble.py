@@ -33,6 +33,7 @@ from compseg_jax.store.folds import fold_of_samples, holding_out
 from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
@@ -104,6 +105,7 @@ def train_ensemble(config: Training) -> Path:
       Interrupted: after Ctrl-C or SIGTERM; everything is saved.
     """
     store = Store.open(config.data)
+    config = with_epochs(config, len(store.split("train")), len(store.split("val")))
     folds = fold_of_samples(store, config.ensemble)
     for fold in range(config.ensemble.folds):
         supervised = config.objective.target == "reference"

@@ -40,6 +40,7 @@ from compseg_jax.store.prepared import (
 )
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
@@ -101,7 +102,12 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
             f"{config.ensemble.n_members} networks are asked for; train them with "
             "compseg_jax.training.ensemble.train_ensemble."
         )
-    store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
+    if shared is None:
+        given = Store.open(config.data)
+        config = with_epochs(config, len(given.split("train")), len(given.split("val")))
+        store = as_configured(given, config.ensemble)
+    else:
+        store = shared.store
     refuse_problems(
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
