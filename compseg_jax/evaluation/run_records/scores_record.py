@@ -125,7 +125,7 @@ def read_report(folder: Path) -> Scores:
 def read_rows(path: Path) -> list[Row]:
     """A table of evaluated samples; raises ValueError where it is missing or lacks a column that each has."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        rows: list[Row] = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError) as error:
         raise damaged_scores(path, error) from error
     for number, row in enumerate(rows, start=2):
