@@ -13,9 +13,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.runtime.files import JsonFormat, json_text, write_text
 from compseg_jax.runtime.together import is_first
 
@@ -64,12 +66,12 @@ class Tracking:
     def tags(self, values: Mapping[str, str]) -> None:
         """Texts that belong to the run."""
         for name, value in values.items():
-            self._try(lambda name=name, value=value: self.client.set_tag(self.run_id, name, value))
+            self._try(partial(self.client.set_tag, self.run_id, name, value))
 
     def artifacts(self, paths: Iterable[Path], place: str = "") -> None:
         """Files, copied to where MLflow keeps them."""
         for path in paths:
-            self._try(lambda path=path: self.client.log_artifact(self.run_id, str(path), place or None))
+            self._try(partial(self.client.log_artifact, self.run_id, str(path), place or None))
 
     def end(self, status: str) -> None:
         """Says how the run ended: FINISHED, FAILED or KILLED."""
@@ -112,8 +114,8 @@ def track(
         from mlflow import MlflowClient
     except ImportError:
         say(
-            f"MLflow: {URI} is set, but mlflow is not installed, so nothing is sent. Install it: "
-            "pip install 'compseg-jax[mlflow]'"
+            f"MLflow: {URI} is set, but mlflow is not installed, so nothing is sent. Install it with: "
+            f"{install_line('mlflow')}"
         )
         return None
     try:

@@ -27,13 +27,13 @@ from compseg_jax.model.portable.description import PortableError, describe
 from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.libraries import library
 from compseg_jax.model.portable.operations import PortableNetwork
+from compseg_jax.runtime.extras import install_line
 
 TEST_SIZE = (1, 48, 32)
 LEAST_SIZE_PX = 16
 ONNX, TORCHSCRIPT = "network.onnx", "network.pt"
 NO_TORCHSCRIPT = (
-    "It holds ONNX alone, as PyTorch is not installed here: QuPath and deepImageJ run TorchScript. With "
-    "pip install 'compseg-jax[torch]' it holds both."
+    "It holds ONNX alone, as it was written without PyTorch: QuPath and deepImageJ run TorchScript."
 )
 INPUT, OUTPUT = PortableNetwork.INPUT, PortableNetwork.OUTPUT
 CITED = {
@@ -119,7 +119,7 @@ def write(path: Path, folder: Path, model: ExtractedNetwork, publication: Public
                 raise PortableError(
                     f"the package does not pass the test of bioimage.io ({name}):\n{summary.format()}"
                 )
-    without = "" if has_torch else f". {NO_TORCHSCRIPT}"
+    without = "" if has_torch else f". {NO_TORCHSCRIPT} Install it for both with: {install_line('torch')}"
     return (
         f"accepted by bioimageio.spec {version('bioimageio.spec')}, its test passed by bioimageio.core "
         f"{version('bioimageio.core')}; differs from the model by {difference:.1g} at most on random cubes "
