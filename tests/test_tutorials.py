@@ -104,8 +104,8 @@ def test_a_loss_of_ones_own_trains(tmp_path, monkeypatch, capsys):
     assert main(words) == 0
     page = ROOT / "docs/tutorials/researcher.md"
     program = "".join(text for language, text in blocks(page) if language == "python")
-    assert "steps = 300\n" in program
-    exec(compile(program.replace("steps = 300\n", "steps = 2\n"), page.name, "exec"), {})
+    assert "steps = 200\n" in program
+    exec(compile(program.replace("steps = 200\n", "steps = 2\n"), page.name, "exec"), {})
     assert re.search(r"AUC [01]\.\d\d, Dice 0\.\d\d", capsys.readouterr().out)
 
 
