@@ -78,6 +78,7 @@ HOMES = {
     "tifffile": ("readers/", "prediction/formats/ome_tiff.py"),
     **dict.fromkeys(("h5py", "zarr"), ("readers/",)),
     "openpyxl": ("ingest/workbook.py",),
+    "ray": ("runtime/ray_jobs.py",),
 }
 
 

@@ -29,11 +29,12 @@ COMMANDS = {
     "recipe": "List the recipes of train, or write one to a file to edit",
     "train": "Train a segmenting network from sample labels",
     "evaluate": "Evaluate an extracted network and write a report",
+    "sweep": "Train recipes with several seeds, and compare them",
     "predict": "Predict files, folders and stores of any size, for QuPath",
     "view": "Look at predictions, a report or a run in the browser",
     "copy": "Copy stores and models between folders and object stores",
     "export": "Write a network for other programs: ONNX, TorchScript …",
-    "slurm": "Print the batch file of train or predict for a cluster",
+    "slurm": "Print the batch file of train, predict or sweep for a cluster",
     "completion": "Print a script that completes commands at the Tab key",
     "doctor": "Show devices, versions and flags; check that they compute right",
 }

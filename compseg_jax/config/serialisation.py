@@ -31,7 +31,7 @@ def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | No
     """
     fields = described(cls)
     given: dict[str, Any] = {}
-    for name, value in _flat(values):
+    for name, value in flat(values):
         if name not in fields:
             raise ValueError(f"{name}: there is no field of that name{_nearest(name, fields)}")
         try:
@@ -60,10 +60,11 @@ class _NotAllowed(Exception):
     pass
 
 
-def _flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, Any]]:
+    """The values of what :func:`to_json` made, nested ones by dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{group}{name}.")
+            yield from flat(value, f"{group}{name}.")
         else:
             yield group + name, value
 

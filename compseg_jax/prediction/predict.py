@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compseg_jax.model import Sightings, load_model
+from compseg_jax.model import Model, Sightings, load_model
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.inputs import InputError, Task, find_tasks, sightings_of_stores
+from compseg_jax.prediction.inputs import Found, InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
@@ -73,21 +73,12 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
-    given = options.instructions
-    found = find_tasks(options.inputs, options.split)
-    if given.keywords() and any(task.store is not None for task in found.tasks):
-        names = ", ".join(f"{name}=" for name in given.keywords())
-        raise InputError(
-            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
-        )
-    folder = PredictionFolder(options, model)
-    folder.begin()
+    model, folder, found = _begun(options)
     if options.merge:
         return _merged(folder, found.tasks)
     tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
     _refuse_others(folder, tasks)
-    predictor = Predictor(model, options, given, data_mesh())
+    predictor = Predictor(model, options, options.instructions, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(tasks))
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
@@ -112,6 +103,44 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     if not report.missing:
         folder.write_tables()
     return report
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The samples of a command whose shards other processes predict.
+
+    Attributes:
+      folder: of the predictions, begun.
+      tasks: all samples.
+    """
+
+    folder: PredictionFolder
+    tasks: tuple[Task, ...]
+
+    @classmethod
+    def begun(cls, options: PredictOptions) -> Shares:
+        """Checks model, inputs and folder, and begins it; raises as `predict` does."""
+        _, folder, found = _begun(options)
+        _refuse_others(folder, found.tasks)
+        return cls(folder, tuple(found.tasks))
+
+    def missing(self, shard: Shard) -> int:
+        """Samples of a shard that are neither finished nor failed."""
+        return _missing(self.folder, shard.part(self.tasks))
+
+
+def _begun(options: PredictOptions) -> tuple[Model, PredictionFolder, Found]:
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    given = options.instructions
+    found = find_tasks(options.inputs, options.split)
+    if given.keywords() and any(task.store is not None for task in found.tasks):
+        names = ", ".join(f"{name}=" for name in given.keywords())
+        raise InputError(
+            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
+        )
+    folder = PredictionFolder(options, model)
+    folder.begin()
+    return model, folder, found
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:

@@ -25,7 +25,7 @@ from compseg_jax.runtime.versions import versions
 RUN_FILE = "run.json"
 FAILED = "failed.json"
 MAY_CHANGE = frozenset(
-    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "merge"}
+    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "ray", "merge"}
 )
 
 
