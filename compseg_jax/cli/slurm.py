@@ -136,10 +136,8 @@ srun {_command(options, given)} --shard "$SLURM_ARRAY_TASK_ID/{n}"
 
 def _sweep(options: SlurmOptions, given: Sequence[str]) -> str:
     asked = sweep_command.options_of([*given])
-    if asked.shard or asked.cell:
-        raise ValueError(
-            "--shard is set by the batch file, and --cell by the sweep: leave them out after --."
-        )
+    if asked.shard or asked.cell or asked.ray:
+        raise ValueError("--shard is set by the batch file: leave it out after --, and --cell and --ray.")
     n = min(options.shards, len(planned(asked).cells))
     gpus = [f"--gpus={options.gpus}"] if options.gpus else []
     return f"""#!/bin/bash

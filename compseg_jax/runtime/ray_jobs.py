@@ -7,6 +7,7 @@ another one; what the command had finished by then is on the folder that all nod
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ ROUNDS, PAUSE_S = 12, 15.0
 SEEN_WITHIN_S = 30.0
 """A network file system shows new files to other machines after some seconds."""
 INSTALL = "pip install 'compseg-jax[ray]'"
+REACHED_WITHIN_S = 10.0
 ADDRESSES = "local (this machine), auto (a cluster that runs here), HOST:PORT, or ray://HOST:PORT"
 
 
@@ -197,6 +199,15 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
         yield _room(ray)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens, which Ray itself finds out after minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        if not (host and port.isdecimal()):
+            raise ValueError(f"{address!r} is no address")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN_S).close()
 
 
 def _room(ray: Any) -> RayCluster:
