@@ -222,7 +222,7 @@ def test_memory_is_kept_unless_the_user_says_otherwise():
     assert python(MEMORY, MALLOC_ARENA_MAX="4").stdout.strip() == "False"
 
 
-PEERS = {"torch_peer": "torch"}
+PEERS = {"torch_peer": "torch", "docs_site": "mkdocs"}
 """Scripts that run in an environment of their own, and the library that it has."""
 SCRIPTS = sorted(
     path for folder in ("benchmarks", "tools") for path in (PACKAGE.parent / folder).glob("*.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -31,6 +32,7 @@ from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.operations import Convolution
 from compseg_jax.model.portable.safetensors_file import load_safetensors
 from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.runtime.processes import machine
 from compseg_jax.spectra.preparation import Preparation, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import Scaling
@@ -360,7 +362,7 @@ def test_a_missing_library_is_named_with_its_extra(
     missing, format_name, ending, extra, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(PortableError, match=rf"pip install 'compseg-jax\[{extra}\]'"):
+    with pytest.raises(PortableError, match=re.escape(install_line(extra))):
         write_portable(model_of(small("paper")), tmp_path / f"n.{ending}", format_name)
     assert not list(tmp_path.iterdir())
 

@@ -18,9 +18,10 @@ import pytest
 
 from compseg_jax.cli import sweep as sweep_command
 from compseg_jax.cli.main import main
-from compseg_jax.config import recipe, recipe_text
+from compseg_jax.config import Training, recipe, recipe_text
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
+from compseg_jax.model.run_folder import write_run
 from compseg_jax.prediction import claims
 from compseg_jax.runtime.interrupts import StopRequest
 from compseg_jax.runtime.jobs import Job, JobEnd, run_here
@@ -141,6 +142,7 @@ def write_outcome(folder: Path, dice: float | None) -> None:
     verdict = {"labels_learnt": True, "map_usable": dice and dice > 0.3, "sentence": "Labels: learnt <so>."}
     metrics = {"verdict": verdict, "auc_area": 0.875, "n_with_reference": 2}
     (report / "samples.csv").write_text("id,label,area_fraction\na,1,0.5\nb,0,0.125\nc,1,0.25\n")
+    write_run(folder, Training(out=folder))
     (folder / "log.jsonl").write_text('{"epoch": 1, "seconds": 1.5}\n{"epoch": 2, "seconds": 2.5}\n')
     (report / "metrics.json").write_text(json.dumps(metrics | ({} if dice is None else {"dice_mean": dice})))
 
@@ -233,6 +235,19 @@ def test_a_stopped_sweep_says_how_to_go_on(tmp_path, store, monkeypatch, capsys)
     assert main(words_for(store, tmp_path / "out")) == 130
     assert "2 of 4 trainings are finished" in capsys.readouterr().err
     assert StopRequest().requested is False
+
+
+def test_progress_is_that_of_the_epochs_the_run_has_chosen(tmp_path, store):
+    plan, (cell,) = begin(asked(tmp_path, store, seeds="0"))
+    assert plan.variants["default"].epochs == 0  # chosen by the run
+    assert plan.progress(cell) == 0
+    folder = plan.folder(cell)
+    folder.mkdir(parents=True)
+    write_run(folder, Training(out=folder, epochs=4))
+    (folder / "log.jsonl").write_text('{"epoch": 1}\n')
+    assert plan.progress(cell) == 0.25
+    plan.put_failure(cell, "no reason")
+    assert (plan.progress(cell), plan.failure(cell), plan.is_finished(cell)) == (1.0, "no reason", False)
 
 
 def test_a_mean_of_unknowns_is_unknown():

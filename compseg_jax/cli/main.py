@@ -32,6 +32,7 @@ COMMANDS = {
     "sweep": "Train recipes with several seeds, and compare them",
     "predict": "Predict files, folders and stores of any size, for QuPath",
     "view": "Look at predictions, a report or a run in the browser",
+    "runs": "List trainings and reports with their verdicts and figures",
     "copy": "Copy stores and models between folders and object stores",
     "export": "Write a network for other programs: ONNX, TorchScript …",
     "slurm": "Print the batch file of train, predict or sweep for a cluster",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from compseg_jax.cli.processes import apart, without_options
 from compseg_jax.cli.quiet import is_quiet, tell
 from compseg_jax.model import Sightings
 from compseg_jax.model.seen import SAW
+from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.predict import Listener, Report, Shares, predict
 from compseg_jax.prediction.predict_options import PredictOptions
@@ -35,12 +37,14 @@ LOOKED_EVERY_S = 3.0
 LOGS = "logs"
 PAGE = HelpPage(
     "predict",
-    text="Activation maps and masks of images of any size: files, folders of files, or stores.\n\n"
+    text="Activation maps and masks of images of any size: files, folders of files, stores, or the cores of scans of "
+    "tissue arrays (--scans), which are called diseased, healthy or undecided.\n\n"
     "Several processes may be started with the same --out: they share the samples. The same command goes on where a "
     "run was stopped or killed.",
     example="compseg predict slides/ --model runs/mine/model --out predictions",
     groups={
         "options": ("inputs", "model", "out", "outputs", "network"),
+        "tissue arrays": ("scans", "cores"),
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
@@ -67,6 +71,7 @@ def _predict(arguments: list[str]) -> int:
     tell(
         predictions=options.out,
         predicted=[sample.id for sample in report.done],
+        arrays={calls.opened.name: [vars(row) for row in calls.rows] for calls in report.arrays},
         failed={sample.id: sample.error for sample in report.failed},
     )
     print(_summary(report))
@@ -76,6 +81,8 @@ def _predict(arguments: list[str]) -> int:
             "--shard"
         )
     else:
+        for calls in report.arrays:
+            print("\n".join(_called(calls, options.out)))
         print(f"predictions: {options.out / 'predictions.json'}")
         print_next(view(options.out), *_for_qupath(options, report))
     for sample in report.failed:
@@ -134,12 +141,29 @@ def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
 
 
 def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
-    """Where the outlines of a sample lie, and what to do with them."""
+    """Where the outlines of an array or a sample lie, and what to do with them."""
+    if report.arrays:
+        calls = report.arrays[0]
+        outlines = options.out / calls.folder / "calls.geojson"
+        return [f"open {calls.opened.array.path} in QuPath and drag {outlines} onto it"]
     done = [sample.id for sample in report.done]
     if "geojson" not in options.outputs or not done:
         return []
     path = options.out / "samples" / done[0] / "segmentation.geojson"
     return [f"open the image in QuPath and drag {path} onto it"]
+
+
+def _called(calls: ArrayCalls, out: Path) -> list[str]:
+    """What is called on an array, by which rule, and where it lies."""
+    counts = ", ".join(f"{number} {call}" for call, number in calls.counts.items())
+    array = calls.opened.array
+    notes = [array.note] if array.note else []
+    return [
+        *notes,
+        f"{array.path.name}: {counts}",
+        *calls.rule,
+        f"calls: {out / calls.folder / 'calls.html'}",
+    ]
 
 
 class _Terminal(Listener):
@@ -223,6 +247,9 @@ def _line(sample: SamplePrediction) -> str:
     area = f"{100 * sample.area_fraction:.1f} % of the tissue segmented"
     if sample.area_low is not None and sample.area_high is not None:
         area += f" (diseased: {100 * sample.area_low:.0f} to {100 * sample.area_high:.0f} %)"
+    if sample.core is not None and sample.call is not None:
+        chance = "" if sample.chance is None else f" (chance {sample.chance:.0%})"
+        area = f"{sample.call}{chance}, {area}"
     dice = "" if sample.dice is None else f", Dice {sample.dice:.2f}"
     return f"{size}, {area}, score {sample.score:.3f}{dice}, {sample.seconds:.1f} s"
 

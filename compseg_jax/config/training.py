@@ -102,7 +102,7 @@ class Training:
     optimiser: Optimiser = field(default_factory=Optimiser)
     ensemble: Ensemble = field(default_factory=Ensemble)
     epochs: int = 60
-    """Passes over the training samples."""
+    """Passes over the training samples; 0: 20, or as many as make 300 steps (docs/decisions/48)."""
     starts: int = 1
     """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
     the next, with all its epochs before it; the last one goes on. Needs cross-entropy of a pooled logit."""
@@ -138,7 +138,7 @@ class Training:
     init_from: Location | None = None
     """Extracted network (RUN/model, or its URL) to start from instead of random parameters."""
     second_view: bool = False
-    """Train a second network of another view after it, for half the epochs, and say in model.json and in reports
+    """Train a second network of another view after it, for as many epochs, and say in model.json and in reports
     whether both find the disease in the same place: a check of the map that needs no masks."""
     self_check: bool = True
     """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
@@ -152,7 +152,7 @@ class Training:
             "compseg copy RUN --out URL",
         )
         for name, least in (
-            ("epochs", 1),
+            ("epochs", 0),
             ("starts", 1),
             ("plain_starts", 1),
             ("batch_size", 1),

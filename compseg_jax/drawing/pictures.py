@@ -18,6 +18,16 @@ OUTLINE, OUTLINE_EDGE = rgb("outline"), rgb("outline-edge")
 LARGEST_OPACITY = 0.8
 
 
+def colours_shown(values: np.ndarray) -> np.ndarray:
+    """Red, green and blue of a picture (…, 3) from 0 to 1, by the smallest usual range that holds its numbers.
+
+    The range goes to 1, to 255 or to 65535, and to the largest number where that lies beyond; what is not finite is 0.
+    """
+    largest = float(np.max(values, initial=0, where=np.isfinite(values)))
+    full = next((full for full in (1.0, 255.0, 65535.0) if largest <= full), largest)
+    return np.clip(np.nan_to_num(values / full, posinf=0, neginf=0), 0, 1)
+
+
 def activation_colour(value: float) -> tuple[int, int, int, int]:
     """RGBA, 0–255, that an activation in [0, 1] is drawn in on top of the grey preview."""
     low, high = np.array(ACTIVATION_LOW), np.array(ACTIVATION_HIGH)

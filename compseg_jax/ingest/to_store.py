@@ -142,7 +142,7 @@ def _add_summary(
     notes: list[str],
     readings: Readings,
 ) -> None:
-    pictures = [(array.path.name, core_map_png(array.picture, array.grid)) for array in arrays]
+    pictures = [(array.path.name, core_map_png(array.shown, array.grid)) for array in arrays]
     words = [(step.name, step.in_words()) for step in steps]
     content = SummaryContent(f"Ingest of {writer.path.name}", words, pictures, notes, readings)
     writer.add_file("summary.html", summary_page(records, content))

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from compseg_jax.model.adaptation import Adapted, adapted
+from compseg_jax.model.call_chance import Chance, chance_of
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.seen import Seen
@@ -298,6 +299,19 @@ class Model:
         if cut is None or area_fraction is None:
             return None
         return "diseased" if area_fraction > cut else "healthy"
+
+    @property
+    def without_calls(self) -> str:
+        """Why no sample is called by its area, as a part of a sentence; empty where samples are."""
+        if self.area_cut_in_use is not None:
+            return ""
+        if self.threshold != self.threshold_choice["threshold"]:
+            return "the threshold was given, and the cut-off of the area belongs to the model's own"
+        return "its validation samples gave the model no cut-off of the segmented area"
+
+    def chance(self, call: Call | None, area_fraction: float | None) -> Chance | None:
+        """The chance that a call rests on; None without a call, and of models that keep no areas of validation."""
+        return chance_of(self.description, call, area_fraction)
 
     @property
     def threshold_choice(self) -> dict[str, Any]:

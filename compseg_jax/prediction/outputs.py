@@ -13,7 +13,7 @@ from compseg_jax.prediction.formats import Annotation, OverviewWriter, write_sam
 from compseg_jax.prediction.formats.sample_files import SampleFormat
 from compseg_jax.prediction.predict_options import Output, PredictOptions
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.readers.scan import Scan, finest_per_pixel_xy
+from compseg_jax.readers.scan import Scan, ScanPart, finest_per_pixel_xy
 
 OVERVIEW = "overview.ome.zarr"
 
@@ -64,6 +64,7 @@ def annotation_of(options: PredictOptions, model: Model, scan: Scan) -> Annotati
         filled_holes_px=math.inf if options.fill_holes else least_px,
         # QuPath opens a slide at its finest level, whatever level was predicted on.
         scale_xy=finest_per_pixel_xy(scan),
+        offset_xy=(scan.columns.start, scan.rows.start) if isinstance(scan, ScanPart) else (0, 0),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,12 +56,26 @@ class PredictOptions(ReadingOptions):
     ray://HOST:PORT; needs the extra 'ray'."""
     merge: bool = False
     """Predict nothing: write the tables of what is there, and say what is missing."""
+    scans: tuple[Path, ...] = ()
+    """Scans of tissue arrays, whose cores are predicted: one row a core, calls, a picture and outlines of the array."""
+    cores: tuple[Path, ...] = ()
+    """CSV of `compseg dearray` for each scan, in their order, edited or not; cores are found when not given."""
 
     def __post_init__(self) -> None:
         refuse_url(self.out, "predictions are written to a folder. Name one, and copy it from there")
-        if not self.inputs:
+        if not self.inputs and not self.scans:
             raise ValueError(
-                "no input: name files, folders or stores, as in `compseg predict --model M INPUT … --out D`."
+                "no input: name files, folders or stores, as in `compseg predict --model M INPUT … --out D`, or scans "
+                "of tissue arrays with --scans."
+            )
+        if self.cores and len(self.cores) != len(self.scans):
+            raise ValueError(
+                f"--cores: found {len(self.cores)} for {len(self.scans)} scans; give one for each, in their order."
+            )
+        names = Counter(path.stem.lower() for path in self.scans)
+        if names and names.most_common(1)[0][1] > 1:
+            raise ValueError(
+                f"--scans: two are named {names.most_common(1)[0][0]!r}; predict them into different folders."
             )
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"--threshold {self.threshold}: an activation from 0 to 1 is required.")

@@ -177,6 +177,7 @@ class Predictor:
             width_px=width,
             pixel_size_um=scan.pixel_size_um,
             channels=channels,
+            **({} if task.core is None else task.core.place()),
             label=None if task.sample is None else task.sample.label,
             seen=sighting_of(self.model.seen, task, scan),
             seconds=round(time.perf_counter() - started, 3),

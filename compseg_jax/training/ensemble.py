@@ -15,6 +15,7 @@ from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
+from compseg_jax.model.call_chance import VALIDATION_AREAS
 from compseg_jax.model.model_files import (
     ENSEMBLE,
     ENSEMBLE_JSON,
@@ -34,6 +35,7 @@ from compseg_jax.store.folds import fold_of_samples, holding_out
 from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
@@ -105,6 +107,7 @@ def train_ensemble(config: Training) -> Path:
       Interrupted: after Ctrl-C or SIGTERM; everything is saved.
     """
     store = Store.open(config.data)
+    config = with_epochs(config, len(store.split("train")), len(store.split("val")))
     folds = fold_of_samples(store, config.ensemble)
     for fold in range(config.ensemble.folds):
         supervised = config.objective.target == "reference"
@@ -266,6 +269,7 @@ def _put_together(
     values = {
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
+        VALIDATION_AREAS: outcome.validation_areas,
         "prepared_steps": len(cubes.store.preparation or []),
         "members": [_entry(config.out, member, models[member.name]) for member in members],
         "folds": config.ensemble.folds,

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.runtime.files import write_text
 from compseg_jax.runtime.together import is_first
 
@@ -103,7 +104,7 @@ def _tensorboard_writer(folder: Path) -> Any:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            "--tensorboard needs the extra 'tensorboard': pip install 'compseg-jax[tensorboard]', or leave it out; "
-            "log.jsonl holds the same numbers."
+            "--tensorboard needs tensorboardX, which is not installed. Leave it out (log.jsonl has the same numbers), "
+            f"or install it with: {install_line('tensorboard')}"
         ) from error
     return SummaryWriter(str(folder))

@@ -215,6 +215,7 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
                 record = finish_epoch(member.run, member.state, member.progress, epoch, started, done_before)
                 check_finite_validation(record, member.checkpoints)
                 record["compile_s"] = round(clock.seconds - compiled_s, 3)
+                record["networks_at_once"] = len(members)
                 reporters[member.folder].epoch(record)
             _tell(members, epoch, config.epochs)
             failed = [m for m in members if has_failed(config, m.run.ordering, m.progress)]

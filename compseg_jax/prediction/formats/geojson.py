@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Annotation:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     """What x and y of the mask are multiplied by: pixels of the finest level of a slide per pixel of the level that
     was predicted on."""
+    offset_xy: tuple[int, int] = (0, 0)
+    """What is added to x and y of the mask before that: the first column and row of a part of a scan."""
     is_outside: bool = False
     """Whether the sample lies outside of what the model was trained on: every region is marked as undecided."""
 
@@ -135,7 +137,7 @@ def _features(
 ) -> Iterator[dict[str, Any]]:
     outlines = trace(_filled(mask, annotation.filled_holes_px))
     areas, means = _measured(outlines, activation)
-    scale = None if annotation.scale_xy == (1.0, 1.0) else np.array(annotation.scale_xy)
+    placed = _placement(annotation)
     marks = {"name": OUTSIDE, "metadata": {"call": "undecided"}} if annotation.is_outside else {}
     unit, factor = ("px^2", 1) if pixel_size_um is None else ("µm^2", pixel_size_um**2)
     for region in range(1, outlines.count + 1):
@@ -150,10 +152,7 @@ def _features(
                 "type": "Polygon",
                 "coordinates": [
                     [*ring, ring[0]]
-                    for ring in (
-                        (corners if scale is None else corners * scale).tolist()
-                        for corners in outlines.rings(region)
-                    )
+                    for ring in (placed(corners).tolist() for corners in outlines.rings(region))
                 ],
             },
             "properties": {
@@ -163,6 +162,14 @@ def _features(
                 **marks,
             },
         }
+
+
+def _placement(annotation: Annotation) -> Callable[[np.ndarray], np.ndarray]:
+    """From corners in the mask to coordinates; whole numbers stay whole where nothing is scaled."""
+    offset, scale = np.array(annotation.offset_xy), np.array(annotation.scale_xy)
+    if annotation.scale_xy == (1.0, 1.0):
+        return lambda corners: corners + offset
+    return lambda corners: (corners + offset) * scale
 
 
 def _filled(mask: np.ndarray, below_px: float) -> np.ndarray:

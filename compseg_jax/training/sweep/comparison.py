@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,9 @@ from typing import Any
 
 from compseg_jax.drawing.document import page
 from compseg_jax.drawing.numbers import UNKNOWN, number, percent
+from compseg_jax.evaluation.run_records.run_record import read_run_record
+from compseg_jax.evaluation.run_records.scores_record import read_report
+from compseg_jax.model.run_folder import CONFIG
 from compseg_jax.runtime.files import JsonFormat, json_text, write_text
 from compseg_jax.training.sweep.plan import REPORT, Cell, Plan, SweepError
 
@@ -145,37 +147,20 @@ def _row(plan: Plan, cell: Cell) -> Row:
     status = "begun" if folder.exists() else "waiting"
     if failure := plan.failure(cell):
         status = f"failed: {failure}"
-    own: dict[str, Any] = {"run": folder.relative_to(plan.out).as_posix(), "seconds": _seconds(folder)}
+    seconds = read_run_record(folder, ()).seconds if (folder / CONFIG).is_file() else None
+    own: dict[str, Any] = {"run": folder.relative_to(plan.out).as_posix(), "seconds": seconds}
     if plan.is_finished(cell):
-        metrics = json.loads((folder / REPORT / "metrics.json").read_text(encoding="utf-8"))
-        verdict = metrics["verdict"]
+        scores = read_report(folder / REPORT)
         own |= {
-            "labels_learnt": verdict["labels_learnt"],
-            "map_usable": verdict["map_usable"],
-            "verdict": verdict["sentence"],
-            "auc": metrics["auc_area"],
-            "dice": metrics.get("dice_mean") if metrics["n_with_reference"] else None,
-            "area": _area_of_diseased(folder / REPORT / "samples.csv"),
+            "labels_learnt": scores.labels_learnt,
+            "map_usable": scores.map_usable,
+            "verdict": scores.verdict,
+            "auc": scores.metrics["auc_area"],
+            "dice": scores.metrics.get("dice_mean"),
+            "area": scores.areas["diseased"],
         }
         status = "finished"
     return Row(plan.data, cell.variant, cell.seed, cell.fold, status, **own)
-
-
-def _area_of_diseased(table: Path) -> float | None:
-    with table.open(encoding="utf-8", newline="") as file:
-        areas = [float(row["area_fraction"]) for row in csv.DictReader(file) if row["label"] == "1"]
-    return fmean(areas) if areas else None
-
-
-def _seconds(folder: Path) -> float | None:
-    """Of the run itself, its second view and, where it is an ensemble, its members."""
-    lines = [
-        line
-        for pattern in ("log.jsonl", "*/log.jsonl", "*/*/log.jsonl")
-        for log in folder.glob(pattern)
-        for line in log.read_text(encoding="utf-8").splitlines()
-    ]
-    return sum(float(json.loads(line)["seconds"]) for line in lines) if lines else None
 
 
 def write_comparison(plan: Plan) -> Comparison:

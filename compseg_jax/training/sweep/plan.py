@@ -19,7 +19,7 @@ from compseg_jax.config.fields import described, with_values
 from compseg_jax.config.locations import absolute
 from compseg_jax.config.recipes import RECIPES
 from compseg_jax.config.serialisation import flat
-from compseg_jax.model.run_folder import from_the_root
+from compseg_jax.model.run_folder import CONFIG, from_the_root, read_run
 from compseg_jax.prediction.shard import Shard
 from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, write_text
 from compseg_jax.store.read import Store, StoreError
@@ -125,9 +125,12 @@ class Plan:
         """About how much of a cell is done, from 0 to 1, by the epochs in its log."""
         if self.is_settled(cell):
             return 1.0
-        config, logs = self.variants[cell.variant], self.folder(cell).glob("**/log.jsonl")
-        epochs = sum(log.read_bytes().count(b"\n") for log in logs)
-        return min(0.99, epochs / (config.epochs * config.ensemble.n_members))
+        folder = self.folder(cell)
+        if not (folder / CONFIG).is_file():
+            return 0.0
+        config = read_run(folder)  # with the number of epochs that the run has chosen, where that is its own
+        done = sum(log.read_bytes().count(b"\n") for log in folder.glob("**/log.jsonl"))
+        return min(0.99, done / max(1, config.epochs * config.ensemble.n_members))
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether a cell is trained and evaluated; its report is written last."""
