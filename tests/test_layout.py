@@ -79,6 +79,7 @@ HOMES = {
     **dict.fromkeys(("h5py", "zarr"), ("readers/",)),
     "mlflow": ("runtime/tracking.py",),
     "openpyxl": ("ingest/workbook.py",),
+    "ray": ("runtime/ray_jobs.py",),
 }
 
 
