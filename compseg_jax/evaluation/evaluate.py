@@ -12,6 +12,7 @@ import numpy as np
 
 from compseg_jax.config import flat
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
@@ -19,6 +20,7 @@ from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
+from compseg_jax.evaluation.scales import with_scales
 from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
@@ -90,6 +92,8 @@ class EvaluateOptions:
     importance: Literal["auto", "yes", "no"] = "auto"
     """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
     seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
+    to_training_scale: bool = False
+    """Bring samples whose pixels are of another size than in training to that size, and their maps back."""
     title: str = ""
     """Heading of the report; made from store and split when empty."""
 
@@ -125,7 +129,11 @@ def evaluate(
     departures: list[Departure | None] = []
     sightings: list[Sighting | None] = []
     notes: dict[str, None] = {}  # in the order they come up, each once
-    for sample, cube, prediction in model.predict_store(store, samples):
+    scales: list[float | None] = []
+    for sample, cube, prediction in model.predict_store(
+        store, samples, to_training_scale=options.to_training_scale
+    ):
+        scales.append(prediction.scale)
         sightings.append(sighting_of(model, sample, cube))
         results.append(_result(store, sample, cube, prediction, model.threshold))
         agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
@@ -154,6 +162,7 @@ def evaluate(
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
     evaluation = with_calls(with_departures(evaluation, model, departures), model)
+    evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, store, options)
@@ -293,14 +302,16 @@ def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | N
 def preview(
     absorbance: np.ndarray, tissue: np.ndarray, wavenumbers_cm1: Sequence[float] | np.ndarray | None
 ) -> np.ndarray:
-    """A picture in [0, 1] of a cube: the band nearest amide I, an RGB image, or the mean of the channels.
+    """A picture in [0, 1] of a cube: the band nearest amide I, its own colours, or the mean of the channels.
 
-    Values are stretched between their 1st and 99th percentile over the tissue; other pixels are 0.
+    But for colours, values are stretched between their 1st and 99th percentile over the tissue; other pixels are 0.
     """
+    if wavenumbers_cm1 is None and absorbance.shape[2] == 3 and absorbance.min() >= 0:
+        return colours_shown(absorbance)
     if wavenumbers_cm1 is not None:
         picture = absorbance[..., int(np.argmin(np.abs(np.asarray(wavenumbers_cm1) - AMIDE_I_CM1)))]
     elif absorbance.shape[2] == 3:
-        picture = absorbance
+        picture = absorbance  # prepared, and no colours any more
     else:
         picture = absorbance.mean(axis=-1)
     low, high = np.percentile(picture[tissue], PREVIEW_PERCENTILES)
