@@ -32,7 +32,7 @@ PAGE = HelpPage(
         "map": ("threshold", "average_over"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
-        "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
+        "GeoJSON": ("min_area_um2", "fill_holes", "smooth_um", "class_name"),
         "many samples": ("shard", "merge"),
     },
     positional=("inputs", "INPUT …"),
