@@ -49,7 +49,7 @@ PAGE = HelpPage(
         "map": ("threshold", "average_over", "to_training_scale"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
-        "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
+        "GeoJSON": ("min_area_um2", "fill_holes", "smooth_um", "class_name"),
         "many samples": ("shard", "ray", "merge"),
     },
     positional=("inputs", "INPUT …"),
