@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -10,20 +12,30 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.cli.next_steps import print_next, view
-from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.cli.processes import apart
+from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
+from compseg_jax.cli.processes import apart, without_options
 from compseg_jax.cli.quiet import is_quiet, tell
 from compseg_jax.model import Sightings
 from compseg_jax.model.scale import is_other_scale
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.predict import Listener, Report, predict
+from compseg_jax.prediction.predict import Listener, Report, Shares, predict
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_folder import RUN_FILE
+from compseg_jax.prediction.shard import Shard
 from compseg_jax.readers.reading_options import READING
 from compseg_jax.runtime import cache_compilations
+from compseg_jax.runtime.interrupts import Interrupted, stop_requests
+from compseg_jax.runtime.jobs import Job, JobEnd
+from compseg_jax.runtime.ray_jobs import ray_cluster
 
 NAMES_SHOWN = 5
+SHARDS_A_SLOT = 4
+"""Of a Ray cluster: samples differ in size, so who is done early takes another shard; each costs a start."""
+LOOKED_EVERY_S = 3.0
+"""Looking which samples are there asks a shared file system for each of them."""
+LOGS = "logs"
 PAGE = HelpPage(
     "predict",
     text="Activation maps and masks of images of any size: files, folders of files, stores, or the cores of scans of "
@@ -38,7 +50,7 @@ PAGE = HelpPage(
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
         "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
-        "many samples": ("shard", "merge"),
+        "many samples": ("shard", "ray", "merge"),
     },
     positional=("inputs", "INPUT …"),
 )
@@ -52,8 +64,11 @@ def run(arguments: list[str]) -> int:
 def _predict(arguments: list[str]) -> int:
     options = parse(PredictOptions, arguments, PAGE)
     cache_compilations()
-    with _Terminal() as terminal:
-        report = predict(options, terminal)
+    if options.ray:
+        report = _on_ray(options, arguments)
+    else:
+        with _Terminal() as terminal:
+            report = predict(options, terminal)
     tell(
         predictions=options.out,
         predicted=[sample.id for sample in report.done],
@@ -73,7 +88,57 @@ def _predict(arguments: list[str]) -> int:
         print_next(view(options.out), *_for_qupath(options, report))
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
-    return 1 if report.failed or (options.merge and report.missing) else 0
+    return 1 if report.failed or ((options.merge or options.ray) and report.missing) else 0
+
+
+def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
+    """Lets a cluster predict the shards, each as the command that a job array would run, and joins their tables."""
+    shares = Shares.begun(options)
+    words = without_options(arguments, "--ray")
+    with stop_requests() as stop, ray_cluster(options.ray) as cluster, progress_bar("samples") as bar:
+        of = min(len(shares.tasks), SHARDS_A_SLOT * cluster.slots)
+        shards = {f"{number}/{of}": Shard(number, of) for number in range(1, of + 1)}
+        missing = {name: len(shard.part(shares.tasks)) for name, shard in shards.items()}
+        print(f"Ray: {len(shares.tasks)} samples in {of} shards, {cluster.slots} at once", flush=True)
+
+        looked = [0.0]
+
+        def ended(job: Job, end: JobEnd) -> None:
+            missing[job.name] = left = shares.missing(shards[job.name])
+            failed = f"failed ({end.error}); what it said: {job.log}" if end.code and left else "done"
+            print(f"shard {job.name}: {failed}", flush=True)
+
+        def watch() -> bool:
+            if stop.requested:
+                return True
+            if time.monotonic() > looked[0] + LOOKED_EVERY_S:
+                looked[0] = time.monotonic()
+                for name in [name for name, left in missing.items() if left]:
+                    missing[name] = shares.missing(shards[name])
+                bar(len(shares.tasks) - sum(missing.values()), len(shares.tasks))
+            return stop.requested
+
+        done = cluster.run(
+            [
+                Job(
+                    name,
+                    ("predict", *words, "--shard", name),
+                    options.out / LOGS / f"shard-{shard.number}-of-{shard.of}.log",
+                )
+                for name, shard in shards.items()
+            ],
+            options.out / RUN_FILE,
+            is_done=lambda job: not shares.missing(shards[job.name]),
+            ended=ended,
+            watch=watch,
+        )
+    report = predict(replace(options, ray="", merge=True))
+    if not done:
+        raise Interrupted(
+            f"stopped; {len(shares.tasks) - report.missing} of {len(shares.tasks)} samples are finished, and the tiles "
+            "of those in hand are kept. The same command goes on."
+        )
+    return report
 
 
 def _for_qupath(options: PredictOptions, report: Report) -> list[str]:

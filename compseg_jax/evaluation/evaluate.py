@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
+from compseg_jax.config import flat
 from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
@@ -26,12 +27,23 @@ from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
 from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightings
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
-from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
+from compseg_jax.model import (
+    BandImportance,
+    Departure,
+    Model,
+    ModelError,
+    Prediction,
+    band_importance,
+    load_model,
+)
 from compseg_jax.model.importance import importance_flops
-from compseg_jax.model.run_folder import store_of
+from compseg_jax.model.model_card import CARD, figures_of
+from compseg_jax.model.model_files import add_evaluation
+from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
+from compseg_jax.runtime.tracking import track
 from compseg_jax.store.read import Sample, Store, StoreError
 
 PREVIEW_PERCENTILES = (1, 99)
@@ -50,6 +62,9 @@ SETTINGS_SHOWN = (
     "weights_sha256",
     "versions",
 )
+
+
+TRACKED_FILES = ("report.html", "metrics.json", "samples.csv", "importance.csv")
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,45 @@ def evaluate(
             title=title,
         ),
     )
-    return page, headline(evaluation.metrics)
+    said = [*_kept(options, model, store, evaluation.metrics), *_tracked(options, model, evaluation.metrics)]
+    return page, "\n".join([headline(evaluation.metrics), *said])
+
+
+def _kept(options: EvaluateOptions, model: Model, store: Store, metrics: Mapping[str, Any]) -> list[str]:
+    """Keeps the figures with the model where it lies in its run and has its own threshold; why not, where it fails."""
+    folder = None if options.threshold is not None else model_of_run(options.model)
+    if folder is None or len(model.networks) > 1:
+        return []
+    figures = figures_of(metrics, store=store.name, split=options.split)
+    try:
+        add_evaluation(folder, model.networks[0], figures)
+    except (ModelError, OSError) as error:
+        return [f"model card: not written ({error})"]
+    return [f"model card: {folder / CARD}"]
+
+
+def _tracked(options: EvaluateOptions, model: Model, metrics: Mapping[str, Any]) -> list[str]:
+    """Sends figures and files of the report to MLflow, where its environment says so; to the run of the training."""
+    run = run_of(options.model)
+    config = model.description.get("config", {})
+    tracking = track(
+        run or options.out, {**flat(config), "evaluated": str(options.model)}, is_kept=run is not None
+    )
+    if tracking is None:
+        return []
+    numbers = {f"{options.split}/{name}": value for name, value in metrics.items()}
+    ends = {
+        f"{name}_{end}": each
+        for name, value in numbers.items()
+        if name.endswith("_ci95") and value
+        for end, each in zip(("low", "high"), value, strict=True)
+    }
+    tracking.metrics({**numbers, **ends})
+    tracking.tags({f"{options.split}/verdict": metrics["verdict"]["sentence"]})
+    written = (options.out / name for name in TRACKED_FILES)
+    tracking.artifacts([path for path in written if path.is_file()], f"report_{options.split}")
+    tracking.end("FINISHED")
+    return [f"MLflow: run {tracking.run_id}"]
 
 
 def _facts(model: Model) -> MapFacts:

@@ -51,6 +51,9 @@ class PredictOptions(ReadingOptions):
     """Class of the regions in QuPath."""
     shard: str = ""
     """I/N: the I-th of N parts of the samples, for a task of a job array; the last one to finish writes the tables."""
+    ray: str = ""
+    """Predict by shards on a Ray cluster that sees the same folders: local (this machine), auto, HOST:PORT or
+    ray://HOST:PORT; needs the extra 'ray'."""
     merge: bool = False
     """Predict nothing: write the tables of what is there, and say what is missing."""
     scans: tuple[Path, ...] = ()
@@ -86,6 +89,10 @@ class PredictOptions(ReadingOptions):
             raise ValueError(f"--min-area-um2 {self.min_area_um2}: an area of 0 or more is required.")
         if not self.class_name.strip():
             raise ValueError("--class-name: a name is required, such as Tumor.")
+        if self.ray and (self.shard or self.merge):
+            raise ValueError(
+                "--ray makes the shards and joins their tables itself: leave out --shard and --merge."
+            )
         if self.shard:
             if self.merge:
                 raise ValueError("--merge joins the tables of all shards: leave out --shard.")

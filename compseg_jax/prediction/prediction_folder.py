@@ -39,6 +39,7 @@ MAY_CHANGE = frozenset(
         "memory_gib",
         "tile_px",
         "shard",
+        "ray",
         "merge",
     }
 )

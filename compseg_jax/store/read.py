@@ -24,6 +24,7 @@ from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
 
 SPLITS = ("train", "val", "test")
+"""The names of the parts of a store."""
 LONGEST_ID_BYTES = 200
 
 

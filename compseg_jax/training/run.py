@@ -19,6 +19,7 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
+from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
@@ -43,6 +44,7 @@ from compseg_jax.store.prepared import (
 )
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
@@ -104,7 +106,12 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
             f"{config.ensemble.n_members} networks are asked for; train them with "
             "compseg_jax.training.ensemble.train_ensemble."
         )
-    store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
+    if shared is None:
+        given = Store.open(config.data)
+        config = with_epochs(config, len(given.split("train")), len(given.split("val")))
+        store = as_configured(given, config.ensemble)
+    else:
+        store = shared.store
     refuse_problems(
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
@@ -331,6 +338,8 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
             "seen": setup.seen.to_json(),
+            LEARNT_FROM: _learnt_from(store),
+            LICENCE: config.licence,
         },
         distribution=training.distribution,
     )
@@ -345,6 +354,19 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         save_network(config.out / "model", extracted, config.network)
     wait_for_all()
     return config.out / "model"
+
+
+def _learnt_from(store: Store) -> dict[str, Any]:
+    """Name of the store, and the numbers of samples and groups that trained the network and chose for it."""
+    counts = {
+        split: {
+            "diseased": sum(sample.label == 1 for sample in store.split(split)),
+            "healthy": sum(sample.label == 0 for sample in store.split(split)),
+            "groups": len({sample.group for sample in store.split(split)}),
+        }
+        for split in ROLES
+    }
+    return {"store": store.name, **counts}
 
 
 def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:

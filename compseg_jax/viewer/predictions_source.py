@@ -156,6 +156,7 @@ class PredictionsSource:
                 dice=sample.dice,
                 failure=sample.error or "",
                 outside=sample.outside,
+                seen=sample.seen,
             )
             for sample in self.predictions.samples
         ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compseg_jax.drawing import document
-from compseg_jax.viewer.source import SampleView
+from compseg_jax.model import Sightings
+from compseg_jax.model.seen import Sighting
+from compseg_jax.viewer.source import ListedSample, SampleView
 from compseg_jax.viewer.threshold_counts import SpectraByThreshold, ThresholdCounts
 from compseg_jax.viewer.widgets import LABELS, UNKNOWN, decimal
 
@@ -30,6 +33,12 @@ class Pixel:
 
 
 SAME_THRESHOLD = 5e-7
+SEEN_IN_WORDS: dict[Sighting | None, str] = {
+    "training": "the model was TRAINED ON it",
+    "choice": "it CHOSE epoch and threshold of the model",
+    "training group": "the model was TRAINED ON others of its group",
+    "choice group": "others of its group CHOSE epoch and threshold of the model",
+}
 
 
 def is_own(threshold: float, own: float) -> bool:
@@ -49,7 +58,8 @@ def heading_text(view: SampleView) -> str:
     label = "" if view.row.label is None else f", labelled {LABELS[view.row.label]}"
     score = "" if view.row.score is None else f", score {view.row.score:.3f}"
     outside = "; OUTSIDE of what the model was trained on: undecided" if view.row.outside else ""
-    return _part("sample", view.row.id, label + score + outside, ", ".join(extent))
+    seen = f"; {SEEN_IN_WORDS[view.row.seen]}: no test" if view.row.seen in SEEN_IN_WORDS else ""
+    return _part("sample", view.row.id, label + score + outside + seen, ", ".join(extent))
 
 
 def waiting_text(sample_id: str) -> str:
@@ -74,9 +84,13 @@ def threshold_text(threshold: float, own: float) -> str:
 
 
 def story_text(story: str, own: float) -> str:
-    """Where the model's threshold comes from; the whole of it on hovering."""
-    first = story.split(". ")[0].split("; ")[0]
-    return _part("note", f"Chosen threshold {own:.3f}: {first}.", story)
+    """Where the model's threshold comes from."""
+    return _part("note", f"Chosen threshold {own:.3f}: {story.removesuffix('.')}.")
+
+
+def seen_text(samples: Sequence[ListedSample]) -> str:
+    """How many of the samples the model saw before."""
+    return _part("note", f"Seen before: {Sightings(tuple(each.seen for each in samples)).in_words()}.")
 
 
 def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: float) -> str:

@@ -63,6 +63,7 @@ class Page:
             self.widgets.rows.selected.indices = [index]
             self._say_position(index)
         self._listing = False
+        self.widgets.seen.text = texts.seen_text(self.listed)
         unscored = sum(sample.score is None and not sample.failure for sample in self.listed)
         self.widgets.score_all.visible = unscored > 0
         self.widgets.score_all.label = f"Predict the {unscored} samples without a score"
