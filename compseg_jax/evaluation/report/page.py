@@ -102,9 +102,10 @@ def _panels(results: Sequence[SampleResult], evaluation: Evaluation, content: Pa
                "No training history came with this model."),
     ]  # fmt: skip
     # What cannot be known is left out: without masks nothing is compared, and colours are no spectrum.
-    if metrics.get("reliability") is not None:
+    reliability = figures.reliability_figure(metrics.get("reliability"))
+    if reliability is not None:
         panels.append(
-            _Panel("Reliability", figures.reliability_figure(metrics.get("reliability")),
+            _Panel("Reliability", reliability,
                    "Part of the pixels that is diseased by their activation.",
                    "Calibrated activations lie on the dotted line; a ranking, and the threshold, need none of it.")
         )  # fmt: skip
