@@ -10,8 +10,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from compseg_jax.config import flat
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.config.serialisation import flat
 from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
