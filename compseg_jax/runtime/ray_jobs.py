@@ -149,7 +149,9 @@ def _task() -> Callable[..., tuple[int, str]]:
         with open(log, "wb") as file:
             process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=file, stderr=file)
             try:
-                code = process.wait()
+                # Ray cancels by a flag that Python looks at between instructions: a call that blocks would not end.
+                while (code := process.poll()) is None:
+                    time.sleep(0.2)
             except BaseException:  # cancelled, or this worker is ended
                 process.terminate()
                 try:
