@@ -24,7 +24,7 @@ test-all: .venv/.ready
 test-oldest: .venv-oldest/.ready
 	@.venv-oldest/bin/python -m pytest $(SHARED_OUT)
 
-.venv-oldest/.ready: requirements.txt requirements-dev.txt pyproject.toml tools/setup.sh
+.venv-oldest/.ready: requirements.txt requirements-dev.txt requirements-oldest.txt pyproject.toml tools/setup.sh
 	@sh tools/setup.sh oldest
 
 tutorials: .venv/.ready

@@ -21,8 +21,8 @@ from tests.untrained_example import write_ensemble, write_untrained
 
 ROOT = Path(__file__).parents[1]
 SNIPPETS = [
-    pytest.param(text, id=f"{path.name}-{number}")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pytest.param(text, id=f"{path.parent.name}-{path.name}-{number}")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs/reference/README.md"]
     for number, text in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
 ]
 SIZE, AXIS_CM1 = (16, 20), np.linspace(1790.0, 960.0, 24)

@@ -119,7 +119,7 @@ def _found(package: griffe.Module, name: str, page: Path) -> griffe.Object:
 
 
 def _silent(found: griffe.Object, name: str) -> list[str]:
-    silent = [] if found.has_docstring or found.is_attribute else [name]
+    silent = [] if found.has_docstring else [name]
     if found.is_class:
         for member in found.members.values():
             shown = not member.is_alias and member.is_function and not member.name.startswith("_")

@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 venv=.venv
 resolution=highest
-if [ "${1:-}" = oldest ]; then venv=.venv-oldest resolution=lowest-direct; fi
+constraints=requirements.txt
+if [ "${1:-}" = oldest ]; then venv=.venv-oldest resolution=lowest-direct constraints=requirements-oldest.txt; fi
 
 find_python() {
     if [ -n "${COMPSEG_PYTHON:-}" ]; then echo "$COMPSEG_PYTHON"; return; fi
@@ -45,7 +46,7 @@ project=".${COMPSEG_EXTRAS:+[$COMPSEG_EXTRAS]}"
 uv=$(command -v uv || { [ -x $venv/bin/uv ] && echo "$venv/bin/uv"; } || true)
 if [ -n "$uv" ]; then
     # Compiled once, as pip does: where Python may not keep bytecode, every command would do it again (4 s).
-    VIRTUAL_ENV="$PWD/$venv" "$uv" pip install --quiet --compile-bytecode --resolution "$resolution" \
+    VIRTUAL_ENV="$PWD/$venv" "$uv" pip install --quiet --compile-bytecode --resolution "$resolution" --constraint "$constraints" \
         -r requirements.txt -r requirements-dev.txt -e "$project"
 elif [ "$resolution" = highest ]; then
     $venv/bin/python -m pip install --quiet --disable-pip-version-check \

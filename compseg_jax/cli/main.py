@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": "Predict files, folders and stores of any size, for QuPath",
     "view": "Look at predictions, a report or a run in the browser",
     "runs": "List trainings and reports with their verdicts and figures",
+    "compare": "Hold runs or reports against one another, map by map",
     "copy": "Copy stores and models between folders and object stores",
     "export": "Write a network for other programs: ONNX, TorchScript …",
     "slurm": "Print the batch file of train, predict or sweep for a cluster",

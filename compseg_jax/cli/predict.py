@@ -16,6 +16,7 @@ from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
 from compseg_jax.cli.processes import apart, without_options
 from compseg_jax.cli.quiet import is_quiet, tell
 from compseg_jax.model import Sightings
+from compseg_jax.model.scale import is_other_scale
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.formats import SamplePrediction
@@ -45,7 +46,7 @@ PAGE = HelpPage(
     groups={
         "options": ("inputs", "model", "out", "outputs", "network"),
         "tissue arrays": ("scans", "cores"),
-        "map": ("threshold", "average_over"),
+        "map": ("threshold", "average_over", "to_training_scale"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
         "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
@@ -263,6 +264,13 @@ def _summary(report: Report) -> str:
         parts.append(f"{len(report.failed)} failed")
     if outside := [sample.id for sample in report.done if sample.outside]:
         parts.append(f"{len(outside)} outside of what the model was trained on ({_named(outside)})")
+    if others := [sample.id for sample in report.done if is_other_scale(sample.scale)]:
+        done = (
+            "brought to it"
+            if all(sample.rescaled for sample in report.done if sample.id in others)
+            else "as it is"
+        )
+        parts.append(f"{len(others)} of another scale than the training, {done} ({_named(others)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
     if report.missing:

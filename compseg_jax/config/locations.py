@@ -94,6 +94,7 @@ class Url:
 
 
 Location: TypeAlias = Path | Url
+"""Where something lies: a path, or a URL of an object store or web server."""
 
 
 def location(text: str | Path | Url) -> Location:

@@ -176,3 +176,4 @@ RECIPES: dict[str, Training] = {
         _RELATIVE, recipe="maxmin", starts=1, objective=Objective(error="maxmin", pooling="tissue")
     ),
 }
+"""The recipes that `compseg train --recipe NAME` knows, by name; `compseg recipe` lists them."""

@@ -11,6 +11,7 @@ from compseg_jax.config.network import Network
 from compseg_jax.config.objective import Objective
 
 PAPER_THRESHOLD = 0.35
+"""Activation above which the paper calls a pixel tumour, .35 · 255 of its 8-bit maps."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Training:
     """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
     tensorboard: bool = False
     """Write TensorBoard events into OUT/tensorboard too (needs the extra 'tensorboard')."""
+    licence: str = "not stated"
+    """Licence of the model, best its SPDX name such as CC-BY-4.0: stands in its card, OUT/model/README.md."""
 
     def __post_init__(self) -> None:
         refuse_url(

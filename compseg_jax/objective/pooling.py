@@ -158,3 +158,5 @@ POOLINGS: dict[str, PoolingFunction] = {
     "top_share": lambda logits, mask, of: top_share_mean(logits[..., 0], mask, of.alpha),
     "attention": lambda logits, mask, of: attention_pooled(logits[..., 0], logits[..., 1], mask),
 }
+"""The pooling functions by their word in a recipe: (b,) from logits (b, y, x, maps), the pixels that count
+and the objective."""

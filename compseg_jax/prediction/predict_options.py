@@ -60,6 +60,8 @@ class PredictOptions(ReadingOptions):
     """Scans of tissue arrays, whose cores are predicted: one row a core, calls, a picture and outlines of the array."""
     cores: tuple[Path, ...] = ()
     """CSV of `compseg dearray` for each scan, in their order, edited or not; cores are found when not given."""
+    to_training_scale: bool = False
+    """Bring images whose pixels are of another size than in training to that size, and their maps back."""
 
     def __post_init__(self) -> None:
         refuse_url(self.out, "predictions are written to a folder. Name one, and copy it from there")

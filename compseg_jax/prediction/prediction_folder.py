@@ -115,7 +115,7 @@ class PredictionFolder:
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"
             for name, value in wanted.items()
-            if begun.get(name) != value
+            if begun.get(name) != value and (name in begun or value)  # earlier releases knew fewer options
         ]
         if changed:
             raise FolderError(

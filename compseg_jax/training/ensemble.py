@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Ensemble, Training, to_json
-from compseg_jax.config.serialisation import flat
+from compseg_jax.config import Ensemble, Training, flat, to_json
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
@@ -46,7 +45,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.csv"
 MAY_CHANGE = frozenset(
     {
         "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
-        "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "licence", "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
     }
 )  # fmt: skip
 
@@ -149,10 +148,10 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
     # A field that the run's version did not have is what it is by default.
-    before = dict(flat(to_json(from_the_root(read_run(out)))))
+    before = flat(to_json(from_the_root(read_run(out))))
     changed = [
         f"{name} {before.get(name)} → {value}"
-        for name, value in flat(to_json(from_the_root(config)))
+        for name, value in flat(to_json(from_the_root(config))).items()
         if name not in MAY_CHANGE and before.get(name) != value
     ]
     if changed:

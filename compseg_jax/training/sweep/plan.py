@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Training, from_json, recipe, to_json
+from compseg_jax.config import Training, flat, from_json, recipe, to_json
 from compseg_jax.config.fields import described, with_values
 from compseg_jax.config.locations import absolute
 from compseg_jax.config.recipes import RECIPES
-from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import CONFIG, from_the_root, read_run
 from compseg_jax.prediction.shard import Shard
 from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, write_text
@@ -164,7 +163,7 @@ class Plan:
                     "that, or choose another --out."
                 )
         for name in self.variants.keys() & other.variants.keys():
-            before, now = (dict(flat(to_json(plan.variants[name]))) for plan in (self, other))
+            before, now = (flat(to_json(plan.variants[name])) for plan in (self, other))
             changed = [f"{key} {before.get(key)} → {now[key]}" for key in now if before.get(key) != now[key]]
             if changed:
                 raise SweepError(
