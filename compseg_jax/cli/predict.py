@@ -100,7 +100,8 @@ def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
     in_folder = isinstance(options.out, Path)
     logs = options.out / LOGS if in_folder else Path(tempfile.gettempdir()) / f"compseg-{options.out.name}"
     shared = options.out / RUN_FILE if in_folder else None
-    with stop_requests() as stop, ray_cluster(options.ray) as cluster, progress_bar("samples") as bar:
+    # Ray takes SIGTERM for itself when it starts, so what asks to stop comes after it.
+    with ray_cluster(options.ray) as cluster, stop_requests() as stop, progress_bar("samples") as bar:
         of = min(len(shares.tasks), SHARDS_A_SLOT * cluster.slots)
         shards = {f"{number}/{of}": Shard(number, of) for number in range(1, of + 1)}
         missing = {name: len(shard.part(shares.tasks)) for name, shard in shards.items()}
