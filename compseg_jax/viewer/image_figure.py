@@ -71,6 +71,7 @@ class ImageFigure:
             outline_line_color=None,
             min_border=0,
         )
+        self.figure.tags = [self._sample]  # of no glyph, and yet the browser has to be told of its changes
         wheel = WheelZoomTool(maintain_focus=False)
         self.figure.add_tools(wheel)
         self.figure.toolbar.active_scroll = wheel

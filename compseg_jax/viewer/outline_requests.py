@@ -132,7 +132,7 @@ class OutlineRequests(RequestHandler):
         self.finish({"error": f"refused ({status_code})"})
 
     def log_exception(self, *_: Any) -> None:
-        """Refusals are no news of the terminal."""
+        """Nothing, as of every request."""
 
 
 def _reference(view: SampleView) -> Any:

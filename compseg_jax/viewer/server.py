@@ -54,6 +54,7 @@ class Viewer:
             {f"/{secret}": Application(FunctionHandler(self._page))},
             extra_patterns=[(f"/{secret}/outlines", OutlineRequests, {"outlined": outlined})],
             extra_websocket_origins=[host],
+            log_function=lambda _: None,  # what was refused is no news of the terminal
             use_index=False,
             redirect_root=False,
         )
