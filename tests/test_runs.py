@@ -115,8 +115,14 @@ def test_damaged_runs_are_named_and_hide_no_other(runs, capsys):
         read_run_record(runs / "b")
 
 
-def test_reports_without_their_run_stand_alone(runs):
+def test_a_report_stands_with_its_run_elsewhere_or_alone(runs, written):
     shutil.rmtree(runs / "b")
+    elsewhere = [run.folder for run in find_runs(runs).runs if run.folder.name == "b"]
+    assert elsewhere == [written / "runs" / "b"]
+    source = runs / "of_b" / "source.json"
+    values = json.loads(source.read_text())
+    values["model"] |= {"path": str(runs / "gone"), "relative": "gone"}
+    source.write_text(json.dumps(values))
     (alone,) = [run for run in find_runs(runs).runs if run.kind == "report"]
     assert alone.folder == runs / "of_b"
     assert alone.config is None

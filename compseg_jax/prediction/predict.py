@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from compseg_jax.model import Sightings, load_model
+from compseg_jax.model import Model, Sightings, load_model
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.array_cores import open_arrays_as_trained
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.inputs import InputError, Task, find_tasks, sightings_of_stores
+from compseg_jax.prediction.inputs import Found, InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
@@ -77,18 +78,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
-    given = options.instructions
-    predictor = Predictor(model, options, given, data_mesh())
-    arrays = open_arrays_as_trained(options.scans, options.cores, given, predictor.trained)
-    found = find_tasks(options.inputs, options.split, arrays)
-    if given.keywords() and any(task.store is not None for task in found.tasks):
-        names = ", ".join(f"{name}=" for name in given.keywords())
-        raise InputError(
-            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
-        )
-    folder = PredictionFolder(options, model, arrays)
-    folder.begin()
+    model, predictor, folder, found = _begun(options)
     if options.merge:
         return _merged(folder, found.tasks)
     tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
@@ -117,6 +107,53 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     if not report.missing:
         report.arrays = folder.write_tables()
     return report
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The samples of a command whose shards other processes predict.
+
+    Attributes:
+      folder: of the predictions, begun.
+      tasks: all samples.
+    """
+
+    folder: PredictionFolder
+    tasks: tuple[Task, ...]
+
+    @classmethod
+    def begun(cls, options: PredictOptions) -> Shares:
+        """Checks model, inputs and folder, and begins it; raises as `predict` does."""
+        begun = _begun(options)
+        _refuse_others(begun.folder, begun.found.tasks)
+        return cls(begun.folder, tuple(begun.found.tasks))
+
+    def missing(self, shard: Shard) -> int:
+        """Samples of a shard that are neither finished nor failed."""
+        return _missing(self.folder, shard.part(self.tasks))
+
+
+class _Begun(NamedTuple):
+    model: Model
+    predictor: Predictor
+    folder: PredictionFolder
+    found: Found
+
+
+def _begun(options: PredictOptions) -> _Begun:
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    given = options.instructions
+    predictor = Predictor(model, options, given, data_mesh())
+    arrays = open_arrays_as_trained(options.scans, options.cores, given, predictor.trained)
+    found = find_tasks(options.inputs, options.split, arrays)
+    if given.keywords() and any(task.store is not None for task in found.tasks):
+        names = ", ".join(f"{name}=" for name in given.keywords())
+        raise InputError(
+            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
+        )
+    folder = PredictionFolder(options, model, arrays)
+    folder.begin()
+    return _Begun(model, predictor, folder, found)
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:

@@ -39,6 +39,7 @@ MAY_CHANGE = frozenset(
         "memory_gib",
         "tile_px",
         "shard",
+        "ray",
         "merge",
     }
 )
@@ -114,7 +115,7 @@ class PredictionFolder:
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"
             for name, value in wanted.items()
-            if begun.get(name) != value
+            if begun.get(name) != value and (name in begun or value)  # earlier releases knew fewer options
         ]
         if changed:
             raise FolderError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compseg_jax.config import Ensemble, Training, to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
@@ -45,7 +46,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.csv"
 MAY_CHANGE = frozenset(
     {
         "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
-        "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "licence", "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
     }
 )  # fmt: skip
 
@@ -148,10 +149,10 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
     # A field that the run's version did not have is what it is by default.
-    before = _flat(to_json(from_the_root(read_run(out))))
+    before = flat(to_json(from_the_root(read_run(out))))
     changed = [
         f"{name} {before.get(name)} → {value}"
-        for name, value in _flat(to_json(from_the_root(config))).items()
+        for name, value in flat(to_json(from_the_root(config))).items()
         if name not in MAY_CHANGE and before.get(name) != value
     ]
     if changed:
@@ -164,13 +165,6 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{config.data} does not hold the samples, labels or groups that {out} was started with ({kept}). Resume "
             "with the same store, or choose another --out."
         )
-
-
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
-    return flat
 
 
 def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:

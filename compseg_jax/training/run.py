@@ -19,7 +19,9 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
+from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
@@ -329,12 +331,15 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
+            TRAINED_RANGE_UM: _pixel_sizes_um(store),
             "preparation": steps,
             "prepared_steps": len(store.preparation or []),
             "reading": dict(store.reading),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
             "seen": setup.seen.to_json(),
+            LEARNT_FROM: _learnt_from(store),
+            LICENCE: config.licence,
         },
         distribution=training.distribution,
     )
@@ -349,6 +354,26 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         save_network(config.out / "model", extracted, config.network)
     wait_for_all()
     return config.out / "model"
+
+
+def _learnt_from(store: Store) -> dict[str, Any]:
+    """Name of the store, and the numbers of samples and groups that trained the network and chose for it."""
+    counts = {
+        split: {
+            "diseased": sum(sample.label == 1 for sample in store.split(split)),
+            "healthy": sum(sample.label == 0 for sample in store.split(split)),
+            "groups": len({sample.group for sample in store.split(split)}),
+        }
+        for split in ROLES
+    }
+    return {"store": store.name, **counts}
+
+
+def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:
+    """Smallest and largest pixel size of the training images; None where none is known."""
+    sizes = [store.pixel_size_of(sample.id) for sample in store.split("train")]
+    known = [size for size in sizes if size is not None]
+    return (min(known), max(known)) if known else None
 
 
 def _threshold_and_calls(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from compseg_jax.config import Training, from_json, to_json
 from compseg_jax.config.locations import Location, Url
+from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.run_records.scores_record import (
     METRICS,
     OUT_OF_FOLD,
@@ -89,7 +90,7 @@ class RunRecord:
 
     def settings(self) -> dict[str, Any]:
         """Every field of the configuration by its name, those of nested parts as ``part.name``; {} without one."""
-        return {} if self.config is None else _flat(to_json(self.config))
+        return {} if self.config is None else flat(to_json(self.config))
 
     def to_json(self) -> dict[str, Any]:
         """What `compseg runs --json` says of it."""
@@ -251,15 +252,3 @@ def _seconds(records: Sequence[Mapping[str, Any]]) -> float | None:
     """Of all epochs, those of starts that were given up included; networks that trained side by side share theirs."""
     each = [float(record["seconds"]) / record.get("networks_at_once", 1) for record in records]
     return round(sum(each), 1) if each else None
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_entries(values, ""))
-
-
-def _entries(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _entries(value, f"{path}{name}.")
-        else:
-            yield path + name, value

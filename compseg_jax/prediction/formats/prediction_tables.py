@@ -70,6 +70,10 @@ class SamplePrediction:
     """Columns."""
     pixel_size_um: float | None = None
     """Edge of a pixel in µm."""
+    scale: float | None = None
+    """That by the edge of a pixel of the training images; None where one is unknown."""
+    rescaled: bool | None = None
+    """Whether it was brought to the training's pixels, and its map back."""
     channels: int | None = None
     """Channels that the network saw."""
     score: float | None = None
