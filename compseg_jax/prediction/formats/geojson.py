@@ -106,7 +106,13 @@ def segmentation_to_geojson(
     pixel_size_um: float | None = None,
     annotation: Annotation = Annotation(),
 ) -> dict[str, Any]:
-    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes."""
+    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes.
+
+    >>> mask = np.zeros((4, 6), bool)
+    >>> mask[1:3, 2:5] = True
+    >>> segmentation_to_geojson(mask)["features"][0]["geometry"]["coordinates"]
+    [[[2, 1], [5, 1], [5, 3], [2, 3], [2, 1]]]
+    """
     features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
     return {"type": "FeatureCollection", "features": list(features)}
 
