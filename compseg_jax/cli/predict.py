@@ -12,6 +12,7 @@ from compseg_jax.cli.next_steps import print_next, view
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.processes import apart
 from compseg_jax.cli.quiet import is_quiet, tell
+from compseg_jax.config.locations import Url
 from compseg_jax.model import Sightings
 from compseg_jax.model.seen import SAW
 from compseg_jax.prediction.formats import SamplePrediction
@@ -19,6 +20,7 @@ from compseg_jax.prediction.predict import Listener, Report, predict
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.readers.reading_options import READING
 from compseg_jax.runtime import cache_compilations
+from compseg_jax.runtime.typed import typed
 
 NAMES_SHOWN = 5
 PAGE = HelpPage(
@@ -73,6 +75,8 @@ def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
     done = [sample.id for sample in report.done]
     if "geojson" not in options.outputs or not done:
         return []
+    if isinstance(options.out, Url):
+        return [typed("copy", str(options.out), "--out", options.out.name) + "   (QuPath opens files)"]
     path = options.out / "samples" / done[0] / "segmentation.geojson"
     return [f"open the image in QuPath and drag {path} onto it"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.config.locations import Location
@@ -22,8 +21,8 @@ PAGE = HelpPage(
 class ViewOptions:
     """What to show, and where."""
 
-    path: Path
-    """Folder of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
+    path: Location
+    """Folder or URL of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
     port: int = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True

@@ -23,8 +23,8 @@ class PredictOptions(ReadingOptions):
     model: Location = Path("runs/train/model")
     """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble; a folder
     or a URL."""
-    out: Path = Path("runs/predictions")
-    """Folder of the predictions; samples that are finished there are not done again."""
+    out: Location = Path("runs/predictions")
+    """Folder of the predictions, or a URL (s3://, gs://); samples that are finished there are not done again."""
     outputs: tuple[Output, ...] = ("zarr", "png", "geojson")
     """What is written of each sample: OME-Zarr image and labels, 8-bit PNG, GeoJSON for QuPath, OME-TIFF pyramids."""
     threshold: float | None = None
@@ -54,7 +54,8 @@ class PredictOptions(ReadingOptions):
     """Predict nothing: write the tables of what is there, and say what is missing."""
 
     def __post_init__(self) -> None:
-        refuse_url(self.out, "predictions are written to a folder. Name one, and copy it from there")
+        if isinstance(self.out, Path):
+            refuse_url(self.out, "A Path loses a slash of a URL; give compseg_jax.config.location(TEXT)")
         if not self.inputs:
             raise ValueError(
                 "no input: name files, folders or stores, as in `compseg predict --model M INPUT … --out D`."

@@ -20,15 +20,13 @@ from compseg_jax.prediction.inputs import Opened, Task, sighting_of
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import annotation_of, write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.sample_places import ENTRY, SAMPLES, SamplePlaces
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
 from compseg_jax.readers.reading_options import Instructions
-from compseg_jax.runtime.files import put_new, remove, resumable_place
-
-SAMPLES = "samples"
-ENTRY = "sample.json"
+from compseg_jax.runtime.files import put_new, remove
 
 
 class Stopped(Exception):
@@ -59,12 +57,14 @@ class Predictor:
     Attributes:
       model: what predicts, with the threshold in use.
       options: as given.
+      places: where samples lie.
       given: what is said of the files.
       mesh: devices.
     """
 
     model: Model
     options: PredictOptions
+    places: SamplePlaces
     given: Instructions
     mesh: Mesh
 
@@ -81,7 +81,7 @@ class Predictor:
         specimen = opened.specimen
         annotation = annotation_of(options, model, specimen.scan)
         members = adapted(model.networks, specimen)
-        partial = resumable_place(options.out / SAMPLES / task.id)
+        partial = self.places.in_progress(task.id)
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
@@ -145,7 +145,7 @@ class Predictor:
         watch: Watch,
         notes: tuple[str, ...],
     ) -> SamplePrediction:
-        """Gathers what was asked for beside the working maps, and renames it to the sample's place."""
+        """Gathers what was asked for beside the working maps, and puts it in the sample's place."""
         folder = maps.folder / FINISHED
         remove(folder)
         folder.mkdir()
@@ -188,7 +188,7 @@ class Predictor:
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:
             put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
-        put_new(folder, self.options.out / SAMPLES / task.id)
+        self.places.put(folder, task.id)
         remove(maps.folder)
         for remark in (*notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)
