@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from object_store import bucket_of_its_own
 
 from compseg_jax.cli.main import main
@@ -85,6 +87,10 @@ def test_all_files_are_those_of_a_folder_bit_for_bit(model, inputs, bucket, tmp_
     for name in written:
         if name.endswith(("sample.json", "failed.json")):
             assert without_seconds(written[name]) == without_seconds(wanted[name])
+        elif name.endswith(".ome.tif"):  # each has an identifier of its own
+            np.testing.assert_array_equal(
+                *(tifffile.imread(io.BytesIO(each[name] or b"")) for each in (written, wanted))
+            )
         elif name not in TABLES:
             assert written[name] == wanted[name], name
     rows = [without_seconds(json.dumps(row).encode()) for row in csv.DictReader(_text(written).splitlines())]
