@@ -43,7 +43,7 @@ format: .venv/.ready
 	@.venv/bin/ruff format .
 
 docs: .venv-docs/.ready
-	@.venv-docs/bin/mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 .venv-docs/.ready: requirements-docs.txt
 	@sh tools/docs_setup.sh

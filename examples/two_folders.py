@@ -33,8 +33,8 @@ def tissue(rng: np.random.Generator, shape: tuple[int, int], *, diseased: bool) 
         middle, radius = rng.uniform(0.3, 0.7, 2) * shape, rng.uniform(0.2, 0.35) * min(shape)
         wobble = gaussian_filter(rng.normal(size=shape), 5)
         crowd = np.hypot(y - middle[0], x - middle[1]) < radius * (1 + 3 * wobble)
-        dense = gaussian_filter(rng.normal(size=shape), 0.8) > -0.15
-        picture[crowd] = np.where(dense[..., None], NUCLEUS - 12, STROMA - 30)[crowd]
+        dense = gaussian_filter(rng.normal(size=shape), 0.8) > -0.4
+        picture[crowd] = np.where(dense[..., None], NUCLEUS - 40, STROMA - 60)[crowd]
     stain = rng.normal(1, 0.03, 3)
     return (picture * stain + rng.normal(0, 4, (*shape, 3))).clip(0, 255).astype(np.uint8)
 

@@ -55,6 +55,8 @@ NETWORKS = {
 }
 DEEPER = ("paper", "gated attention", "segnet")
 EVERY_PIXEL = ("attention by pixel", "segnet groups")
+LIKE_OTHERS = ("attention by pixel", "bfloat16", "segnet groups", "unread attention")
+"""Made of the layers of the others; written and run by `make test-all`."""
 
 
 class OwnNet(nn.Module):
@@ -112,7 +114,9 @@ def torch_runner(model: ExtractedNetwork, path: Path):
 
 
 @pytest.mark.parametrize("runner", [onnx_runner, torch_runner])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in NETWORKS]
+)
 def test_every_kind_of_network_computes_what_the_model_computes(name, runner, tmp_path):
     model = model_of(small(name), "none" if name in EVERY_PIXEL else "zero")
     run = runner(model, tmp_path / "network")
@@ -126,7 +130,7 @@ def test_every_kind_of_network_computes_what_the_model_computes(name, runner, tm
 
 
 @pytest.mark.parametrize("runner", [onnx_runner, torch_runner])
-@pytest.mark.parametrize("name", ["paper", "segnet"])
+@pytest.mark.parametrize("name", ["paper", pytest.param("segnet", marks=pytest.mark.slow)])
 def test_any_height_and_width(name, runner, tmp_path):
     model = model_of(small(name))
     run = runner(model, tmp_path / "network")

@@ -26,6 +26,7 @@ from compseg_jax.runtime.ray_jobs import RayCluster, RayError, ray_cluster
 from tests.model_example import write_model
 from tests.store_example import write_store
 
+LONGEST_S = 900
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'compseg-jax[ray]'"
 )
@@ -209,34 +210,48 @@ def two_nodes(monkeypatch):
     cluster.shutdown()
 
 
-def started(folder: Path, *words: str) -> subprocess.Popen:
-    with (folder / "said.txt").open("w") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", "compseg_jax.cli", *words], stdout=said, stderr=said, cwd=folder
-        )
+@pytest.fixture
+def started(tmp_path):
+    """Starts a command in a process of its own, which ends with the test at the latest."""
+    processes = []
+
+    def start(*words: str) -> subprocess.Popen:
+        with (tmp_path / "said.txt").open("w") as said:
+            command = [sys.executable, "-m", "compseg_jax.cli", *words]
+            processes.append(subprocess.Popen(command, stdout=said, stderr=said, cwd=tmp_path))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def wait_until(done, process: subprocess.Popen, folder: Path) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LONGEST_S
     while not done():
         assert process.poll() is None, (folder / "said.txt").read_text()
         assert time.monotonic() < deadline, (folder / "said.txt").read_text()
         time.sleep(0.1)
 
 
+def processes_of(node) -> dict[int, str]:
+    """All processes of a node, those that its tasks started included: what each was started with."""
+    shown = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    lines = [line.split(None, 2) for line in shown.stdout.splitlines()]
+    found = {node.all_processes["raylet"][0].process.pid: "raylet"}
+    for _ in range(4):
+        found |= {int(pid): words for pid, above, words in lines if int(above) in found}
+    return found
+
+
+def is_at_work(node) -> bool:
+    return any("compseg_jax.cli" in words for words in processes_of(node).values())
+
+
 def kill_node(cluster, node) -> None:
-    """Kills all processes of a node at once, those that its tasks started included."""
-    raylet = node.all_processes["raylet"][0].process.pid
-    doomed, below = [], [raylet]
-    while below:
-        doomed += below
-        shown = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", ",".join(map(str, below))],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        below = [int(pid) for pid in shown.stdout.split()]
-    assert len(doomed) > 2, "the node was not at work"
-    for pid in doomed:
+    """Kills all processes of a node at once."""
+    for pid in processes_of(node):
         os.kill(pid, signal.SIGKILL)
     cluster.remove_node(node, allow_graceful=False)
 
@@ -248,18 +263,19 @@ def areas(out: Path) -> dict[str, str]:
 
 @needs_ray
 @pytest.mark.slow
-def test_a_lost_node_loses_no_prediction(two_nodes, tmp_path):
+def test_a_lost_node_loses_no_prediction(two_nodes, started, tmp_path):
     cluster, lost = two_nodes
     store, model = (
         write_store(tmp_path / "store", sizes=[(12, 20), (7, 9)] * 20),
         write_model(tmp_path / "model"),
     )
     words = ("predict", str(store.path), "--model", str(model), "--outputs", "png")
-    process = started(tmp_path, *words, "--out", "p", "--ray", cluster.address)
-    # Half a shard is done on each node.
-    wait_until(lambda: len(list((tmp_path / "p").glob("samples/*/sample.json"))) >= 20, process, tmp_path)
+    process = started(*words, "--out", "p", "--ray", cluster.address)
+    finished = (tmp_path / "p" / "samples").glob
+    wait_until(lambda: len(list(finished("*/sample.json"))) >= 20 and is_at_work(lost), process, tmp_path)
     kill_node(cluster, lost)
-    assert process.wait(400) == 0, (tmp_path / "said.txt").read_text()
+    assert process.poll() is None
+    assert process.wait(LONGEST_S) == 0, (tmp_path / "said.txt").read_text()
     assert main([*words, "--out", str(tmp_path / "alone")]) == 0
     with_ray, alone = (areas(tmp_path / name) for name in ("p", "alone"))
     assert len(with_ray) == len(store.samples)
@@ -268,23 +284,24 @@ def test_a_lost_node_loses_no_prediction(two_nodes, tmp_path):
 
 @needs_ray
 @pytest.mark.slow
-def test_a_lost_node_loses_no_training(two_nodes, tmp_path):
+def test_a_lost_node_loses_no_training(two_nodes, started, tmp_path):
     from tests.test_sweep import SMALL, phantom
 
     cluster, lost = two_nodes
     phantom(tmp_path / "store")
-    words = ["sweep", "store", "--seeds", "0,1,2", "--recipes", "cam", "--vary", "epochs=60", *SMALL[2:]]
-    process = started(tmp_path, *words, "--out", "s", "--ray", cluster.address)
+    words = ["sweep", "store", "--seeds", "0,1", "--recipes", "cam", "--vary", "epochs=60", *SMALL[2:]]
+    process = started(*words, "--out", "s", "--ray", cluster.address)
     wait_until(lambda: len(list((tmp_path / "s").glob("cells/*/checkpoints/[0-9]*"))) >= 2, process, tmp_path)
     kill_node(cluster, lost)
-    assert process.wait(400) == 0, (tmp_path / "said.txt").read_text()
+    assert process.poll() is None
+    assert process.wait(LONGEST_S) == 0, (tmp_path / "said.txt").read_text()
     subprocess.run(
         [sys.executable, "-m", "compseg_jax.cli", *words, "--out", "alone"], cwd=tmp_path, check=True
     )
     with_ray, alone = (
         json.loads((tmp_path / name / "sweep.json").read_text())["cells"] for name in ("s", "alone")
     )
-    assert len(alone) == 3
+    assert len(alone) == 2
     for one, other in zip(with_ray, alone, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
@@ -304,5 +321,18 @@ def test_a_cluster_of_this_machine_is_started_and_ended(tmp_path, monkeypatch):
             ended=lambda job, end: ends.append(end),
             watch=lambda: False,
         )
-    assert [end.code for end in ends] == [1]
+        assert [end.code for end in ends] == [1]
+        began = time.monotonic()
+        words = ("phantom", "--out", str(tmp_path / "large"), "--train", "5000")
+        stopped = cluster.run(
+            [Job("long", words, tmp_path / "log")],
+            tmp_path / "seen",
+            is_done=lambda job: False,
+            ended=lambda job, end: ends.append(end),
+            watch=lambda: time.monotonic() > began + 10,
+        )
+        assert stopped is False
+        assert time.monotonic() < began + 60
+    assert len(ends) == 1
+    assert not (tmp_path / "large").exists()
     assert "there is none of that name" in ends[0].error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,7 @@ PAGE = HelpPage(
         "map": ("threshold", "average_over", "to_training_scale"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
-        "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
+        "GeoJSON": ("min_area_um2", "fill_holes", "smooth_um", "class_name"),
         "many samples": ("shard", "ray", "merge"),
     },
     positional=("inputs", "INPUT …"),
@@ -95,7 +96,12 @@ def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
     """Lets a cluster predict the shards, each as the command that a job array would run, and joins their tables."""
     shares = Shares.begun(options)
     words = without_options(arguments, "--ray")
-    with stop_requests() as stop, ray_cluster(options.ray) as cluster, progress_bar("samples") as bar:
+    # Beside an object store each node keeps what its own tasks say.
+    in_folder = isinstance(options.out, Path)
+    logs = options.out / LOGS if in_folder else Path(tempfile.gettempdir()) / f"compseg-{options.out.name}"
+    shared = options.out / RUN_FILE if in_folder else None
+    # Ray takes SIGTERM for itself when it starts, so what asks to stop comes after it.
+    with ray_cluster(options.ray) as cluster, stop_requests() as stop, progress_bar("samples") as bar:
         of = min(len(shares.tasks), SHARDS_A_SLOT * cluster.slots)
         shards = {f"{number}/{of}": Shard(number, of) for number in range(1, of + 1)}
         missing = {name: len(shard.part(shares.tasks)) for name, shard in shards.items()}
@@ -123,11 +129,11 @@ def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
                 Job(
                     name,
                     ("predict", *words, "--shard", name),
-                    options.out / LOGS / f"shard-{shard.number}-of-{shard.of}.log",
+                    logs / f"shard-{shard.number}-of-{shard.of}.log",
                 )
                 for name, shard in shards.items()
             ],
-            options.out / RUN_FILE,
+            shared,
             is_done=lambda job: not shares.missing(shards[job.name]),
             ended=ended,
             watch=watch,

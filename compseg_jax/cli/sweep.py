@@ -89,7 +89,8 @@ def _one_after_another(plan: Plan, cells: Sequence[Cell], arguments: Sequence[st
 
 def _on_ray(plan: Plan, cells: Sequence[Cell], arguments: Sequence[str], address: str) -> None:
     by_name = {cell.name: cell for cell in cells}
-    with stop_requests() as stop, ray_cluster(address) as cluster, progress_bar("trainings") as bar:
+    # Ray takes SIGTERM for itself when it starts, so what asks to stop comes after it.
+    with ray_cluster(address) as cluster, stop_requests() as stop, progress_bar("trainings") as bar:
         print(f"Ray: {cluster.slots} trainings at once", flush=True)
 
         def watch() -> bool:

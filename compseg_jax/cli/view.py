@@ -14,7 +14,7 @@ PAGE = HelpPage(
     "view",
     text="Look at predictions, a report or a run on a local web page. Nothing leaves this machine; Ctrl-C ends it.",
     example="compseg view runs/mine/report",
-    groups={"options": ("path", "port", "browser"), "file": ("model", "data", "network")},
+    groups={"options": ("path", "outlines", "port", "browser"), "file": ("model", "data", "network")},
     positional=("path", "PATH"),
 )
 
@@ -25,6 +25,9 @@ class ViewOptions:
 
     path: Path
     """Folder of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
+    outlines: Path | None = None
+    """Folder that outlines drawn on the page are kept in, for `compseg ingest --references`; PATH-outlines, beside
+    PATH, when not given."""
     port: int = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
@@ -56,7 +59,17 @@ def run(arguments: list[str]) -> None:
     source = open_source(options.path, model=options.model, data=options.data, network=options.network)
     from compseg_jax.viewer.server import view
 
-    view(source, port=options.port, browser=options.browser, announce=_announce)
+    view(source, _outlines(options), port=options.port, browser=options.browser, announce=_announce)
+
+
+def _outlines(options: ViewOptions) -> Path:
+    """Beside what is shown, as a new report or prediction may replace all that lies in it."""
+    if options.outlines is not None:
+        return options.outlines.resolve()
+    place = options.path.resolve()
+    if place.is_file():
+        place = place.parent
+    return place.with_name(f"{place.name}-outlines")
 
 
 def _announce(url: str) -> None:

@@ -10,7 +10,7 @@ from compseg_jax.config.network import Network
 from compseg_jax.config.objective import ALPHA, BETA, GAMMA, Objective
 from compseg_jax.config.recipe_file import recipe, recipe_text
 from compseg_jax.config.recipes import RECIPES
-from compseg_jax.config.serialisation import flat, from_json, to_json
+from compseg_jax.config.serialisation import from_json, to_json
 from compseg_jax.config.training import PAPER_THRESHOLD, Ensemble, Optimiser, Training
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "Optimiser",
     "Training",
     "Url",
-    "flat",
     "from_json",
     "location",
     "recipe",

@@ -103,7 +103,7 @@ class Training:
     optimiser: Optimiser = field(default_factory=Optimiser)
     ensemble: Ensemble = field(default_factory=Ensemble)
     epochs: int = 60
-    """Passes over the training samples; 0: 20, or as many as make 300 steps (docs/decisions/48)."""
+    """Passes over the training samples; 0: 20, or as many as make 240 steps (docs/decisions/48)."""
     starts: int = 1
     """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
     the next, with all its epochs before it; the last one goes on. Needs cross-entropy of a pooled logit."""

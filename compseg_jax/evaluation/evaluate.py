@@ -10,8 +10,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from compseg_jax.config import flat
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.config.serialisation import flat
 from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
@@ -36,6 +36,7 @@ from compseg_jax.model import (
     band_importance,
     load_model,
 )
+from compseg_jax.model.canvas import canvas_px
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.model.model_card import CARD, figures_of
 from compseg_jax.model.model_files import add_evaluation
@@ -50,7 +51,7 @@ PREVIEW_PERCENTILES = (1, 99)
 FEWEST_CHANNELS_EXPLAINED = 8  # of images without wavenumbers: three colours need no figure
 EXPLAINED_SAMPLES = (12, 6, 3)  # most, and what is tried where that takes too long
 LONGEST_EXPLANATION_S = 20.0
-COMPILATION_S = 3.0  # of the programs for one size of sample
+COMPILATION_S = 3.0  # of the programs for one size of canvas
 FLOPS_A_SECOND = {"cpu": 4e10}  # measured on two cores; a cautious figure for everything else:
 ACCELERATOR_FLOPS_A_SECOND = 2e12
 SETTINGS_SHOWN = (
@@ -269,13 +270,17 @@ def _importance(
         return "Not computed: no diseased sample has segmented tissue."
     chosen = _evenly(segmented, EXPLAINED_SAMPLES[0])
     if asked == "auto":
-        flops = {shape: importance_flops(model, shape) for shape in {r.tissue.shape for r in segmented}}
-        fitting = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
-        fitting = [some for some in fitting if _expected_s(some, flops) <= LONGEST_EXPLANATION_S]
+        network = model.networks[0].network
+        canvases = {r.id: canvas_px((r.tissue.shape[0], r.tissue.shape[1]), network) for r in segmented}
+        flops = {canvas: importance_flops(model, canvas) for canvas in set(canvases.values())}
+        tried = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
+        expected_s = [_expected_s([canvases[each.id] for each in some], flops) for some in tried]
+        fitting = [
+            some for some, seconds in zip(tried, expected_s, strict=True) if seconds <= LONGEST_EXPLANATION_S
+        ]
         if not fitting:
-            fewest = _evenly(segmented, EXPLAINED_SAMPLES[-1])
             return (
-                f"Not computed: about {_expected_s(fewest, flops):.0f} s were expected for {len(fewest)} samples. "
+                f"Not computed: about {expected_s[-1]:.0f} s were expected for {len(tried[-1])} samples. "
                 "Evaluate with --importance yes to have it."
             )
         chosen = fitting[0]
@@ -288,11 +293,10 @@ def _evenly(results: Sequence[SampleResult], most: int) -> list[SampleResult]:
     return [results[i * len(results) // n] for i in range(n)]
 
 
-def _expected_s(results: Sequence[SampleResult], flops: Mapping[tuple[int, ...], float]) -> float:
+def _expected_s(canvases: Sequence[tuple[int, int]], flops: Mapping[tuple[int, int], float]) -> float:
     """Counted, not timed: whether a report has the figure does not depend on what else the machine does."""
-    shapes = [result.tissue.shape for result in results]
     speed = FLOPS_A_SECOND.get(jax.devices()[0].platform, ACCELERATOR_FLOPS_A_SECOND)
-    return COMPILATION_S * len(set(shapes)) + sum(flops[shape] for shape in shapes) / speed
+    return COMPILATION_S * len(set(canvases)) + sum(flops[canvas] for canvas in canvases) / speed
 
 
 def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:

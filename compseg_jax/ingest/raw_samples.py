@@ -15,7 +15,7 @@ from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1, same_axis
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
-from compseg_jax.readers.masks import NoneInsideError
+from compseg_jax.readers.masks import DRAWN_SUFFIXES, NoneInsideError
 from compseg_jax.readers.scan import CubeScan, ask_for_transmittance
 from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store.fingerprint import content_of
@@ -106,6 +106,8 @@ def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: Inge
             raise IngestError(f"{row.name}: {words}") from error
         mask = Mask(np.zeros(shape, bool), "GeoJSON: outlines of other classes alone; no area is inside")
     found = mask.inside.shape
+    if path.suffix.lower() in DRAWN_SUFFIXES and options.resize and found == (options.resize,) * 2:
+        return mask  # drawn on the resized image, as the viewer shows it
     is_squeezed = abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE
     if found != shape and (is_squeezed or not options.resize):
         advice = "Give the mask of this image, turned and cut as it is" if is_squeezed else "Use --resize"

@@ -122,7 +122,8 @@ class Model:
         """Activation map in [0, 1], 0 outside the tissue: to the last bit that of `compseg evaluate` and `predict`.
 
         The cube goes through the steps that the training images went through, is resampled or reversed where its axis
-        asks for it, scaled, shown to every network, and the maps are averaged. Compiled once per shape.
+        asks for it, scaled, shown to every network, and the maps are averaged. Compiled once for each of a few sizes
+        (`canvas_px`).
 
         Args:
           cube: (y, x, c), or several of one shape (b, y, x, c). A :class:`Cube`, as ``Store.cube`` or
@@ -211,11 +212,12 @@ class Model:
             first = seen.absorbance if first is None else first
             total = np.zeros(seen.tissue.shape, np.float32)
             for network in seen.networks:
-                scaled = _scaled(network, seen)
-                maps[id(network)] = found = self._map(network, scaled, seen.tissue)
+                canvas = _scaled(network, seen)
+                maps[id(network)] = found = self._map(network, canvas, seen.tissue)
                 total = total + found
                 if network.distribution is not None:
-                    sums, ratio = network.distribution.look(scaled, seen.tissue)
+                    height, width = seen.tissue.shape
+                    sums, ratio = network.distribution.look(canvas[:height, :width], seen.tissue)
                     departures.append(network.distribution.departure(sums))
                     unfamiliar.append(ratio)
             totals.append(total)
@@ -371,11 +373,11 @@ class Model:
         return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
     def _map(
-        self, network: ExtractedNetwork, scaled: np.ndarray, tissue: np.ndarray
+        self, network: ExtractedNetwork, canvas: np.ndarray, tissue: np.ndarray
     ) -> Float[np.ndarray, "y x"]:
         if not tissue.any():
             return np.zeros(tissue.shape, np.float32)
-        return network.activation_of_scaled(scaled, tissue)
+        return network.activation_of_canvas(canvas, tissue)
 
     def _traced(self, cube: Any, tissue: Any, axis: Any, prepared: bool | None) -> Float[Array, "*b y x"]:
         if isinstance(cube, Cube) or not prepared or axis is not None:
@@ -429,10 +431,12 @@ def _at_own_pixels(found: Prediction, scaled: ToTrainingScale) -> Prediction:
     )
 
 
-def _scaled(network: ExtractedNetwork, seen: NetworkInput) -> Float[np.ndarray, "y x k"]:
-    scaled = np.empty_like(seen.absorbance)
-    put_standardised(seen.absorbance, seen.tissue, network.scaling, scaled)
-    return scaled
+def _scaled(network: ExtractedNetwork, seen: NetworkInput) -> Float[np.ndarray, "v u k"]:
+    """An image on its canvas, as a network takes it."""
+    height, width = seen.tissue.shape
+    canvas = network.empty_canvas((height, width))
+    put_standardised(seen.absorbance, seen.tissue, network.scaling, canvas[:height, :width])
+    return canvas
 
 
 def alike(members: Sequence[Adapted]) -> list[list[Adapted]]:

@@ -11,6 +11,7 @@ import numpy as np
 from compseg_jax.model.model import Model
 from compseg_jax.prediction.formats import Annotation, OverviewWriter, write_sample_files
 from compseg_jax.prediction.formats.sample_files import SampleFormat
+from compseg_jax.prediction.formats.smoothing import LOSSLESS_PX
 from compseg_jax.prediction.predict_options import Output, PredictOptions
 from compseg_jax.prediction.working import WorkingMaps
 from compseg_jax.readers.scan import Scan, ScanPart, finest_per_pixel_xy
@@ -69,10 +70,23 @@ def annotation_of(options: PredictOptions, model: Model, scan: Scan, scale: floa
         classification=options.class_name,
         minimum_area_px=least_px,
         filled_holes_px=math.inf if options.fill_holes else least_px,
+        smoothing_px=_smoothing_px(options, scan),
         # QuPath opens a slide at its finest level, whatever level was predicted on.
         scale_xy=finest_per_pixel_xy(scan),
         offset_xy=(scan.columns.start, scan.rows.start) if isinstance(scan, ScanPart) else (0, 0),
     )
+
+
+def _smoothing_px(options: PredictOptions, scan: Scan) -> float:
+    if options.smooth_um is None:
+        return LOSSLESS_PX
+    if options.smooth_um == 0:
+        return 0
+    if scan.pixel_size_um is None:
+        raise ValueError(
+            f"--smooth-um {options.smooth_um}: the image states no pixel size. Give it with --pixel-size."
+        )
+    return options.smooth_um / scan.pixel_size_um
 
 
 def write_overview(folder: Path, scan: Scan) -> dict[str, str]:

@@ -47,6 +47,9 @@ class PredictOptions(ReadingOptions):
     the network resolves, 4^depth pixels. 0: none. Masks and maps stay as they are."""
     fill_holes: bool = False
     """Fill all holes of the regions in the GeoJSON."""
+    smooth_um: float | None = None
+    """How far outlines in the GeoJSON may run from the edges of pixels, in µm, so that they have fewer corners. When
+    not given: as far as every pixel stays inside or outside; 0: along the edges."""
     class_name: str = "Tumor"
     """Class of the regions in QuPath."""
     shard: str = ""
@@ -87,6 +90,8 @@ class PredictOptions(ReadingOptions):
             raise ValueError(f"--tile-px {self.tile_px}: at least 1 is required.")
         if self.min_area_um2 is not None and not 0 <= self.min_area_um2 < math.inf:
             raise ValueError(f"--min-area-um2 {self.min_area_um2}: an area of 0 or more is required.")
+        if self.smooth_um is not None and not 0 <= self.smooth_um < math.inf:
+            raise ValueError(f"--smooth-um {self.smooth_um}: a distance of 0 or more is required.")
         if not self.class_name.strip():
             raise ValueError("--class-name: a name is required, such as Tumor.")
         if self.ray and (self.shard or self.merge):

@@ -50,7 +50,7 @@ class RayCluster:
     def run(
         self,
         jobs: Sequence[Job],
-        shared: Path,
+        shared: Path | None,
         *,
         is_done: Callable[[Job], bool],
         ended: Callable[[Job, JobEnd], None],
@@ -63,7 +63,7 @@ class RayCluster:
 
         Args:
           jobs: what to run; places in their words are seen from the working folder of this process.
-          shared: a file that every node must see.
+          shared: a file that every node must see; None where what is written goes to a URL.
           is_done: whether nothing of a job is left.
           ended: told of each job that ended for good.
           watch: called meanwhile; True asks all jobs to stop, which they do after saving what they have.
@@ -88,7 +88,7 @@ class RayCluster:
         return True
 
     def _round(
-        self, jobs: Sequence[Job], shared: Path, watch: Callable[[], bool]
+        self, jobs: Sequence[Job], shared: Path | None, watch: Callable[[], bool]
     ) -> Iterator[tuple[Job, JobEnd]]:
         """Each job as it ends; those that were asked to stop are waited for and not told of."""
         import ray
@@ -96,7 +96,7 @@ class RayCluster:
         start = ray.remote(_task()).options(
             **self.needs, max_retries=RETRIES, retry_exceptions=True, scheduling_strategy="SPREAD"
         )
-        here, seen = os.getcwd(), os.path.abspath(shared)
+        here, seen = os.getcwd(), None if shared is None else os.path.abspath(shared)
         waiting = {
             start.remote([*PROGRAM, *job.words], here, os.path.abspath(job.log), seen): job for job in jobs
         }
@@ -128,7 +128,7 @@ def _task() -> Callable[..., tuple[int, str]]:
     """What a node runs. A function in a function goes there as a value: only the command needs the package."""
     seen_within_s, stopping_s = SEEN_WITHIN_S, STOPPING_S
 
-    def run(words: list[str], folder: str, log: str, shared: str) -> tuple[int, str]:
+    def run(words: list[str], folder: str, log: str, shared: str | None) -> tuple[int, str]:
         import os
         import socket
         import subprocess
@@ -136,11 +136,14 @@ def _task() -> Callable[..., tuple[int, str]]:
         import time
 
         patience = time.monotonic() + seen_within_s
-        while not (os.path.isfile(shared) and os.path.isdir(folder)):
+        while missing := [
+            each
+            for each, is_there in ((folder, os.path.isdir), (shared, os.path.isfile))
+            if each is not None and not is_there(each)
+        ]:
             if time.monotonic() > patience:
-                missing = shared if os.path.isdir(folder) else folder
                 return 1, (
-                    f"error: the node {socket.gethostname()} does not see {missing}. With --ray the working folder, "
+                    f"error: the node {socket.gethostname()} does not see {missing[0]}. With --ray the working folder, "
                     "the folder of --out and all files must lie on a file system that every node shares, at the same "
                     "path; stores and models may be URLs instead."
                 )
@@ -149,7 +152,9 @@ def _task() -> Callable[..., tuple[int, str]]:
         with open(log, "wb") as file:
             process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=file, stderr=file)
             try:
-                code = process.wait()
+                # Ray cancels by a flag that Python looks at between instructions: a call that blocks would not end.
+                while (code := process.poll()) is None:
+                    time.sleep(0.2)
             except BaseException:  # cancelled, or this worker is ended
                 process.terminate()
                 try:

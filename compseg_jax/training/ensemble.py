@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Ensemble, Training, flat, to_json
+from compseg_jax.config import Ensemble, Training, to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model

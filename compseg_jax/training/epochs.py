@@ -12,12 +12,12 @@ from dataclasses import replace
 from compseg_jax.config import Training
 
 LEAST_EPOCHS = 20
-LEAST_STEPS = 300
-"""Networks that left the plateau took 60 to 360 steps; of 20 epochs or 300 steps, the later one is taken."""
+LEAST_STEPS = 240
+"""Networks that left the plateau took 60 to 360 steps; of 20 epochs or 240 steps, the later one is taken."""
 
 
 def with_epochs(config: Training, n_training: int, n_validation: int) -> Training:
-    """The run with a number of epochs: as asked for, or 20 passes and at least 300 steps where ``epochs`` is 0.
+    """The run with a number of epochs: as asked for, or 20 passes and at least 240 steps where ``epochs`` is 0.
 
     Args:
       config: the run.

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from compseg_jax.config import Training, flat, to_json
+from compseg_jax.config import Training, to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import write_run
 from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock

@@ -22,7 +22,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from compseg_jax.config import flat, to_json
+from compseg_jax.config import to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.runtime import DATA_AXIS, compile_clock
 from compseg_jax.runtime.devices import placed
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests

@@ -22,6 +22,7 @@ from bokeh.plotting import figure
 from compseg_jax.drawing import style
 from compseg_jax.drawing.pictures import colours_shown, outline_levels
 from compseg_jax.viewer.appearance import (
+    START_OUTLINES,
     THRESHOLD,
     TRANSPARENT,
     activation_palette,
@@ -57,6 +58,7 @@ class ImageFigure:
         }
         self._frame_px = dict.fromkeys(("inner_width", "inner_height"), FRAME_PX)
         self._marker = ColumnDataSource({"x": [], "y": []})
+        self._sample = ColumnDataSource({name: [] for name in ("id", "unit", "height", "width", "reference")})
         self.figure: Any = figure(
             name="image",
             x_range=Range1d(0, 1),
@@ -69,6 +71,7 @@ class ImageFigure:
             outline_line_color=None,
             min_border=0,
         )
+        self.figure.tags = [self._sample]  # of no glyph, and yet the browser has to be told of its changes
         wheel = WheelZoomTool(maintain_focus=False)
         self.figure.add_tools(wheel)
         self.figure.toolbar.active_scroll = wheel
@@ -129,15 +132,35 @@ class ImageFigure:
         self.figure.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=self._sources[name])
 
     def follow(self, threshold: Slider, opacity: Slider) -> None:
-        """Lets the browser itself recolour while a slider moves."""
+        """Colours what lies above the threshold, and lets the browser itself recolour while a slider moves."""
+        palette = activation_palette(solid=True)
+        first = min(len(palette) - 1, round(threshold.value * (len(palette) - 1)))
+        above = float(np.nextafter(np.float32(threshold.value), np.float32(2)))
+        self.segmentation_mapper.update(palette=palette[first:], low=above)
         code = CustomJS(
-            args={"mapper": self.segmentation_mapper, "palette": activation_palette(solid=True)},
+            args={"mapper": self.segmentation_mapper, "palette": palette},
             code=THRESHOLD,
         )
         threshold.js_on_change("value", code)
         for renderer in (self.segmentation, self.activation):
             renderer.glyph.global_alpha = opacity.value
             opacity.js_link("value", renderer.glyph, "global_alpha")
+
+    def drawn_on(self, threshold: Slider) -> CustomJS:
+        """The script that draws outlines on the figure, for when the page is ready."""
+        known = {"figure": self.figure, "sample": self._sample, "threshold": threshold}
+        return CustomJS(args=known, code=START_OUTLINES)
+
+    def name(self, sample_id: str, *, has_reference: bool) -> None:
+        """Says whose image `frame` has made room for: outlines that are drawn from now on are of this sample."""
+        height, width = self.shape_px
+        self._sample.data = {
+            "id": [sample_id],
+            "unit": [self.unit],
+            "height": [height],
+            "width": [width],
+            "reference": [has_reference],
+        }
 
     def choose_overlay(self, index: int) -> None:
         """Shows one of `OVERLAYS`."""

@@ -54,6 +54,7 @@ class Shown:
         self.pixel: texts.Pixel | None = None
         self.channels = np.arange(1)
         self._limits: dict[int, tuple[float, float]] = {}
+        widgets.threshold.value = self.own
         self._connect()
 
     def _connect(self) -> None:
@@ -94,6 +95,7 @@ class Shown:
         widgets = self.widgets
         self.image.clear()
         self.image.frame(view.shape_px, view.pixel_size_um)
+        self.image.name(view.row.id, has_reference=view.reference is not None)
         self.image.show_activation(first.activation)
         self.image.show_reference(first.reference)
         self.spectra.frame(view.wavenumbers_cm1, view.channels)

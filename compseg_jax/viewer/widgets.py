@@ -34,9 +34,9 @@ ORDERS = [
     ("id", "By name"),
 ]
 COLUMNS = (
-    ("id", "sample", 174),
+    ("id", "sample", 168),
     ("score", "score", 44),
-    ("area", "area %", 50),
+    ("area", "area %", 54),
     ("dice", "Dice", 42),
 )
 NUMBERS = ("score", "area", "dice")

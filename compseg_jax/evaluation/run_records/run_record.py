@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from compseg_jax.config import Training, flat, from_json, to_json
+from compseg_jax.config import Training, from_json, to_json
 from compseg_jax.config.locations import Location, Url
+from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.run_records.scores_record import (
     METRICS,
     OUT_OF_FOLD,

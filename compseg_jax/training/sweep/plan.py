@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compseg_jax.config import Training, flat, from_json, recipe, to_json
+from compseg_jax.config import Training, from_json, recipe, to_json
 from compseg_jax.config.fields import described, with_values
 from compseg_jax.config.locations import absolute
 from compseg_jax.config.recipes import RECIPES
+from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import CONFIG, from_the_root, read_run
 from compseg_jax.prediction.shard import Shard
 from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, write_text
