@@ -17,7 +17,7 @@ PAGE = HelpPage(
     text="Evaluate an extracted network, or an ensemble, on a split of a store and write a report.",
     example="compseg evaluate --model runs/mine/model --data store --out report",
     groups={
-        "options": ("model", "data", "out", "split", "network"),
+        "options": ("model", "data", "out", "split", "network", "to_training_scale"),
         "measure": ("threshold", "bootstrap", "seed"),
         "page": ("importance", "title"),
     },

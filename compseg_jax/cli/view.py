@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.config.locations import Location
+from compseg_jax.runtime.extras import install_line
 
 PAGE = HelpPage(
     "view",
@@ -51,7 +52,7 @@ def run(arguments: list[str]) -> None:
     options = parse(ViewOptions, arguments, PAGE)
     if find_spec("bokeh") is None:
         raise RuntimeError(
-            "`compseg view` needs Bokeh, which is not installed. Install it with: pip install 'compseg-jax[viewer]'"
+            "`compseg view` needs Bokeh, which is not installed. Install it with: " + install_line("viewer")
         )
     from compseg_jax.viewer.opening import open_source
 

@@ -14,7 +14,7 @@ from compseg_jax.prediction.formats.sample_files import SampleFormat
 from compseg_jax.prediction.formats.smoothing import LOSSLESS_PX
 from compseg_jax.prediction.predict_options import Output, PredictOptions
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.readers.scan import Scan, finest_per_pixel_xy
+from compseg_jax.readers.scan import Scan, ScanPart, finest_per_pixel_xy
 
 OVERVIEW = "overview.ome.zarr"
 
@@ -41,16 +41,23 @@ def write_outputs(
     return write_sample_files(folder, finished, formats, annotation=annotation)
 
 
-def annotation_of(options: PredictOptions, model: Model, scan: Scan) -> Annotation:
+def annotation_of(options: PredictOptions, model: Model, scan: Scan, scale: float = 1.0) -> Annotation:
     """What the regions of a sample become in QuPath.
+
+    Args:
+      options: of the command.
+      model: with the networks.
+      scan: the image as it was measured.
+      scale: pixels that a network sees per pixel of it, along an edge.
 
     Raises:
       ValueError: when an area in µm² is asked for and the image has no pixel size.
     """
+    least_px: float
     if options.min_area_um2 is None:
         # Within a cell of its poolings a network tells nothing apart for certain: what is smaller is its noise.
         depths = [getattr(network.network, "depth", 0) for network in model.networks]
-        least_px: float = 4 ** min(depths)
+        least_px = 4 ** min(depths) / scale**2
     elif options.min_area_um2 == 0:
         least_px = 0
     elif scan.pixel_size_um is None:
@@ -66,6 +73,7 @@ def annotation_of(options: PredictOptions, model: Model, scan: Scan) -> Annotati
         smoothing_px=_smoothing_px(options, scan),
         # QuPath opens a slide at its finest level, whatever level was predicted on.
         scale_xy=finest_per_pixel_xy(scan),
+        offset_xy=(scan.columns.start, scan.rows.start) if isinstance(scan, ScanPart) else (0, 0),
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from compseg_jax.model import Sightings, load_model
+from compseg_jax.model import Model, Sightings, load_model
 from compseg_jax.prediction import claims
+from compseg_jax.prediction.array_calls import ArrayCalls
+from compseg_jax.prediction.array_cores import open_arrays_as_trained
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.inputs import InputError, Task, find_tasks, sightings_of_stores
+from compseg_jax.prediction.inputs import Found, InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
@@ -29,6 +32,7 @@ class Report:
       failed: samples that failed.
       elsewhere: ids of samples that other processes are working on.
       left_out: files in folders that are no images.
+      arrays: tissue arrays whose cores are among the samples.
       missing: samples of other shards, or of all where tables are merged, that are neither finished nor failed. While
         there are any, a shard writes no tables.
     """
@@ -38,6 +42,7 @@ class Report:
     failed: list[SamplePrediction] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     left_out: tuple[Path, ...] = ()
+    arrays: tuple[ArrayCalls, ...] = ()
     missing: int = 0
 
 
@@ -73,21 +78,11 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
       Interrupted: after Ctrl-C or SIGTERM; finished samples and tiles are kept.
     """
     listener = listener or Listener()
-    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
-    given = options.instructions
-    found = find_tasks(options.inputs, options.split)
-    if given.keywords() and any(task.store is not None for task in found.tasks):
-        names = ", ".join(f"{name}=" for name in given.keywords())
-        raise InputError(
-            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
-        )
-    folder = PredictionFolder(options, model)
-    folder.begin()
+    model, predictor, folder, found = _begun(options)
     if options.merge:
         return _merged(folder, found.tasks)
     tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
     _refuse_others(folder, tasks)
-    predictor = Predictor(model, options, given, data_mesh())
     report = Report(left_out=found.left_out)
     listener.started(len(tasks))
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
@@ -110,17 +105,65 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
         # Each shard looks after its own samples are there, so the last one to look finds all.
         report.missing = _missing(folder, found.tasks)
     if not report.missing:
-        folder.write_tables()
+        report.arrays = folder.write_tables()
     return report
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The samples of a command whose shards other processes predict.
+
+    Attributes:
+      folder: of the predictions, begun.
+      tasks: all samples.
+    """
+
+    folder: PredictionFolder
+    tasks: tuple[Task, ...]
+
+    @classmethod
+    def begun(cls, options: PredictOptions) -> Shares:
+        """Checks model, inputs and folder, and begins it; raises as `predict` does."""
+        begun = _begun(options)
+        _refuse_others(begun.folder, begun.found.tasks)
+        return cls(begun.folder, tuple(begun.found.tasks))
+
+    def missing(self, shard: Shard) -> int:
+        """Samples of a shard that are neither finished nor failed."""
+        return _missing(self.folder, shard.part(self.tasks))
+
+
+class _Begun(NamedTuple):
+    model: Model
+    predictor: Predictor
+    folder: PredictionFolder
+    found: Found
+
+
+def _begun(options: PredictOptions) -> _Begun:
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    given = options.instructions
+    predictor = Predictor(model, options, given, data_mesh())
+    arrays = open_arrays_as_trained(options.scans, options.cores, given, predictor.trained)
+    found = find_tasks(options.inputs, options.split, arrays)
+    if given.keywords() and any(task.store is not None for task in found.tasks):
+        names = ", ".join(f"{name}=" for name in given.keywords())
+        raise InputError(
+            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
+        )
+    folder = PredictionFolder(options, model, arrays)
+    folder.begin()
+    return _Begun(model, predictor, folder, found)
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:
     """Writes the tables of what is there."""
-    folder.write_tables()
+    arrays = folder.write_tables()
     known = {task.id for task in tasks}
     own = [sample for sample in folder.all_samples() if sample.id in known]
     failed = [sample for sample in own if sample.status == "failed"]
-    return Report(before=len(own) - len(failed), failed=failed, missing=_missing(folder, tasks))
+    missing = _missing(folder, tasks)
+    return Report(before=len(own) - len(failed), failed=failed, arrays=arrays, missing=missing)
 
 
 def _missing(folder: PredictionFolder, tasks: Iterable[Task]) -> int:
@@ -131,7 +174,15 @@ def _refuse_others(folder: PredictionFolder, tasks: Iterable[Task]) -> None:
     """Raises InputError where a finished sample has the name of another one that is to be predicted."""
     for task in tasks:
         found = folder.sample(task.id)
-        if found is not None and (found.source, found.store_id) != (task.place, task.store_id):
+        if found is None:
+            continue
+        core = (None, None, None) if task.core is None else tuple(task.core.place().values())
+        if core != (found.core, found.top_px, found.left_px) and found.source == task.place:
+            raise InputError(
+                f"{folder.path} holds {task.id!r} at another place of its scan. The cores were moved since: choose "
+                "another --out."
+            )
+        if (found.source, found.store_id) != (task.place, task.store_id):
             raise InputError(
                 f"{folder.path} holds {task.id!r} of {found.source}, which is not {task.place}. Choose another --out, "
                 "or rename the file."

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from compseg_jax.config import to_json
 from compseg_jax.config.locations import absolute
 from compseg_jax.model.model import Model
+from compseg_jax.prediction.array_calls import ArrayCalls, calls_of
+from compseg_jax.prediction.array_cores import OpenedArray
 from compseg_jax.prediction.formats import (
     Predictions,
     SamplePrediction,
@@ -25,7 +28,20 @@ from compseg_jax.runtime.versions import versions
 RUN_FILE = "run.json"
 FAILED = "failed.json"
 MAY_CHANGE = frozenset(
-    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "merge"}
+    {
+        "inputs",
+        "scans",
+        "cores",
+        "model",
+        "out",
+        "split",
+        "network",
+        "memory_gib",
+        "tile_px",
+        "shard",
+        "ray",
+        "merge",
+    }
 )
 
 
@@ -50,10 +66,10 @@ class PredictionFolder:
       samples: where samples lie.
     """
 
-    def __init__(self, options: PredictOptions, model: Model) -> None:
+    def __init__(self, options: PredictOptions, model: Model, arrays: Sequence[OpenedArray] = ()) -> None:
         self.path = options.out
         self.samples = options.out / SAMPLES
-        self._model, self._options = model, options
+        self._model, self._options, self._arrays = model, options, arrays
         self._asked = {
             "model": model.digest(),
             "threshold": model.threshold,
@@ -99,7 +115,7 @@ class PredictionFolder:
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"
             for name, value in wanted.items()
-            if begun.get(name) != value
+            if begun.get(name) != value and (name in begun or value)  # earlier releases knew fewer options
         ]
         if changed:
             raise FolderError(
@@ -140,10 +156,13 @@ class PredictionFolder:
             found.setdefault(path.name[1 : -len(FAILED) - 1], _read(path))
         return tuple(sample for _, sample in sorted(found.items()) if sample is not None)
 
-    def write_tables(self) -> None:
-        """Writes predictions.json and .csv of everything that is there.
+    def write_tables(self) -> tuple[ArrayCalls, ...]:
+        """Writes predictions.json and .csv of everything that is there, and what is called on each array.
 
         Another process may finish a sample meanwhile, so it is looked again after the last write.
+
+        Returns:
+          the calls of each array that was given.
         """
         model = {
             "path": absolute(self._options.model),
@@ -161,6 +180,10 @@ class PredictionFolder:
             )
             write_predictions(self.path, predictions)
             written = samples
+        found = tuple(calls_of(array, written or (), self._model) for array in self._arrays)
+        for calls in found:
+            calls.write(self.path)
+        return found
 
 
 def failed_sample(task: Task, error: BaseException) -> SamplePrediction:

@@ -20,7 +20,7 @@ from bokeh.models.tickers import FixedTicker
 from bokeh.plotting import figure
 
 from compseg_jax.drawing import style
-from compseg_jax.drawing.pictures import outline_levels
+from compseg_jax.drawing.pictures import colours_shown, outline_levels
 from compseg_jax.viewer.appearance import (
     START_OUTLINES,
     THRESHOLD,
@@ -53,7 +53,8 @@ class ImageFigure:
         self.unit = 1.0
         self.shape_px = (1, 1)
         self._sources = {
-            name: ColumnDataSource(_nothing()) for name in ("base", "detail", "overlay", "outline")
+            name: ColumnDataSource(_nothing())
+            for name in ("base", "base_colours", "detail", "detail_colours", "overlay", "outline")
         }
         self._frame_px = dict.fromkeys(("inner_width", "inner_height"), FRAME_PX)
         self._marker = ColumnDataSource({"x": [], "y": []})
@@ -92,8 +93,9 @@ class ImageFigure:
             nan_color=TRANSPARENT,
         )
         outline = LinearColorMapper(palette=outline_palette(), low=0, high=2)
-        self._draw("base", grey)
-        self._draw("detail", grey)
+        for name in ("base", "detail"):
+            self._draw(name, grey)
+            self._draw_colours(f"{name}_colours")
         self.segmentation = self._draw("overlay", self.segmentation_mapper)
         self.activation = self._draw("overlay", self.activation_mapper)
         self.activation.visible = False
@@ -125,6 +127,9 @@ class ImageFigure:
         return self.figure.image(
             "image", x="x", y="y", dw="dw", dh="dh", source=self._sources[name], color_mapper=mapper
         )
+
+    def _draw_colours(self, name: str) -> None:
+        self.figure.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=self._sources[name])
 
     def follow(self, threshold: Slider, opacity: Slider) -> None:
         """Colours what lies above the threshold, and lets the browser itself recolour while a slider moves."""
@@ -234,6 +239,16 @@ class ImageFigure:
         low, high = limits
         grey = np.clip((layer.values - low) / max(high - low, 1e-12), 0, 1) * 255
         self._show(name, np.rint(np.nan_to_num(grey)).astype(np.uint8), layer.window)
+
+    def show_colours(self, layer: Layer | None, full: float, *, detail: bool = False) -> None:
+        """Draws a picture (3, y, x) in its own colours, of which ``full`` is the brightest."""
+        name = "detail_colours" if detail else "base_colours"
+        if layer is None:
+            self._sources[name].data = _nothing()
+            return
+        colours = np.rint(colours_shown(np.moveaxis(layer.values, 0, -1), full) * 255).astype(np.uint8)
+        rgba = np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
+        self._show(name, np.ascontiguousarray(rgba).view(np.uint32)[..., 0], layer.window)
 
     def show_activation(self, layer: Layer) -> None:
         """Draws activations; NaN is not drawn."""

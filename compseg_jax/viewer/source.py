@@ -152,6 +152,11 @@ class SampleView:
             return self.overview.levels[0].shape[0]
         return 0 if self.spectra is None else self.spectra.shape[2]
 
+    @property
+    def in_colours(self) -> bool:
+        """Whether it is an ordinary image in red, green and blue."""
+        return self.wavenumbers_cm1 is None and self.channels == 3
+
     def activation_layer(self, window: Window | None = None, most_px: int = MOST_PX) -> Layer:
         """Activations of a window at the resolution of a screen; NaN outside the tissue."""
         layer = self.activation.read(window or self.activation.whole, most_px)

@@ -23,11 +23,13 @@ class Pixel:
       place: row and column.
       activation: None in the background.
       factor: of the image that its spectrum is from.
+      values: of its first channels, as stored.
     """
 
     place: tuple[int, int]
     activation: float | None
     factor: float
+    values: tuple[float, ...] = ()
 
 
 SAME_THRESHOLD = 5e-7
@@ -124,6 +126,8 @@ def band_text(view: SampleView, channel: int) -> str:
     """Which channel the picture shows."""
     if not view.channels:
         return _part("note", "No band to show: the cube cannot be read any more and has no overview.")
+    if view.in_colours:
+        return _part("label", "Picture:", "in its own colours", "")
     which = f"channel {channel + 1} of {view.channels}"
     if view.wavenumbers_cm1 is None:
         return _part("label", "Picture:", which, "")
@@ -140,6 +144,13 @@ def spectra_text(
     if not view.channels:
         return _part("note", f"No spectra: {view.spectra_note}, and there is no overview.")
     keys = {}
+    if view.in_colours:
+        if pixel is None:
+            return _part("note", f"Colours {view.spectra_note}. Click the picture for the values of a pixel.")
+        value = "background" if pixel.activation is None else f"activation {pixel.activation:.3f}"
+        names = ("red", "green", "blue")
+        values = ", ".join(f"{name} {number:g}" for name, number in zip(names, pixel.values, strict=False))
+        return _part("note", f"Row {pixel.place[0]}, column {pixel.place[1]}: {value}; {values}.")
     if means is not None:
         keys["inside"] = f"mean inside ({means.n_inside(threshold):,} px)"
         keys["outside"] = f"mean outside ({means.n_outside(threshold):,} px)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Annotation:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     """What x and y of the mask are multiplied by: pixels of the finest level of a slide per pixel of the level that
     was predicted on."""
+    offset_xy: tuple[int, int] = (0, 0)
+    """What is added to x and y of the mask before that: the first column and row of a part of a scan."""
     smoothing_px: float = 0
     """How far outlines may run from pixel edges (``smoothing``): 0 along them; up to ``LOSSLESS_PX`` every pixel's
     centre stays inside or outside."""
@@ -104,7 +106,13 @@ def segmentation_to_geojson(
     pixel_size_um: float | None = None,
     annotation: Annotation = Annotation(),
 ) -> dict[str, Any]:
-    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes."""
+    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes.
+
+    >>> mask = np.zeros((4, 6), bool)
+    >>> mask[1:3, 2:5] = True
+    >>> segmentation_to_geojson(mask)["features"][0]["geometry"]["coordinates"]
+    [[[2, 1], [5, 1], [5, 3], [2, 3], [2, 1]]]
+    """
     features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
     return {"type": "FeatureCollection", "features": list(features)}
 
@@ -141,7 +149,7 @@ def _features(
 ) -> Iterator[dict[str, Any]]:
     outlines = trace(_filled(mask, annotation.filled_holes_px))
     areas, means = _measured(outlines, activation)
-    scale = None if annotation.scale_xy == (1.0, 1.0) else np.array(annotation.scale_xy)
+    placed = _placement(annotation)
     marks = {"name": OUTSIDE, "metadata": {"call": "undecided"}} if annotation.is_outside else {}
     unit, factor = ("px^2", 1) if pixel_size_um is None else ("µm^2", pixel_size_um**2)
     regions = [n for n in range(1, outlines.count + 1) if areas[n] >= annotation.minimum_area_px]
@@ -158,7 +166,7 @@ def _features(
                 "coordinates": [
                     [*ring, ring[0]]
                     for ring in (
-                        (corners if scale is None else corners * scale).tolist()
+                        placed(corners).tolist()
                         for corners in (outlines.rings(region) if rings_of is None else rings_of[index])
                     )
                 ],
@@ -170,6 +178,14 @@ def _features(
                 **marks,
             },
         }
+
+
+def _placement(annotation: Annotation) -> Callable[[np.ndarray], np.ndarray]:
+    """From corners in the mask to coordinates; whole numbers stay whole where nothing is scaled."""
+    offset, scale = np.array(annotation.offset_xy), np.array(annotation.scale_xy)
+    if annotation.scale_xy == (1.0, 1.0):
+        return lambda corners: corners + offset
+    return lambda corners: (corners + offset) * scale
 
 
 def _filled(mask: np.ndarray, below_px: float) -> np.ndarray:
