@@ -180,6 +180,7 @@ def one_step(n_devices, form):
     return metrics, program.as_text()
 
 
+@pytest.mark.slow
 def test_fast_and_plain_and_eight_devices_compute_the_same_gradient():
     fast, _ = one_step(1, "fast")
     plain, _ = one_step(1, "plain")

@@ -62,12 +62,14 @@ def test_a_full_array_is_found_and_named(arrays):
     [
         {"rotation_deg": -8.0, "missing": 0.2},
         {"rotation_deg": 10.0, "pitch_px": (36.0, 50.0), "missing": 0.2},
-        {"rotation_deg": 8.0, "pitch_px": (55.0, 38.0), "rows": 4, "columns": 9},
+        pytest.param(
+            {"rotation_deg": 8.0, "pitch_px": (55.0, 38.0), "rows": 4, "columns": 9}, marks=pytest.mark.slow
+        ),
         {"rotation_deg": -9.0, "rows": 2},
         {"core_diameter_px": 30.0},
-        {"noise": 0.5},
-        {"unevenness": 1.0},
-        {"debris": 2.0},
+        pytest.param({"noise": 0.5}, marks=pytest.mark.slow),
+        pytest.param({"unevenness": 1.0}, marks=pytest.mark.slow),
+        pytest.param({"debris": 2.0}, marks=pytest.mark.slow),
         {"rows": 12, "columns": 1, "rotation_deg": -9.0},
         {"rows": 1, "columns": 12, "rotation_deg": 9.0},
         {"rows": 3, "columns": 3, "missing": 0.2, "rotation_deg": 8.0},

@@ -81,6 +81,7 @@ def test_validation_on_the_device_is_that_of_the_batches():
             np.testing.assert_allclose(metrics[name][index], values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_the_loop_on_the_device(tmp_path, monkeypatch):
     store = tmp_path / "data"
     phantom = PhantomConfig(size=16, channels=6, difficulty=0.0)

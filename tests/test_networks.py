@@ -132,7 +132,7 @@ def test_the_bilinear_way_up_is_a_pointwise_convolution_of_the_enlarged_image():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_bilinear_way_up_cannot_comb_an_even_image(depth):
     """A cell's pixels differ with random weights of up-convolutions, and cannot with those of bilinear doubling."""
     cube = jnp.ones((1, 136, 136, 2))

@@ -50,7 +50,13 @@ def block_outputs(network: nn.Module, variables, cube):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("depth 2, relu", "recomputed") else ())
+        for name in NETWORKS
+    ],
+)
 def test_every_hidden_convolution_has_mean_0_and_variance_1_over_the_batch(name):
     network, variables = start(NETWORKS[name])
     cube = cubes(0)

@@ -47,7 +47,16 @@ def raw_files(store, tmp_path_factory) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir())}
 
 
-@pytest.fixture(scope="module", params=[*RECIPES, "ensemble"])
+QUICK = ("default", "ensemble")
+"""What differs between the other recipes is their networks, which other tests cover one by one."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in [*RECIPES, "ensemble"]
+    ],
+)
 def run(request, store, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run") / request.param
     if request.param == "ensemble":

@@ -197,6 +197,7 @@ def test_arrays_have_batch_effects_that_their_spots_share() -> None:
 # --------------------------------------------------------------------------------------------- difficulty
 
 
+@pytest.mark.slow
 def test_no_single_band_solves_the_shipped_difficulty_and_easy_is_easier() -> None:
     def score(difficulty: float) -> float:
         config = PhantomConfig(size=48, channels=16, difficulty=difficulty)

@@ -43,6 +43,7 @@ KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
     "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
+    "scale", "rescaled", "chance", "core", "top_px", "left_px",
 }  # fmt: skip
 
 

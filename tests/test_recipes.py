@@ -23,7 +23,17 @@ from compseg_jax.training.optimiser import learning_rate, make_optimiser
 from compseg_jax.training.run import train
 
 RELATIVES = ("attention_mil", "cam", "lse", "maxmin", "openvibspec2022", "saliency")
-LIKE_OTHERS = ("cam", "lse", "openvibspec2022", "paper2019", "saliency", "texture")
+LIKE_OTHERS = (
+    "attention_mil",
+    "cam",
+    "compsegnet",
+    "lse",
+    "maxmin",
+    "openvibspec2022",
+    "paper2019",
+    "saliency",
+    "texture",
+)
 """Recipes whose parts other tests cover one by one; trained by `make test-all`."""
 
 

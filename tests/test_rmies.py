@@ -37,7 +37,7 @@ def printed_curves(pure, spheres):
     )
 
 
-@pytest.mark.parametrize("way", ["series", "formula"])
+@pytest.mark.parametrize("way", ["series", pytest.param("formula", marks=pytest.mark.slow)])
 def test_curves_span_what_the_printed_formula_spans(way):
     pure = tissue_like()
     guess = jnp.asarray(pure[None], jnp.float32)

@@ -21,8 +21,13 @@ from tests.untrained_example import write_ensemble, write_untrained
 
 ROOT = Path(__file__).parents[1]
 SNIPPETS = [
-    pytest.param(text, id=f"{path.name}-{number}")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    # Only a whole U-Net of 450 channels takes its time to compile; `test_train_step.py` makes smaller ones.
+    pytest.param(
+        text,
+        id=f"{path.parent.name}-{path.name}-{number}",
+        marks=pytest.mark.slow if "compseg_jax.UNet(base=16)" in text else (),
+    )
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs/reference/README.md"]
     for number, text in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
 ]
 SIZE, AXIS_CM1 = (16, 20), np.linspace(1790.0, 960.0, 24)

@@ -140,7 +140,10 @@ def test_a_batch_of_background_gives_no_nan(error, pooling):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.variables))
 
 
-@pytest.mark.parametrize("error", ["absolute", "one_sided", "cross_entropy"])
+@pytest.mark.parametrize(
+    "error",
+    ["absolute", *(pytest.param(each, marks=pytest.mark.slow) for each in ("one_sided", "cross_entropy"))],
+)
 def test_training_lowers_the_loss_of_a_separable_batch(error):
     batch = make_batch(n=6)
     lesion = jnp.zeros(batch.tissue.shape, bool).at[:, 4:10, 3:8].set(True) & (batch.label == 1).reshape(

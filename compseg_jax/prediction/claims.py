@@ -21,7 +21,7 @@ from types import TracebackType
 from compseg_jax.config.locations import Location
 from compseg_jax.store.kvstore import LocationError, delete, names_like, read_together, write_bytes, write_new
 
-BEAT_S = 5.0
+BEAT_S, LOOK_S = 5.0, 1.0
 STALE_S = 60.0
 """Twelve beats: a process is thought dead that is stopped, or cannot reach the store, for as long. Network file systems
 may show a machine for some seconds what a file held before."""
@@ -121,6 +121,15 @@ class Claims:
             if following is None and (here is None or not self._is_stale(sample_id, number, here)):
                 return None  # without 'here' it was released this moment: finished, or free at the next call
             number += 1
+
+    def take_in_time(self, sample_id: str) -> Claim | None:
+        """As `take`, but looks at the claim of another process until it is seen to be worked on, or is taken over."""
+        claim = self.take(sample_id)
+        before = self.seen(sample_id)
+        while claim is None and self.seen(sample_id) == before:
+            time.sleep(LOOK_S)
+            claim = self.take(sample_id)
+        return claim
 
     def seen(self, sample_id: str) -> tuple[int, bytes] | None:
         """The newest claim on a sample as it was last found; one that is worked on changes every `BEAT_S`."""

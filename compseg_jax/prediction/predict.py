@@ -6,23 +6,24 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from compseg_jax.model import Sightings, load_model
+from compseg_jax.model import Model, Sightings, load_model
+from compseg_jax.prediction import claims
+from compseg_jax.prediction.array_calls import ArrayCalls
+from compseg_jax.prediction.array_cores import open_arrays_as_trained
 from compseg_jax.prediction.claims import Claim, Claims
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.inputs import InputError, Task, find_tasks, sightings_of_stores
+from compseg_jax.prediction.inputs import Found, InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
-from compseg_jax.prediction.sample_places import sample_places
+from compseg_jax.prediction.sample_places import SamplePlaces, sample_places
 from compseg_jax.prediction.shard import Shard
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import remove
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.store.kvstore import refuse_read_only
-
-LOOK_S = 1.0
-"""Between two looks at claims of others, once nothing else is left to do."""
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Report:
       failed: samples that failed.
       elsewhere: ids of samples that other processes are working on.
       left_out: files in folders that are no images.
+      arrays: tissue arrays whose cores are among the samples.
       missing: samples of other shards, or of all where tables are merged, that are neither finished nor failed. While
         there are any, a shard writes no tables.
     """
@@ -44,6 +46,7 @@ class Report:
     failed: list[SamplePrediction] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     left_out: tuple[Path, ...] = ()
+    arrays: tuple[ArrayCalls, ...] = ()
     missing: int = 0
 
 
@@ -81,16 +84,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     """
     refuse_read_only(options.out)
     listener = listener or Listener()
-    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
-    given = options.instructions
-    found = find_tasks(options.inputs, options.split)
-    if given.keywords() and any(task.store is not None for task in found.tasks):
-        names = ", ".join(f"{name}=" for name in given.keywords())
-        raise InputError(
-            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
-        )
-    folder = PredictionFolder(options, model)
-    folder.begin()
+    model, predictor, folder, found = _begun(options)
     if options.merge:
         return _merged(folder, found.tasks)
     tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
@@ -100,8 +94,8 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
         listener.seen(sightings)
     with stop_requests() as stop, sample_places(options.out) as places:
-        predictor = Predictor(model, options, places, given, data_mesh())
-        run = _Run(folder, predictor, listener, report, Claims(folder.samples), lambda: stop.requested)
+        claimed = Claims(folder.samples)
+        run = _Run(folder, predictor, places, listener, report, claimed, lambda: stop.requested)
         try:
             held = run.others(run.all(tasks))
             report.elsewhere = [task.id for task in held]
@@ -117,17 +111,65 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
         # Each shard looks after its own samples are there, so the last one to look finds all.
         report.missing = _missing(folder, found.tasks)
     if not report.missing:
-        folder.write_tables()
+        report.arrays = folder.write_tables()
     return report
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The samples of a command whose shards other processes predict.
+
+    Attributes:
+      folder: of the predictions, begun.
+      tasks: all samples.
+    """
+
+    folder: PredictionFolder
+    tasks: tuple[Task, ...]
+
+    @classmethod
+    def begun(cls, options: PredictOptions) -> Shares:
+        """Checks model, inputs and folder, and begins it; raises as `predict` does."""
+        begun = _begun(options)
+        _refuse_others(begun.folder, begun.found.tasks)
+        return cls(begun.folder, tuple(begun.found.tasks))
+
+    def missing(self, shard: Shard) -> int:
+        """Samples of a shard that are neither finished nor failed."""
+        return _missing(self.folder, shard.part(self.tasks))
+
+
+class _Begun(NamedTuple):
+    model: Model
+    predictor: Predictor
+    folder: PredictionFolder
+    found: Found
+
+
+def _begun(options: PredictOptions) -> _Begun:
+    model = load_model(options.model, network=options.network).with_threshold(options.threshold)
+    given = options.instructions
+    predictor = Predictor(model, options, given, data_mesh())
+    arrays = open_arrays_as_trained(options.scans, options.cores, given, predictor.trained)
+    found = find_tasks(options.inputs, options.split, arrays)
+    if given.keywords() and any(task.store is not None for task in found.tasks):
+        names = ", ".join(f"{name}=" for name in given.keywords())
+        raise InputError(
+            f"{names}: a store states how its samples are read. Leave it out, or name files alone."
+        )
+    folder = PredictionFolder(options, model, arrays)
+    folder.begin()
+    return _Begun(model, predictor, folder, found)
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:
     """Writes the tables of what is there."""
-    folder.write_tables()
+    arrays = folder.write_tables()
     known = {task.id for task in tasks}
     own = [sample for sample in folder.all_samples() if sample.id in known]
     failed = [sample for sample in own if sample.status == "failed"]
-    return Report(before=len(own) - len(failed), failed=failed, missing=_missing(folder, tasks))
+    missing = _missing(folder, tasks)
+    return Report(before=len(own) - len(failed), failed=failed, arrays=arrays, missing=missing)
 
 
 def _missing(folder: PredictionFolder, tasks: Iterable[Task]) -> int:
@@ -138,7 +180,15 @@ def _missing(folder: PredictionFolder, tasks: Iterable[Task]) -> int:
 def _refuse_others(folder: PredictionFolder, tasks: Sequence[Task]) -> None:
     """Raises InputError where a finished sample has the name of another one that is to be predicted."""
     for task, found in zip(tasks, folder.finished([task.id for task in tasks]), strict=True):
-        if found is not None and (found.source, found.store_id) != (task.place, task.store_id):
+        if found is None:
+            continue
+        core = (None, None, None) if task.core is None else tuple(task.core.place().values())
+        if core != (found.core, found.top_px, found.left_px) and found.source == task.place:
+            raise InputError(
+                f"{folder.path} holds {task.id!r} at another place of its scan. The cores were moved since: choose "
+                "another --out."
+            )
+        if (found.source, found.store_id) != (task.place, task.store_id):
             raise InputError(
                 f"{folder.path} holds {task.id!r} of {found.source}, which is not {task.place}. Choose another --out, "
                 "or rename the file."
@@ -149,6 +199,7 @@ def _refuse_others(folder: PredictionFolder, tasks: Sequence[Task]) -> None:
 class _Run:
     folder: PredictionFolder
     predictor: Predictor
+    places: SamplePlaces
     listener: Listener
     report: Report
     claims: Claims
@@ -183,7 +234,7 @@ class _Run:
         left = self.all(held)
         before = {task.id: self.claims.seen(task.id) for task in left}
         while left:
-            time.sleep(LOOK_S)
+            time.sleep(claims.LOOK_S)
             left = self.all(left)
             elsewhere += [task for task in left if self.claims.seen(task.id) != before[task.id]]
             left = [task for task in left if self.claims.seen(task.id) == before[task.id]]
@@ -192,7 +243,7 @@ class _Run:
     def _settled(self, task: Task) -> bool:
         """Whether a sample is finished, or failed since this run began; it is counted then."""
         if self.folder.sample(task.id) is not None:
-            remove(self.predictor.places.in_progress(task.id))
+            remove(self.places.in_progress(task.id))
             self.report.before += 1
             self.listener.ended(None)
             return True
@@ -212,7 +263,7 @@ class _Run:
             stop=lambda: self.stop() or claim.is_lost(),
         )
         try:
-            sample = self.predictor.predict(task, watch)
+            sample = self.predictor.predict(task, watch, self.places)
         except Stopped:
             if not claim.is_lost():
                 raise

@@ -9,6 +9,8 @@ from pathlib import Path
 from compseg_jax.config import to_json
 from compseg_jax.config.locations import Location, Url, absolute
 from compseg_jax.model.model import Model
+from compseg_jax.prediction.array_calls import ArrayCalls, calls_of
+from compseg_jax.prediction.array_cores import OpenedArray
 from compseg_jax.prediction.claims import remove_left_behind
 from compseg_jax.prediction.formats import (
     Predictions,
@@ -37,7 +39,20 @@ from compseg_jax.store.kvstore import (
 RUN_FILE = "run.json"
 FAILED = "failed.json"
 MAY_CHANGE = frozenset(
-    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "merge"}
+    {
+        "inputs",
+        "scans",
+        "cores",
+        "model",
+        "out",
+        "split",
+        "network",
+        "memory_gib",
+        "tile_px",
+        "shard",
+        "ray",
+        "merge",
+    }
 )
 
 
@@ -62,10 +77,10 @@ class PredictionFolder:
       samples: where samples lie.
     """
 
-    def __init__(self, options: PredictOptions, model: Model) -> None:
+    def __init__(self, options: PredictOptions, model: Model, arrays: Sequence[OpenedArray] = ()) -> None:
         self.path = options.out
         self.samples = options.out / SAMPLES
-        self._model, self._options = model, options
+        self._model, self._options, self._arrays = model, options, arrays
         self._failed_before: dict[str, bytes | None] = {}
         self._asked = {
             "model": model.digest(),
@@ -126,7 +141,7 @@ class PredictionFolder:
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"
             for name, value in wanted.items()
-            if begun.get(name) != value
+            if begun.get(name) != value and (name in begun or value)  # earlier releases knew fewer options
         ]
         if changed:
             raise FolderError(
@@ -187,10 +202,13 @@ class PredictionFolder:
             for place, text in zip(places, read_many(places), strict=True)
         ]
 
-    def write_tables(self) -> None:
-        """Writes predictions.json and .csv of everything that is there.
+    def write_tables(self) -> tuple[ArrayCalls, ...]:
+        """Writes predictions.json and .csv of everything that is there, and what is called on each array.
 
         Another process may finish a sample meanwhile, so it is looked again after the last write.
+
+        Returns:
+          the calls of each array that was given.
         """
         model = {
             "path": absolute(self._options.model),
@@ -208,7 +226,12 @@ class PredictionFolder:
             )
             write_predictions(self.path, predictions)
             written = samples
-        remove_left_behind(self.samples, {sample.id for sample in samples if sample.status == "done"})
+        remove_left_behind(self.samples, {sample.id for sample in written or () if sample.status == "done"})
+        found = tuple(calls_of(array, written or (), self._model) for array in self._arrays)
+        for calls in found:
+            assert isinstance(self.path, Path)  # scans are refused with a URL
+            calls.write(self.path)
+        return found
 
 
 def failed_sample(task: Task, error: BaseException) -> SamplePrediction:

@@ -52,11 +52,13 @@ class FileSpectra:
       path: the file.
       shape_px: rows and columns of the image that was predicted on.
       given: how it was read.
+      place_px: first row and column of a core in the scan that the file is; None for whole images.
     """
 
     path: Path
     shape_px: tuple[int, int]
     given: Instructions = NOTHING_SAID
+    place_px: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,9 +68,12 @@ class FileSpectra:
     @cached_property
     def scan(self) -> Scan:
         """The opened file; raises ViewError where it is no longer the image that was predicted on."""
-        from compseg_jax.readers.scan import open_scan
+        from compseg_jax.readers.scan import ScanPart, open_scan
 
         scan = open_scan(self.path, **self.given.keywords())
+        if self.place_px is not None:
+            (top, left), (height, width) = self.place_px, self.shape_px
+            return ScanPart(scan, slice(top, top + height), slice(left, left + width))
         if scan.shape[:2] != self.shape_px:
             raise ViewError(
                 f"{self.path} holds {_shape(scan.shape[:2])} pixels, the prediction was made on "
@@ -152,6 +157,7 @@ class PredictionsSource:
                 dice=sample.dice,
                 failure=sample.error or "",
                 outside=sample.outside,
+                seen=sample.seen,
             )
             for sample in self.predictions.samples
         ]
@@ -200,7 +206,10 @@ class PredictionsSource:
             return None, None, f"{Path(sample.source).name} is no longer there"
         if sample.store_id is None and isinstance(path, Path):
             given = Instructions.from_json(sample.reading)
-            return FileSpectra(path, shape_px, given), None, f"as measured, from {path.name}"
+            place = (
+                None if sample.top_px is None or sample.left_px is None else (sample.top_px, sample.left_px)
+            )
+            return FileSpectra(path, shape_px, given, place), None, f"as measured, from {path.name}"
         store = Store.open(path)
         spectra = StoreSpectra(store, sample.store_id or "", (*shape_px, store.channels))
         return spectra, store, f"as stored in {path.name}"

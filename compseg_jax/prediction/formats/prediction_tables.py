@@ -71,6 +71,10 @@ class SamplePrediction:
     """Columns."""
     pixel_size_um: float | None = None
     """Edge of a pixel in µm."""
+    scale: float | None = None
+    """That by the edge of a pixel of the training images; None where one is unknown."""
+    rescaled: bool | None = None
+    """Whether it was brought to the training's pixels, and its map back."""
     channels: int | None = None
     """Channels that the network saw."""
     score: float | None = None
@@ -99,6 +103,14 @@ class SamplePrediction:
     """Part of the judged pixels that lie outside, 0 to 1."""
     call: Literal["diseased", "healthy", "undecided"] | None = None
     """'undecided' outside; else by the area, where the model has a cut-off for it."""
+    chance: float | None = None
+    """How often a validation sample of the other label would get such an area, at most (``model.call_chance``)."""
+    core: str | None = None
+    """Name of its core, where the source is the scan of a tissue array."""
+    top_px: int | None = None
+    """First row of the core's window in the scan; it may lie outside of it."""
+    left_px: int | None = None
+    """First column of it."""
     seen: Sighting | None = None
     """What the model saw of it before, 'no' for nothing; None where nobody knows."""
     seconds: float | None = None
@@ -216,7 +228,7 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{where}: {name} is {value}; give None where it does not exist.")
-    for name in ("score", "area_fraction", "area_low", "area_high", "dice", "outside_fraction"):
+    for name in ("score", "area_fraction", "area_low", "area_high", "dice", "outside_fraction", "chance"):
         value = values[name]
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{where}: {name} is {value}, required a number from 0 to 1, or None.")
