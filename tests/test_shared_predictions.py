@@ -130,7 +130,7 @@ def test_a_claim_whose_answer_was_lost_is_ones_own(tmp_path, monkeypatch):
 def test_what_others_hold_is_waited_for_until_it_is_known_who_works_on_it(
     model, store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("compseg_jax.prediction.predict.LOOK_S", 0.02)
+    monkeypatch.setattr(claims, "LOOK_S", 0.02)
     monkeypatch.setattr(claims, "BEAT_S", 0.05)
     monkeypatch.setattr(claims, "STALE_S", 1.0)
     options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",))

@@ -32,6 +32,7 @@ from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.jobs import Job, JobEnd
 from compseg_jax.runtime.ray_jobs import ray_cluster
 from compseg_jax.runtime.typed import typed
+from compseg_jax.store.kvstore import joined
 
 NAMES_SHOWN = 5
 SHARDS_A_SLOT = 4
@@ -153,7 +154,7 @@ def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
     """Where the outlines of an array or a sample lie, and what to do with them."""
     if report.arrays:
         calls = report.arrays[0]
-        outlines = options.out / calls.folder.as_posix() / "calls.geojson"
+        outlines = joined(options.out, calls.folder.as_posix()) / "calls.geojson"
         return [f"open {calls.opened.array.path} in QuPath and drag {outlines} onto it"]
     done = [sample.id for sample in report.done]
     if "geojson" not in options.outputs or not done:
@@ -173,7 +174,7 @@ def _called(calls: ArrayCalls, out: Location) -> list[str]:
         *notes,
         f"{array.path.name}: {counts}",
         *calls.rule,
-        f"calls: {out / calls.folder.as_posix() / 'calls.html'}",
+        f"calls: {joined(out, calls.folder.as_posix()) / 'calls.html'}",
     ]
 
 

@@ -113,8 +113,8 @@ class _Looked:
     where: WhereAgreement
     departure: Departure | None
     sighting: Sighting | None
-    notes: tuple[str, ...]
     scale: float | None
+    notes: tuple[str, ...]
 
 
 def evaluate(
@@ -142,7 +142,8 @@ def evaluate(
             "Choose one with --split."
         )
     looked: list[_Looked] = []
-    for number, each in enumerate(spread(lambda some: _looked_at(options, model, store, some), samples), 1):
+    seen = spread(lambda some: _looked_at(options, model, store, some), samples)
+    for number, each in enumerate(seen, 1):
         if is_first():  # the maps of all samples are kept by the process that draws them
             looked.append(each)
         progress(number, len(samples))
@@ -165,8 +166,8 @@ def _looked_at(
             where=where,
             departure=prediction.departure,
             sighting=sighting_of(model, sample, cube),
-            notes=tuple(prediction.notes),
             scale=prediction.scale,
+            notes=tuple(prediction.notes),
         )
 
 
@@ -200,9 +201,8 @@ def _reported(
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
     evaluation = with_calls(with_departures(evaluation, model, [each.departure for each in looked]), model)
-    evaluation = with_scales(
-        evaluation, [each.scale for each in looked], to_training_scale=options.to_training_scale
-    )
+    scales = [each.scale for each in looked]
+    evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, store, options)

@@ -21,12 +21,10 @@ from types import TracebackType
 from compseg_jax.config.locations import Location
 from compseg_jax.store.kvstore import LocationError, delete, names_like, read_together, write_bytes, write_new
 
-BEAT_S = 5.0
+BEAT_S, LOOK_S = 5.0, 1.0
 STALE_S = 60.0
 """Twelve beats: a process is thought dead that is stopped, or cannot reach the store, for as long. Network file systems
 may show a machine for some seconds what a file held before."""
-LOOK_S = 1.0
-"""Between two looks at claims of others, once nothing else is left to do."""
 
 
 @dataclass
@@ -124,15 +122,13 @@ class Claims:
                 return None  # without 'here' it was released this moment: finished, or free at the next call
             number += 1
 
-    def take_patiently(self, sample_id: str) -> Claim | None:
-        """As `take`, but watches a claim of another process until it moves on (None) or is stale."""
-        while (claim := self.take(sample_id)) is None:
-            before = self.seen(sample_id)
+    def take_in_time(self, sample_id: str) -> Claim | None:
+        """As `take`, but looks at the claim of another process until it is seen to be worked on, or is taken over."""
+        claim = self.take(sample_id)
+        before = self.seen(sample_id)
+        while claim is None and self.seen(sample_id) == before:
             time.sleep(LOOK_S)
-            if (claim := self.take(sample_id)) is not None:
-                return claim
-            if self.seen(sample_id) != before:
-                return None
+            claim = self.take(sample_id)
         return claim
 
     def seen(self, sample_id: str) -> tuple[int, bytes] | None:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from compseg_jax.model import Model, Sightings, load_model
+from compseg_jax.prediction import claims
 from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.array_cores import open_arrays_as_trained
-from compseg_jax.prediction.claims import LOOK_S, Claim, Claims
+from compseg_jax.prediction.claims import Claim, Claims
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.inputs import Found, InputError, Task, find_tasks, sightings_of_stores
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
-from compseg_jax.prediction.sample import Predictor, Stopped, Watch, trained_with
-from compseg_jax.prediction.sample_places import sample_places
+from compseg_jax.prediction.sample import Predictor, Stopped, Watch
+from compseg_jax.prediction.sample_places import SamplePlaces, sample_places
 from compseg_jax.prediction.shard import Shard
-from compseg_jax.readers.reading_options import Instructions
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.files import remove
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
@@ -84,7 +84,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     """
     refuse_read_only(options.out)
     listener = listener or Listener()
-    model, given, folder, found = _begun(options)
+    model, predictor, folder, found = _begun(options)
     if options.merge:
         return _merged(folder, found.tasks)
     tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
@@ -94,8 +94,8 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
         listener.seen(sightings)
     with stop_requests() as stop, sample_places(options.out) as places:
-        predictor = Predictor(model, options, places, given, data_mesh())
-        run = _Run(folder, predictor, listener, report, Claims(folder.samples), lambda: stop.requested)
+        claimed = Claims(folder.samples)
+        run = _Run(folder, predictor, places, listener, report, claimed, lambda: stop.requested)
         try:
             held = run.others(run.all(tasks))
             report.elsewhere = [task.id for task in held]
@@ -141,7 +141,7 @@ class Shares:
 
 class _Begun(NamedTuple):
     model: Model
-    given: Instructions
+    predictor: Predictor
     folder: PredictionFolder
     found: Found
 
@@ -149,7 +149,8 @@ class _Begun(NamedTuple):
 def _begun(options: PredictOptions) -> _Begun:
     model = load_model(options.model, network=options.network).with_threshold(options.threshold)
     given = options.instructions
-    arrays = open_arrays_as_trained(options.scans, options.cores, given, trained_with(model))
+    predictor = Predictor(model, options, given, data_mesh())
+    arrays = open_arrays_as_trained(options.scans, options.cores, given, predictor.trained)
     found = find_tasks(options.inputs, options.split, arrays)
     if given.keywords() and any(task.store is not None for task in found.tasks):
         names = ", ".join(f"{name}=" for name in given.keywords())
@@ -158,7 +159,7 @@ def _begun(options: PredictOptions) -> _Begun:
         )
     folder = PredictionFolder(options, model, arrays)
     folder.begin()
-    return _Begun(model, given, folder, found)
+    return _Begun(model, predictor, folder, found)
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:
@@ -198,6 +199,7 @@ def _refuse_others(folder: PredictionFolder, tasks: Sequence[Task]) -> None:
 class _Run:
     folder: PredictionFolder
     predictor: Predictor
+    places: SamplePlaces
     listener: Listener
     report: Report
     claims: Claims
@@ -232,7 +234,7 @@ class _Run:
         left = self.all(held)
         before = {task.id: self.claims.seen(task.id) for task in left}
         while left:
-            time.sleep(LOOK_S)
+            time.sleep(claims.LOOK_S)
             left = self.all(left)
             elsewhere += [task for task in left if self.claims.seen(task.id) != before[task.id]]
             left = [task for task in left if self.claims.seen(task.id) == before[task.id]]
@@ -241,7 +243,7 @@ class _Run:
     def _settled(self, task: Task) -> bool:
         """Whether a sample is finished, or failed since this run began; it is counted then."""
         if self.folder.sample(task.id) is not None:
-            remove(self.predictor.places.in_progress(task.id))
+            remove(self.places.in_progress(task.id))
             self.report.before += 1
             self.listener.ended(None)
             return True
@@ -261,7 +263,7 @@ class _Run:
             stop=lambda: self.stop() or claim.is_lost(),
         )
         try:
-            sample = self.predictor.predict(task, watch)
+            sample = self.predictor.predict(task, watch, self.places)
         except Stopped:
             if not claim.is_lost():
                 raise

@@ -71,8 +71,7 @@ class PredictOptions(ReadingOptions):
             refuse_url(self.out, "A Path loses a slash of a URL; give compseg_jax.config.location(TEXT)")
         elif self.scans:
             raise ValueError(
-                f"--scans: calls of an array are written to a folder, and --out {self.out} is a URL. Name a "
-                "folder, and copy it from there."
+                f"--scans: the calls on arrays are written to a folder, not to {self.out}. Name one."
             )
         if not self.inputs and not self.scans:
             raise ValueError(

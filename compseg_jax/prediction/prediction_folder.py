@@ -226,11 +226,11 @@ class PredictionFolder:
             )
             write_predictions(self.path, predictions)
             written = samples
-        remove_left_behind(self.samples, {sample.id for sample in samples if sample.status == "done"})
+        remove_left_behind(self.samples, {sample.id for sample in written or () if sample.status == "done"})
         found = tuple(calls_of(array, written or (), self._model) for array in self._arrays)
-        if isinstance(self.path, Path):  # options refuse scans beside a URL
-            for calls in found:
-                calls.write(self.path)
+        for calls in found:
+            assert isinstance(self.path, Path)  # scans are refused with a URL
+            calls.write(self.path)
         return found
 
 

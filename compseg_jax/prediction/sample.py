@@ -62,6 +62,7 @@ class _Finishing:
       notes: what was done to bring it to the model, in words.
       scale: edge of its pixel by that of the training images; None where unknown.
       started: when its prediction began.
+      places: where it goes.
       rescaled: whether it was brought to the scale of the training.
     """
 
@@ -71,12 +72,8 @@ class _Finishing:
     notes: tuple[str, ...]
     scale: float | None
     started: float
+    places: SamplePlaces
     rescaled: bool = False
-
-
-def trained_with(model: Model) -> Instructions:
-    """What was said of the files that a model was trained on."""
-    return Instructions.from_json(model.networks[0].description.get("reading", {}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,18 +83,16 @@ class Predictor:
     Attributes:
       model: what predicts, with the threshold in use.
       options: as given.
-      places: where samples lie.
       given: what is said of the files.
       mesh: devices.
     """
 
     model: Model
     options: PredictOptions
-    places: SamplePlaces
     given: Instructions
     mesh: Mesh
 
-    def predict(self, task: Task, watch: Watch) -> SamplePrediction:
+    def predict(self, task: Task, watch: Watch, places: SamplePlaces) -> SamplePrediction:
         """Predicts a sample, or goes on with it, and returns what came out; everything is in its folder then.
 
         Raises:
@@ -113,7 +108,7 @@ class Predictor:
         specimen = own if scaled is None else scaled.specimen
         annotation = annotation_of(options, model, own.scan, 1.0 if scaled is None else scaled.scale)
         members = adapted(model.networks, specimen)
-        partial = self.places.in_progress(task.id)
+        partial = places.in_progress(task.id)
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
@@ -133,7 +128,7 @@ class Predictor:
             notes = [*opened.notes, *members[0].notes]
             if options.to_training_scale and scale is None:
                 notes.append("its pixel size, or the training's, is unknown: taken as if it were the same")
-            finishing = _Finishing(task, opened, annotation, tuple(notes), scale, started)
+            finishing = _Finishing(task, opened, annotation, tuple(notes), scale, started, places)
             if scaled is None:
                 return self._finished(finishing, maps, watch)
             with maps.at_own_pixels(own.shape_px) as at_own:
@@ -145,7 +140,7 @@ class Predictor:
     @property
     def trained(self) -> Instructions:
         """What was said of the files that the model was trained on."""
-        return trained_with(self.model)
+        return Instructions.from_json(self.model.networks[0].description.get("reading", {}))
 
     @property
     def _memory_bytes(self) -> float:
@@ -177,7 +172,7 @@ class Predictor:
         return TilePlan(specimen.shape_px, size_px, reach_of(self.model.networks), turns)
 
     def _finished(self, finishing: _Finishing, maps: WorkingMaps, watch: Watch) -> SamplePrediction:
-        """Gathers what was asked for beside the working maps, and puts it in the sample's place."""
+        """Gathers what was asked for beside the working maps, and renames it to the sample's place."""
         task, opened = finishing.task, finishing.opened
         folder = maps.folder / FINISHED
         remove(folder)
@@ -224,7 +219,7 @@ class Predictor:
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:
             put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
-        self.places.put(folder, task.id)
+        finishing.places.put(folder, task.id)
         remove(maps.folder)
         for remark in (*finishing.notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)

@@ -19,7 +19,7 @@ def run_cell(plan: Plan, cell: Cell, options: SweepOptions) -> bool:
     """
     folder = plan.folder(cell)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    claim = Claims(plan.out / CELLS).take_patiently(cell.name)
+    claim = Claims(plan.out / CELLS).take_in_time(cell.name)
     if claim is None:
         return False
     with claim:
