@@ -96,14 +96,14 @@ def _predict(arguments: list[str]) -> int:
 
 def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
     """Lets a cluster predict the shards, each as the command that a job array would run, and joins their tables."""
-    shares = Shares.begun(options)
     words = without_options(arguments, "--ray")
     # Beside an object store each node keeps what its own tasks say.
     logs, shared = Path(tempfile.gettempdir()) / f"compseg-{options.out.name}", None
     if isinstance(options.out, Path):
         logs, shared = options.out / LOGS, options.out / RUN_FILE
-    # Ray takes SIGTERM for itself when it starts, so what asks to stop comes after it.
+    # Ray forks, which jax must not have started for, and takes SIGTERM for itself, which asks to stop here.
     with ray_cluster(options.ray) as cluster, stop_requests() as stop, progress_bar("samples") as bar:
+        shares = Shares.begun(options)
         of = min(len(shares.tasks), SHARDS_A_SLOT * cluster.slots)
         shards = {f"{number}/{of}": Shard(number, of) for number in range(1, of + 1)}
         missing = {name: len(shard.part(shares.tasks)) for name, shard in shards.items()}
