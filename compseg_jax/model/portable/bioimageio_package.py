@@ -107,7 +107,7 @@ def write(path: Path, folder: Path, model: ExtractedNetwork, publication: Public
     (folder / "compseg.json").write_text(
         json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    with _quiet():
+    with _quiet(), torchscript.deprecation_of_torchscript_ignored():
         try:
             description = _description(spec.model.v0_5, folder, model, publication)
             spec.save_bioimageio_package(description, output_path=path)

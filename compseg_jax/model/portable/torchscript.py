@@ -54,7 +54,7 @@ def write(path: Path, network: PortableNetwork, metadata: str) -> None:
     module = _module(torch, network)
     # Sizes are read from the images while running, so one odd size stands for all (docs/portable.md, tested).
     example = torch.ones(2, network.channels, 19, 13)
-    with torch.no_grad(), _deprecation_of_torchscript():
+    with torch.no_grad(), deprecation_of_torchscript_ignored():
         traced = torch.jit.trace(module, example, check_trace=False)
         torch.jit.save(traced, str(path), _extra_files={METADATA: metadata})
 
@@ -62,7 +62,7 @@ def write(path: Path, network: PortableNetwork, metadata: str) -> None:
 def runner(path: Path) -> Callable[[Float[np.ndarray, "b c y x"]], Float[np.ndarray, "b 1 y x"]]:
     """The file as PyTorch computes it on the CPU."""
     torch = library("torch", "torch")
-    with _deprecation_of_torchscript():
+    with deprecation_of_torchscript_ignored():
         module = torch.jit.load(str(path), map_location="cpu")
 
     def run(absorbance: Float[np.ndarray, "b c y x"]) -> Float[np.ndarray, "b 1 y x"]:
@@ -73,7 +73,7 @@ def runner(path: Path) -> Callable[[Float[np.ndarray, "b c y x"]], Float[np.ndar
 
 
 @contextmanager
-def _deprecation_of_torchscript() -> Iterator[None]:
+def deprecation_of_torchscript_ignored() -> Iterator[None]:
     """PyTorch 2.9 and newer advise against TorchScript; it is the format that was asked for."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
