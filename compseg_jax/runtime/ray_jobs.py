@@ -191,6 +191,7 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options = {"include_dashboard": False} if address == "local" else {}
     try:
+        _knock(address)
         ray.init(
             address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False, **options
         )
