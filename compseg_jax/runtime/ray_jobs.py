@@ -145,7 +145,7 @@ def _task() -> Callable[..., tuple[int, str]]:
                 return 1, (
                     f"error: the node {socket.gethostname()} does not see {missing[0]}. With --ray the working folder, "
                     "the folder of --out and all files must lie on a file system that every node shares, at the same "
-                    "path; stores and models may be URLs instead."
+                    "path; stores, models and the --out of a prediction may be URLs instead."
                 )
             time.sleep(1)
         os.makedirs(os.path.dirname(log), exist_ok=True)
@@ -191,6 +191,7 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options = {"include_dashboard": False} if address == "local" else {}
     try:
+        _knock(address)
         ray.init(
             address=address, logging_level="ERROR", log_to_driver=False, configure_logging=False, **options
         )
