@@ -69,6 +69,7 @@ def test_a_report_shows_pictures_and_no_spectra(made):
     assert_in_own_colours(made[1])
     assert ">Curves</h2>" in made[1]
     assert "Dice in diseased samples" not in made[1]
+    assert ">precision</button>" not in made[1]
 
 
 def test_a_summary_shows_pictures_and_no_spectra(made):
