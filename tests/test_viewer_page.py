@@ -281,11 +281,6 @@ def test_the_page_fits_its_window_and_says_what_was_seen(page, folder, tmp_path,
         assert marks == [["trained on"], ["outside"]]
         assert "Seen before: 1 trained on" in text(page, "seen")
         assert "no longer in its place" in text(page, "threshold_story")  # the end of the sentence
-        # Before anything is moved, what lies above the model's threshold is coloured.
-        mapper = "Bokeh.documents[0].get_model_by_name('image').renderers[2].glyph.color_mapper"
-        low, n_colours = page.evaluate(f"[{mapper}.low, {mapper}.palette.length]")
-        assert THRESHOLD < low < THRESHOLD + 1e-6
-        assert n_colours == 256 - round(THRESHOLD * 255)
 
 
 STATUS = "document.getElementById('outline-status').textContent"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.events import ButtonClick
+from bokeh.models import Slider
 from predictions_example import OVERVIEW_PX, write_predictions, write_sample, write_slide
 from store_example import WAVENUMBERS_CM1, write_store
 
@@ -27,6 +28,7 @@ from compseg_jax.runtime.extras import install_line
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store
 from compseg_jax.training.loop import write_config
+from compseg_jax.viewer.image_figure import ImageFigure
 from compseg_jax.viewer.image_layers import Window
 from compseg_jax.viewer.library import Latest, Library
 from compseg_jax.viewer.opening import open_source
@@ -342,6 +344,16 @@ def test_all_samples_of_a_run_are_scored_and_one_that_fails_stops_nothing(place,
     assert widgets.rows.data["id"] == sorted(widgets.rows.data["id"])
     assert page.listed[widgets.rows.selected.indices[0]].id in widgets.heading.text
     library.close()
+
+
+def test_the_picture_starts_at_the_chosen_threshold():
+    image = ImageFigure()
+    image.follow(
+        Slider(start=0, end=1, value=0.375, step=0.001), Slider(start=0, end=1, value=0.85, step=0.05)
+    )
+    mapper = image.segmentation_mapper
+    assert 0.375 < mapper.low < 0.375 + 1e-6
+    assert len(mapper.palette) == 256 - round(0.375 * 255)
 
 
 @pytest.mark.slow
