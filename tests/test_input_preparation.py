@@ -29,7 +29,7 @@ def store(tmp_path_factory):
 def config(store: Store, out, *words: str) -> Training:
     recipe = RECIPES["default"]
     network = replace(recipe.network, base=2, depth=0)
-    few = {"epochs": 2, "starts": 1, "self_check": False, "second_view": False}
+    few = {"epochs": 2, "starts": 1, "self_check": False, "second_view": False, "augment": "none"}
     return replace(recipe, data=store.path, out=out, prepare=words, network=network, **few)
 
 

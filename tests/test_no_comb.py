@@ -19,6 +19,7 @@ from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import Model
 from compseg_jax.store.read import Store
 from compseg_jax.training.run import train
+from tests.untrained_example import write_untrained
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def transposed(store, tmp_path_factory) -> Model:
     return trained(store, tmp_path_factory.mktemp("transposed") / "run", way_up="transposed")
 
 
+@pytest.mark.slow
 def test_default_leaves_no_comb_where_the_transposed_way_up_does(default, transposed, store):
     for model in (default, transposed):
         assert model.description["best_epoch"]["val_auc"] > 0.9, (
@@ -89,6 +91,7 @@ def test_default_leaves_no_comb_where_the_transposed_way_up_does(default, transp
     assert worst(transposed, store).spread > 2 * TOLERATED
 
 
+@pytest.mark.slow
 def test_a_map_without_a_comb_follows_a_shift_and_a_combed_one_does_not(default, transposed, store):
     def difference(model: Model) -> float:
         results = maps(model, store)
@@ -100,10 +103,12 @@ def test_a_map_without_a_comb_follows_a_shift_and_a_combed_one_does_not(default,
     assert difference(transposed) > 0.2
 
 
-def test_too_small_or_unsegmented_samples_tell_nothing_of_shifts(default, store):
+def test_too_small_or_unsegmented_samples_tell_nothing_of_shifts(store, tmp_path):
     opened = Store.open(store)
-    nothing = [dataclasses.replace(r, activation=np.zeros_like(r.activation)) for r in maps(default, store)]
-    assert shift_difference(default, opened, nothing, 0.5) == {"shift_equivariance": None, "shift_samples": 0}
+    write_untrained("default", opened, opened.split("train"), tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    nothing = [dataclasses.replace(r, activation=np.zeros_like(r.activation)) for r in maps(model, store)]
+    assert shift_difference(model, opened, nothing, 0.5) == {"shift_equivariance": None, "shift_samples": 0}
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,15 @@ def store(tmp_path_factory) -> Store:
 
 
 def config(store: Store, out, *words: str, **changes) -> Training:
-    network = Network(base=2, depth=1, front=2, front_start="principal_components")
-    values = {"epochs": 1, "starts": 1, "self_check": False, "second_view": False, **changes}
+    network = Network(base=2, depth=0, front=2, front_start="principal_components")
+    values = {
+        "epochs": 1,
+        "starts": 1,
+        "self_check": False,
+        "second_view": False,
+        "augment": "none",
+        **changes,
+    }
     return replace(RECIPES["default"], data=store.path, out=out, prepare=words, network=network, **values)
 
 

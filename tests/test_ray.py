@@ -27,6 +27,8 @@ from tests.model_example import write_model
 from tests.store_example import write_store
 
 LONGEST_S = 900
+# Other tests have started jax in this process; what Ray forks here becomes another program at once.
+starts_ray = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'compseg-jax[ray]'"
 )
@@ -263,6 +265,7 @@ def areas(out: Path) -> dict[str, str]:
 
 @needs_ray
 @pytest.mark.slow
+@starts_ray
 def test_a_lost_node_loses_no_prediction(two_nodes, started, tmp_path):
     cluster, lost = two_nodes
     store, model = (
@@ -284,6 +287,7 @@ def test_a_lost_node_loses_no_prediction(two_nodes, started, tmp_path):
 
 @needs_ray
 @pytest.mark.slow
+@starts_ray
 def test_a_lost_node_loses_no_training(two_nodes, started, tmp_path):
     from tests.test_sweep import SMALL, phantom
 
@@ -308,6 +312,7 @@ def test_a_lost_node_loses_no_training(two_nodes, started, tmp_path):
 
 @needs_ray
 @pytest.mark.slow
+@starts_ray
 def test_a_cluster_of_this_machine_is_started_and_ended(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with ray_cluster("local") as cluster:

@@ -31,12 +31,13 @@ def store(tmp_path_factory) -> Path:
 
 
 def small(store: Path, out: Path, **changes) -> Training:
-    network = Network(base=4, depth=1, head_bias=-1.0, way_up="bilinear")
+    network = Network(base=2, depth=1, head_bias=-1.0, way_up="bilinear")
     values = {
         "epochs": 3,
         "starts": 1,
         "self_check": False,
         "second_view": True,
+        "augment": "none",
         "network": network,
         **changes,
     }
@@ -93,7 +94,7 @@ def test_the_report_tells_of_it_or_that_there_was_none(run, store, tmp_path):
     assert metrics["verdict"]["sentence"].split(";")[0] in page
 
 
-@pytest.mark.parametrize("network", [1, 2])
+@pytest.mark.parametrize("network", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_stopped_in_either_network_goes_on(network, run, store, tmp_path, monkeypatch):
     """Stopped after the first epoch of the first or of the second network; both end as without a stop."""
     out = tmp_path / "run"

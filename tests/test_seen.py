@@ -45,10 +45,11 @@ def run(store, tmp_path_factory):
         data=store.path,
         out=tmp_path_factory.mktemp("run") / "train",
         network=Network(base=2, depth=0, head_bias=-3.0),
-        epochs=1,
+        epochs=2,
         starts=1,
         self_check=False,
         second_view=False,
+        augment="none",
     )
     train(config)
     return config.out
@@ -284,10 +285,11 @@ def test_a_network_that_goes_on_from_another_keeps_what_that_one_saw(store, run,
         out=tmp_path / "run",
         network=Network(base=2, depth=0, head_bias=-3.0),
         init_from=run,
-        epochs=1,
+        epochs=2,
         starts=1,
         self_check=False,
         second_view=False,
+        augment="none",
     )
     path = train(config)
     assert load_model(path).seen.samples == load_model(run).seen.samples

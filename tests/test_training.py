@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 def store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("phantom") / "data"
     config = PhantomConfig(size=16, channels=6, difficulty=0.0)
-    write_phantom(PhantomOptions(out=path, train=10, val=6, test=8, phantom=config))
+    write_phantom(PhantomOptions(out=path, train=8, val=4, test=8, phantom=config))
     return path
 
 
@@ -57,6 +57,7 @@ def small(store: Path, out: Path, **changes) -> Training:
             "starts": 1,
             "self_check": False,
             "second_view": False,
+            "augment": "none",
             **changes,
         },
     )
@@ -91,7 +92,7 @@ def test_a_checkpoint_of_another_network_is_refused(trained, store, tmp_path):
 @pytest.fixture(scope="module")
 def trained(store, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run") / "train"
-    train(small(store, out, epochs=3))
+    train(small(store, out))
     return out
 
 
@@ -295,7 +296,7 @@ def test_the_commands_end_to_end(store, tmp_path, capsys):
         "--network",
         "segnet",
     ]
-    assert main(["train", *arguments, "--alpha", "0.3"]) == 0
+    assert main(["train", *arguments, "--alpha", "0.3", "--no-second-view"]) == 0
     model = str(run / "model")
     assert main(["evaluate", "--model", model, "--data", str(store), "--out", str(report)]) == 0
     assert "report.html" in capsys.readouterr().out

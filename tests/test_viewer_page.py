@@ -25,6 +25,7 @@ from predictions_example import write_predictions, write_sample, write_slide
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from compseg_jax.cli.main import main
 from compseg_jax.readers.masks import MaskRule, read_mask
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.store.write import StoreWriter
@@ -290,13 +291,13 @@ def test_the_page_fits_its_window_and_says_what_was_seen(page, folder, tmp_path,
 STATUS = "document.getElementById('outline-status').textContent"
 
 
-def on_picture(page: Page, column: float, row: float) -> tuple[float, float]:
+def on_picture(page: Page, column: float, row: float, *, unit: float = 5.5) -> tuple[float, float]:
     """Where a place of the image, in pixels, is on the screen."""
     frame = page.evaluate(
         "(f => [f.x_range.start, f.x_range.end, f.y_range.start, f.y_range.end])"
         "(Bokeh.documents[0].get_model_by_name('image'))"
     )
-    left, right, bottom, top = (each / 5.5 for each in frame)
+    left, right, bottom, top = (each / unit for each in frame)
     box = place(page, "svg.drawing")
     return (
         box["x"] + (column - left) / (right - left) * box["width"],
@@ -507,3 +508,55 @@ def test_a_large_slide_is_seen_in_under_two_seconds(page, tmp_path):
         page.wait_for_function("!Bokeh.documents[0]?.get_model_by_name('area').text.includes('follows')")
         stated = json.loads((folder / "predictions.json").read_text())["samples"][0]["area_fraction"]
         assert f"{100 * stated:.1f} %" in text(page, "area")
+
+
+@pytest.mark.slow
+def test_correct_what_is_wrong_and_train_again(page, tmp_path, monkeypatch):
+    """Pictures, a first model, its map corrected on the page, the masks ingested, and a model that learns from them."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label in ("tumour", "normal"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for at in range(6):
+            values = rng.integers(0, 90, (32, 40, 3), dtype=np.uint8)
+            if label == "tumour":
+                values[8:20, 10:30] += 120
+            Image.fromarray(values).save(tmp_path / "pictures" / label / f"{label}{at}.png")
+    ingest = ["ingest", "pictures", "--positive", "tumour", "--val-fraction", "0.34", "--test-fraction", "0"]
+    assert main([*ingest, "--out", "data/first"]) == 0
+    train = ["train", "--base", "2", "--depth", "1", "--epochs", "2"]
+    assert main([*train, "--data", "data/first", "--out", "runs/first"]) == 0
+    assert main(["predict", "data/first", "--model", "runs/first/model", "--out", "predictions"]) == 0
+    problems = problems_of(page)
+    page.set_viewport_size({"width": 1400, "height": 900})
+    corners = [(10.0, 8.0), (30.0, 8.0), (30.0, 20.0), (10.0, 20.0)]
+    with served(tmp_path / "predictions") as (url, _):
+        page.goto(url)
+        page.locator("#outlines summary").click()
+        for at in range(12):
+            page.wait_for_function(f"{STATUS}.startsWith('Nothing drawn yet.')")
+            name = text(page, "heading").split()[0]
+            if name.startswith("tumour"):
+                page.click("[data-do=draw]")
+                for corner in (*corners, corners[0]):
+                    page.mouse.click(*on_picture(page, *corner, unit=1.0))
+                page.click("[data-do=save]")
+                page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline')")
+            if at < 11:
+                page.keyboard.press("j")
+                page.wait_for_function(
+                    f"!Bokeh.documents[0].get_model_by_name('heading').text.includes('{name}<')"
+                )
+    assert problems == []
+    assert len(list((tmp_path / "predictions-outlines").iterdir())) == 6
+    assert main([*ingest, "--references", "predictions-outlines", "--out", "data/corrected"]) == 0
+    store = Store.open(tmp_path / "data" / "corrected")
+    expected = np.zeros((32, 40), bool)
+    expected[8:20, 10:30] = True
+    for sample in store.samples:
+        if sample.label:
+            # Corners lie within a fifth of a pixel of the edges that were aimed at.
+            np.testing.assert_array_equal(store.reference(sample.id), expected)
+    again = [*train, "--recipe", "supervised", "--data", "data/corrected", "--out", "runs/corrected"]
+    assert main(again) == 0
+    assert (tmp_path / "runs" / "corrected" / "model" / "model.json").is_file()

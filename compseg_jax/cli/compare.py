@@ -51,8 +51,8 @@ def run(arguments: list[str]) -> None:
         check_page(options.out)
     found = compare(options.folders, split=options.split, n_bootstrap=options.bootstrap, seed=options.seed)
     tell(**found.to_json())
+    page = None if options.out is None else write_comparison(options.out, found, samples=options.samples)
     print(comparison_text(found))
-    if options.out is not None:
-        page = write_comparison(options.out, found, samples=options.samples)
+    if page is not None:
         tell(page=page)
         print(f"page: {page}")

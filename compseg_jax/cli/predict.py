@@ -16,6 +16,7 @@ from compseg_jax.cli.next_steps import print_next, view
 from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
 from compseg_jax.cli.processes import apart, without_options
 from compseg_jax.cli.quiet import is_quiet, tell
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.model import Sightings
 from compseg_jax.model.scale import is_other_scale
 from compseg_jax.model.seen import SAW
@@ -30,6 +31,7 @@ from compseg_jax.runtime import cache_compilations
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.jobs import Job, JobEnd
 from compseg_jax.runtime.ray_jobs import ray_cluster
+from compseg_jax.runtime.typed import typed
 
 NAMES_SHOWN = 5
 SHARDS_A_SLOT = 4
@@ -94,14 +96,14 @@ def _predict(arguments: list[str]) -> int:
 
 def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
     """Lets a cluster predict the shards, each as the command that a job array would run, and joins their tables."""
-    shares = Shares.begun(options)
     words = without_options(arguments, "--ray")
     # Beside an object store each node keeps what its own tasks say.
-    in_folder = isinstance(options.out, Path)
-    logs = options.out / LOGS if in_folder else Path(tempfile.gettempdir()) / f"compseg-{options.out.name}"
-    shared = options.out / RUN_FILE if in_folder else None
-    # Ray takes SIGTERM for itself when it starts, so what asks to stop comes after it.
+    logs, shared = Path(tempfile.gettempdir()) / f"compseg-{options.out.name}", None
+    if isinstance(options.out, Path):
+        logs, shared = options.out / LOGS, options.out / RUN_FILE
+    # Ray forks, which jax must not have started for, and takes SIGTERM for itself, which asks to stop here.
     with ray_cluster(options.ray) as cluster, stop_requests() as stop, progress_bar("samples") as bar:
+        shares = Shares.begun(options)
         of = min(len(shares.tasks), SHARDS_A_SLOT * cluster.slots)
         shards = {f"{number}/{of}": Shard(number, of) for number in range(1, of + 1)}
         missing = {name: len(shard.part(shares.tasks)) for name, shard in shards.items()}
@@ -151,16 +153,18 @@ def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
     """Where the outlines of an array or a sample lie, and what to do with them."""
     if report.arrays:
         calls = report.arrays[0]
-        outlines = options.out / calls.folder / "calls.geojson"
+        outlines = options.out / calls.folder.as_posix() / "calls.geojson"
         return [f"open {calls.opened.array.path} in QuPath and drag {outlines} onto it"]
     done = [sample.id for sample in report.done]
     if "geojson" not in options.outputs or not done:
         return []
+    if isinstance(options.out, Url):
+        return [typed("copy", str(options.out), "--out", options.out.name) + "   (QuPath opens files)"]
     path = options.out / "samples" / done[0] / "segmentation.geojson"
     return [f"open the image in QuPath and drag {path} onto it"]
 
 
-def _called(calls: ArrayCalls, out: Path) -> list[str]:
+def _called(calls: ArrayCalls, out: Location) -> list[str]:
     """What is called on an array, by which rule, and where it lies."""
     counts = ", ".join(f"{number} {call}" for call, number in calls.counts.items())
     array = calls.opened.array
@@ -169,7 +173,7 @@ def _called(calls: ArrayCalls, out: Path) -> list[str]:
         *notes,
         f"{array.path.name}: {counts}",
         *calls.rule,
-        f"calls: {out / calls.folder / 'calls.html'}",
+        f"calls: {out / calls.folder.as_posix() / 'calls.html'}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Commands that are started in several processes: together, each for itself, or by the first one alone."""
+"""Commands that are started in several processes: together, or each for itself."""
 
 from __future__ import annotations
 
@@ -28,13 +28,6 @@ def apart(command: Callable[[list[str]], int], arguments: list[str]) -> int:
 
         jax.config.update("jax_cuda_visible_devices", ",".join(map(str, cluster.devices)))
     return command(rest)
-
-
-def by_the_first(command: Callable[[list[str]], None], arguments: list[str]) -> None:
-    """Carries out a command that is not parted in the first of the processes it was started in; the others end."""
-    rest, cluster = asked_cluster(arguments)
-    if cluster is None or cluster.process == 0:
-        command(rest)
 
 
 def asked_cluster(arguments: list[str]) -> tuple[list[str], Cluster | None]:

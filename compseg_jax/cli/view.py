@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.config.locations import Location
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.runtime.extras import install_line
 
 PAGE = HelpPage(
@@ -23,11 +23,11 @@ PAGE = HelpPage(
 class ViewOptions:
     """What to show, and where."""
 
-    path: Path
-    """Folder of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
+    path: Location
+    """Folder or URL of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
     outlines: Path | None = None
     """Folder that outlines drawn on the page are kept in, for `compseg ingest --references`; PATH-outlines, beside
-    PATH, when not given."""
+    PATH (of a URL in the working folder), when not given."""
     port: int = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
@@ -66,6 +66,8 @@ def _outlines(options: ViewOptions) -> Path:
     """Beside what is shown, as a new report or prediction may replace all that lies in it."""
     if options.outlines is not None:
         return options.outlines.resolve()
+    if isinstance(options.path, Url):
+        return Path.cwd() / f"{options.path.name}-outlines"
     place = options.path.resolve()
     if place.is_file():
         place = place.parent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
+from compseg_jax.runtime.together import is_first, spread, told
 from compseg_jax.runtime.tracking import track
 from compseg_jax.store.read import Sample, Store, StoreError
 
@@ -102,10 +104,25 @@ class EvaluateOptions:
         refuse_url(self.out, "reports are written to a folder. Name one, and copy it from there")
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What is kept of a sample once its prediction is gone."""
+
+    result: SampleResult
+    agreement: Agreement
+    where: WhereAgreement
+    departure: Departure | None
+    sighting: Sighting | None
+    notes: tuple[str, ...]
+    scale: float | None
+
+
 def evaluate(
     options: EvaluateOptions, *, progress: Callable[[float, int], None] = lambda done, total: None
 ) -> tuple[Path, str]:
     """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Of several processes that were joined each looks at its share of the samples, and the first one writes.
 
     Args:
       options: what to evaluate, on what, and where to.
@@ -124,25 +141,44 @@ def evaluate(
             f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
             "Choose one with --split."
         )
-    results: list[SampleResult] = []
-    agreement: list[Agreement] = []
-    where = WhereAgreement.empty()
-    departures: list[Departure | None] = []
-    sightings: list[Sighting | None] = []
-    notes: dict[str, None] = {}  # in the order they come up, each once
-    scales: list[float | None] = []
+    looked: list[_Looked] = []
+    for number, each in enumerate(spread(lambda some: _looked_at(options, model, store, some), samples), 1):
+        if is_first():  # the maps of all samples are kept by the process that draws them
+            looked.append(each)
+        progress(number, len(samples))
+    return told(lambda: _reported(options, model, store, looked))
+
+
+def _looked_at(
+    options: EvaluateOptions, model: Model, store: Store, samples: Sequence[Sample]
+) -> Iterator[_Looked]:
+    """Predicts samples of a store, and keeps what the report says of them."""
     for sample, cube, prediction in model.predict_store(
         store, samples, to_training_scale=options.to_training_scale
     ):
-        scales.append(prediction.scale)
-        sightings.append(sighting_of(model, sample, cube))
-        results.append(_result(store, sample, cube, prediction, model.threshold))
-        agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
+        where = WhereAgreement.empty()
         if sample.label == 1 and len(model.networks) > 1:
-            where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
-        departures.append(prediction.departure)
-        notes |= dict.fromkeys(prediction.notes)
-        progress(len(results), len(samples))
+            where = WhereAgreement.of_prediction(prediction, model.threshold)
+        yield _Looked(
+            result=_result(store, sample, cube, prediction, model.threshold),
+            agreement=Agreement.of(prediction, model.threshold, model.area_cut_in_use),
+            where=where,
+            departure=prediction.departure,
+            sighting=sighting_of(model, sample, cube),
+            notes=tuple(prediction.notes),
+            scale=prediction.scale,
+        )
+
+
+def _reported(
+    options: EvaluateOptions, model: Model, store: Store, looked: Sequence[_Looked]
+) -> tuple[Path, str]:
+    """Writes the report; returns its page and the headline numbers."""
+    results = [each.result for each in looked]
+    sightings = [each.sighting for each in looked]
+    notes = dict.fromkeys(
+        note for each in looked for note in each.notes
+    )  # in the order they come up, each once
     evaluation = evaluate_samples(
         results,
         threshold=model.threshold,
@@ -158,12 +194,15 @@ def evaluate(
         | {"second_view": model.description.get("second_view")},
     )
     if len(model.networks) > 1:
-        evaluation = with_agreement(evaluation, model, agreement, where)
+        where = reduce(WhereAgreement.merge, (each.where for each in looked), WhereAgreement.empty())
+        evaluation = with_agreement(evaluation, model, [each.agreement for each in looked], where)
     evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
-    evaluation = with_calls(with_departures(evaluation, model, departures), model)
-    evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
+    evaluation = with_calls(with_departures(evaluation, model, [each.departure for each in looked]), model)
+    evaluation = with_scales(
+        evaluation, [each.scale for each in looked], to_training_scale=options.to_training_scale
+    )
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, store, options)

@@ -24,8 +24,8 @@ class PredictOptions(ReadingOptions):
     model: Location = Path("runs/train/model")
     """Extracted network: the model folder of a training run (RUN/model), or RUN itself of an ensemble; a folder
     or a URL."""
-    out: Path = Path("runs/predictions")
-    """Folder of the predictions; samples that are finished there are not done again."""
+    out: Location = Path("runs/predictions")
+    """Folder of the predictions, or a URL (s3://, gs://); samples that are finished there are not done again."""
     outputs: tuple[Output, ...] = ("zarr", "png", "geojson")
     """What is written of each sample: OME-Zarr image and labels, 8-bit PNG, GeoJSON for QuPath, OME-TIFF pyramids."""
     threshold: float | None = None
@@ -67,7 +67,13 @@ class PredictOptions(ReadingOptions):
     """Bring images whose pixels are of another size than in training to that size, and their maps back."""
 
     def __post_init__(self) -> None:
-        refuse_url(self.out, "predictions are written to a folder. Name one, and copy it from there")
+        if isinstance(self.out, Path):
+            refuse_url(self.out, "A Path loses a slash of a URL; give compseg_jax.config.location(TEXT)")
+        elif self.scans:
+            raise ValueError(
+                f"--scans: calls of an array are written to a folder, and --out {self.out} is a URL. Name a "
+                "folder, and copy it from there."
+            )
         if not self.inputs and not self.scans:
             raise ValueError(
                 "no input: name files, folders or stores, as in `compseg predict --model M INPUT … --out D`, or scans "

@@ -21,15 +21,13 @@ from compseg_jax.prediction.inputs import Opened, Task, sighting_of
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import annotation_of, write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.sample_places import ENTRY, SAMPLES, SamplePlaces
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
 from compseg_jax.readers.reading_options import Instructions
-from compseg_jax.runtime.files import put_new, remove, resumable_place
-
-SAMPLES = "samples"
-ENTRY = "sample.json"
+from compseg_jax.runtime.files import put_new, remove
 
 
 class Stopped(Exception):
@@ -76,6 +74,11 @@ class _Finishing:
     rescaled: bool = False
 
 
+def trained_with(model: Model) -> Instructions:
+    """What was said of the files that a model was trained on."""
+    return Instructions.from_json(model.networks[0].description.get("reading", {}))
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """Everything that is the same for all samples.
@@ -83,12 +86,14 @@ class Predictor:
     Attributes:
       model: what predicts, with the threshold in use.
       options: as given.
+      places: where samples lie.
       given: what is said of the files.
       mesh: devices.
     """
 
     model: Model
     options: PredictOptions
+    places: SamplePlaces
     given: Instructions
     mesh: Mesh
 
@@ -108,7 +113,7 @@ class Predictor:
         specimen = own if scaled is None else scaled.specimen
         annotation = annotation_of(options, model, own.scan, 1.0 if scaled is None else scaled.scale)
         members = adapted(model.networks, specimen)
-        partial = resumable_place(options.out / SAMPLES / task.id)
+        partial = self.places.in_progress(task.id)
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
@@ -140,7 +145,7 @@ class Predictor:
     @property
     def trained(self) -> Instructions:
         """What was said of the files that the model was trained on."""
-        return Instructions.from_json(self.model.networks[0].description.get("reading", {}))
+        return trained_with(self.model)
 
     @property
     def _memory_bytes(self) -> float:
@@ -172,7 +177,7 @@ class Predictor:
         return TilePlan(specimen.shape_px, size_px, reach_of(self.model.networks), turns)
 
     def _finished(self, finishing: _Finishing, maps: WorkingMaps, watch: Watch) -> SamplePrediction:
-        """Gathers what was asked for beside the working maps, and renames it to the sample's place."""
+        """Gathers what was asked for beside the working maps, and puts it in the sample's place."""
         task, opened = finishing.task, finishing.opened
         folder = maps.folder / FINISHED
         remove(folder)
@@ -219,7 +224,7 @@ class Predictor:
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:
             put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
-        put_new(folder, self.options.out / SAMPLES / task.id)
+        self.places.put(folder, task.id)
         remove(maps.folder)
         for remark in (*finishing.notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)

@@ -24,7 +24,7 @@ from compseg_jax.prediction.formats.prediction_tables import (
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.scan import Scan
-from compseg_jax.store.kvstore import read_together
+from compseg_jax.store.kvstore import exist, read_together
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.image_layers import Pyramid
@@ -91,15 +91,15 @@ class PredictionsSource:
     """What `compseg predict` wrote.
 
     Attributes:
-      folder: its folder.
+      folder: its folder, or URL.
       predictions: its predictions.json.
     """
 
-    folder: Path
+    folder: Location
     predictions: Predictions
 
     @classmethod
-    def read(cls, folder: Path) -> PredictionsSource:
+    def read(cls, folder: Location) -> PredictionsSource:
         """Opens a folder of predictions; raises ViewError where it is damaged or of a later version."""
         try:
             predictions = read_predictions(folder)
@@ -114,7 +114,8 @@ class PredictionsSource:
     def title(self) -> str:
         """Heading of the page."""
         n = len(self.predictions.samples)
-        return f"{self.folder.resolve().name}: {n} predicted sample{'' if n == 1 else 's'}"
+        folder = self.folder.resolve() if isinstance(self.folder, Path) else self.folder
+        return f"{folder.name}: {n} predicted sample{'' if n == 1 else 's'}"
 
     @property
     def threshold(self) -> float:
@@ -169,7 +170,9 @@ class PredictionsSource:
         sample = next(sample for sample in self.predictions.samples if sample.id == sample_id)
         folder = self.folder / "samples" / sample_id
         image = folder / "activation.ome.zarr"
-        if not image.is_dir():
+        coarse = folder / "overview.ome.zarr"
+        has_image, has_overview = exist([image / "zarr.json", coarse / "zarr.json"])
+        if not has_image:
             raise ViewError(
                 f"{image} is missing: the viewer needs activation maps as OME-Zarr. Predict again with that output."
             )
@@ -179,8 +182,7 @@ class PredictionsSource:
                 f"{image} is {_shape(maps.shape)} pixels, {FILE} states {sample.height_px}×{sample.width_px}. "
                 "Predict again."
             )
-        coarse = folder / "overview.ome.zarr"
-        overview = open_overview(coarse) if coarse.is_dir() else None
+        overview = open_overview(coarse) if has_overview else None
         spectra, store, note = self._spectra(sample, maps.shape)
         return SampleView(
             row=row,
@@ -216,7 +218,7 @@ class PredictionsSource:
         """Where a source is: as it was named, or beside the folder of predictions."""
         if is_url(source):
             return location(source)
-        places = [Path(source), self.folder / source]
+        places = [Path(source), *([self.folder / source] if isinstance(self.folder, Path) else [])]
         return next((path for path in places if path.exists()), None)
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
-from compseg_jax.prediction import claims
+from compseg_jax.prediction.claims import Claims
 from compseg_jax.training.ensemble import train_ensemble
 from compseg_jax.training.run import train
 from compseg_jax.training.sweep.options import SweepOptions
@@ -19,7 +19,7 @@ def run_cell(plan: Plan, cell: Cell, options: SweepOptions) -> bool:
     """
     folder = plan.folder(cell)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    claim = claims.take(plan.out / CELLS, cell.name)
+    claim = Claims(plan.out / CELLS).take_patiently(cell.name)
     if claim is None:
         return False
     with claim:

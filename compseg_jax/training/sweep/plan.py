@@ -21,7 +21,8 @@ from compseg_jax.config.recipes import RECIPES
 from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import CONFIG, from_the_root, read_run
 from compseg_jax.prediction.shard import Shard
-from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, write_text
+from compseg_jax.runtime.files import JsonFormat, json_text, write_text
+from compseg_jax.store.kvstore import write_new
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.training.checkpoint import has_checkpoint
 from compseg_jax.training.ensemble import FOLDS_FILE
@@ -220,7 +221,7 @@ def begin(options: SweepOptions) -> tuple[Plan, tuple[Cell, ...]]:
     if not path.is_file():
         _check_folder(options.out)
         _check_samples(options)
-        put_new_file(path, json_text(asked.to_json()))
+        write_new(path, json_text(asked.to_json()).encode())
     kept = read_plan(options.out)
     plan = kept.with_cells_of(asked)
     if plan != kept:
