@@ -1,10 +1,11 @@
-# make demo | test | test-all | notebook | lint | bench | quality    (each sets up .venv by itself, once)
+# make demo | test | test-all | test-oldest | notebook | tutorials | lint | docs | bench | quality
+# Each sets up .venv by itself, once; test-oldest and docs have environments of their own.
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 # A process that has done its own tests takes over half of what the other still has, so neither ends alone.
 SHARED_OUT := -n 2 --dist worksteal --durations=20
 
-.PHONY: setup demo test test-all notebook lint format bench quality
+.PHONY: setup demo test test-all test-oldest notebook tutorials lint format docs bench quality
 
 setup: .venv/.ready
 
@@ -20,6 +21,15 @@ test: .venv/.ready
 test-all: .venv/.ready
 	@COMPSEG_TESTS=thorough $(PYTHON) -m pytest $(SHARED_OUT) -m "slow or not slow"
 
+test-oldest: .venv-oldest/.ready
+	@.venv-oldest/bin/python -m pytest $(SHARED_OUT)
+
+.venv-oldest/.ready: requirements.txt requirements-dev.txt requirements-oldest.txt pyproject.toml tools/setup.sh
+	@sh tools/setup.sh oldest
+
+tutorials: .venv/.ready
+	@$(PYTHON) -m pytest tests/test_tutorials.py -m "slow or not slow"
+
 notebook: .venv/.ready
 	@$(PYTHON) -m pytest tests/test_quickstart.py -m "slow or not slow"
 
@@ -31,6 +41,12 @@ lint: .venv/.ready
 format: .venv/.ready
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+docs: .venv-docs/.ready
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.ready: requirements-docs.txt
+	@sh tools/docs_setup.sh
 
 bench: .venv/.ready
 	@peer=$$(sh tools/bench_setup.sh) && $(PYTHON) -m benchmarks --peer-python "$$peer" $(BENCH)

@@ -166,12 +166,12 @@ def forward_alone(model_folder: Path, plan: TilePlan) -> dict[str, float]:
     whole = TilePlan((height, width), (height, width))
     views = [whole.views(whole.tiles[0])]
     begin = time.perf_counter()
-    forward(tile, tissue, views)
+    forward(tile, tissue, views, plan.size_px)
     first = time.perf_counter() - begin
     pixels, seconds = 0, 0.0
     while pixels < plan.shape_px[0] * plan.shape_px[1]:
         begin = time.perf_counter()
-        forward(tile, tissue, views)
+        forward(tile, tissue, views, plan.size_px)
         seconds += time.perf_counter() - begin
         pixels += height * width
     each = seconds / pixels

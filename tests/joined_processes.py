@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TRAIN = ROOT / "train.py"
+TRAIN, EVALUATE = ROOT / "train.py", ROOT / "evaluate.py"
 
 
 def free_port() -> int:

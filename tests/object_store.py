@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
+
 SECRET = "not-to-be-seen-anywhere"
 
 
@@ -33,6 +35,16 @@ def s3_server(bucket: str) -> Iterator[str]:
         yield endpoint
     finally:
         server.stop()
+
+
+@contextmanager
+def bucket_of_its_own() -> Iterator[str]:
+    """A server with one bucket, and the credentials for it in the environment; gives the bucket's URL."""
+    with pytest.MonkeyPatch.context() as patch, s3_server("lab") as endpoint:
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        yield "s3://lab"
 
 
 def s3_client(endpoint: str) -> Any:

@@ -83,7 +83,7 @@ def test_other_commands_show_every_field_of_theirs(command, capsys, monkeypatch)
 OPTIONS = {
     "PhantomOptions", "InfoOptions", "DearrayScan", "IngestCommand", "CheckOptions", "RecipeOptions",
     "EvaluateOptions", "PredictOptions", "StartOptions", "CompletionOptions", "ViewOptions",
-    "ExportOptions", "CopyOptions", "SlurmOptions",
+    "ExportOptions", "CopyOptions", "SlurmOptions", "SweepOptions", "RunsOptions", "CompareOptions",
 }  # fmt: skip
 
 

@@ -92,3 +92,7 @@ def test_one_fold_has_a_threshold_and_no_cross_validation():
     outcome = cross_validate(samples, rule="paper")
     assert (outcome.choice.threshold, outcome.metrics) == (0.35, None)
     assert 0 < outcome.area_cut < 1
+    assert {name: len(areas) for name, areas in outcome.validation_areas.items()} == {
+        name: sum(each.result.label == label for each in samples)
+        for name, label in (("diseased", 1), ("healthy", 0))
+    }

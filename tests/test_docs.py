@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 import re
 from pathlib import Path
@@ -20,6 +21,7 @@ LINES_OF_A_PAGE = 60
 FILE = re.compile(r"\b(?:compseg_jax|tests|tools|benchmarks|examples)/[\w/]+\.(?:py|sh|ipynb|jsonl?)\b")
 NAME = re.compile(r"\bcompseg_jax(?:\.[A-Za-z_]\w*)+")
 TEST = re.compile(r"\btest(?:_[a-z0-9]+){3,}\b(?!\.py)")
+REFERENCE = ("readers", "spectra", "store", "ingest", "objective", "model", "prediction", "config", "runtime")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -95,3 +97,32 @@ def test_what_is_not_read_is_documented_as_the_errors_say_it():
     only_with_companions = {".raw"}
     readable = {pattern for each in FORMATS for pattern in each.suffixes}
     assert not set(suffixes) & readable - only_with_companions
+
+
+def shown_in(name: str) -> list[str]:
+    """Full names that a page of the reference shows."""
+    return re.findall(r"^::: (\S+)$", (ROOT / f"docs/reference/{name}.md").read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.parametrize("room", REFERENCE)
+def test_the_reference_shows_every_public_name_of_a_room_and_no_other(room):
+    shown = shown_in(room)
+    for name in shown:
+        pkgutil.resolve_name(name)
+    public = importlib.import_module(f"compseg_jax.{room}").__all__
+    assert sorted(name.rpartition(".")[2] for name in shown) == sorted(public)
+
+
+def test_the_reference_shows_every_public_name_of_the_package():
+    import compseg_jax
+
+    shown = {pkgutil.resolve_name(name) for page in ("top", "networks") for name in shown_in(page)}
+    others = {
+        pkgutil.resolve_name(name)
+        for room in REFERENCE
+        for name in shown_in(room)
+        if "RECIPES" not in name and pkgutil.resolve_name(name).__hash__
+    }
+    public = {getattr(compseg_jax, name) for name in compseg_jax.__all__ if name != "__version__"}
+    assert public <= shown | others
+    assert shown <= public

@@ -19,17 +19,16 @@ from compseg_jax.evaluation.report.report_folder import write_report
 from compseg_jax.evaluation.scores import SampleResult, evaluate_samples
 from compseg_jax.prediction.formats import ActivationMapWriter, OverviewWriter
 from compseg_jax.readers.info.quicklook import write_png
-from compseg_jax.runtime import files
 from compseg_jax.runtime.files import (
     ABANDONED_S,
     JsonFormat,
     atomic_file,
     atomic_folder,
     json_text,
-    put_new_file,
     remove_leftovers,
     write_text,
 )
+from compseg_jax.runtime.processes import has_ended
 from compseg_jax.spectra.preparation.kept import KeptChunks
 from compseg_jax.training.loop import write_config
 from tests.model_example import write_model
@@ -194,18 +193,10 @@ def test_every_writer_removes_what_killed_ones_left(tmp_path, of_the_dead, monke
     assert names(place.parent) == [place.name]
 
 
-def test_a_file_is_put_only_where_none_is(tmp_path, monkeypatch):
-    assert put_new_file(tmp_path / "run.json", "first")
-    assert not put_new_file(tmp_path / "run.json", "second")
-
-    def no_links(*_):
-        raise OSError("this file system has no links")
-
-    monkeypatch.setattr(files.os, "link", no_links)
-    assert not put_new_file(tmp_path / "run.json", "third")
-    assert put_new_file(tmp_path / "other.json", "first")
-    assert (tmp_path / "run.json").read_text() == (tmp_path / "other.json").read_text() == "first"
-    assert names(tmp_path) == ["other.json", "run.json"]
+def test_windows_is_never_asked_by_a_signal(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signal 0 is Ctrl-C there"))
+    assert not has_ended(os.getpid(), None)
 
 
 class MapError(ValueError):

@@ -20,6 +20,7 @@ from compseg_jax.prediction.formats import (
     write_geojson,
 )
 from compseg_jax.prediction.formats.outlines import trace
+from compseg_jax.prediction.formats.smoothing import LOSSLESS_PX, ring_area, smoothed_rings
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9)
 masks = hnp.arrays(np.bool_, shapes, fill=st.nothing())  # without a fill value every pixel is drawn
@@ -279,3 +280,57 @@ def test_a_collection_of_nothing_is_an_empty_mask():
 def test_what_is_no_area_is_refused(geojson, message):
     with pytest.raises(ValueError, match=message):
         geojson_to_mask(geojson, (3, 3))
+
+
+def polygons(geojson: dict) -> list[shapely.Polygon]:
+    return [shapely.geometry.shape(feature["geometry"]) for feature in geojson["features"]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(masks)
+@example(RING_TOUCHING_ITSELF)
+@example(ISLAND_IN_A_HOLE)
+@example(HOLE_TOUCHING_A_HOLE)
+@example(CHECKERS)
+def test_without_loss_smooth_outlines_are_valid_and_give_the_same_mask(mask):
+    drawn = segmentation_to_geojson(mask, annotation=Annotation(smoothing_px=LOSSLESS_PX))
+    np.testing.assert_array_equal(
+        geojson_to_mask(drawn, mask.shape) if drawn["features"] else mask * False, mask
+    )
+    found = polygons(drawn)
+    assert all(each.is_valid for each in found)
+    assert all(not one.intersects(other) for i, one in enumerate(found) for other in found[:i])
+
+
+def test_smoothing_keeps_to_its_distance_areas_and_holes():
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((90, 120)), 3)
+    mask = noise > 0.3 * noise.std()
+    exact = polygons(segmentation_to_geojson(mask))
+    corners = [
+        sum(len(ring) for rings in smoothed_rings(trace(mask), px) for ring in rings) for px in (0.35, 1, 2)
+    ]
+    assert len(trace(mask).points) > 1.5 * corners[0] > 1.5 * 1.2 * corners[1]
+    for tolerance in (1.0, 2.0, 30.0):  # the last one is more than any region bears
+        smooth = polygons(segmentation_to_geojson(mask, annotation=Annotation(smoothing_px=tolerance)))
+        assert len(smooth) == len(exact)
+        for before, after in zip(exact, smooth, strict=True):
+            assert after.is_valid
+            assert len(after.interiors) == len(before.interiors)
+            rings = 1 + len(before.interiors)
+            if abs(after.area - before.area) > 0.02 * before.area + 0.5 * rings:
+                # Too small for that: smoothed as far as every pixel's centre stays on its side.
+                y, x = np.mgrid[:90, :120] + 0.5
+                np.testing.assert_array_equal(
+                    shapely.contains_xy(after, x, y), shapely.contains_xy(before, x, y)
+                )
+            # Midpoints lie at most half a pixel from the edges' corners.
+            assert after.boundary.hausdorff_distance(before.boundary) <= tolerance + 0.5**0.5
+        assert all(not one.intersects(other) for i, one in enumerate(smooth) for other in smooth[:i])
+
+
+def test_smoothing_changes_a_ring_of_stairs_to_a_line_and_half_a_pixel():
+    stairs = np.tri(20, dtype=bool)
+    (rings,) = smoothed_rings(trace(stairs))
+    assert ring_area(rings[0]) == stairs.sum() - 0.5
+    assert len(trace(stairs).points) == 42
+    assert len(rings[0]) <= 8

@@ -77,7 +77,9 @@ HOMES = {
     **dict.fromkeys(("onnx", "onnxruntime", "torch", "safetensors", "bioimageio"), ("model/portable/",)),
     "tifffile": ("readers/", "prediction/formats/ome_tiff.py"),
     **dict.fromkeys(("h5py", "zarr"), ("readers/",)),
+    "mlflow": ("runtime/tracking.py",),
     "openpyxl": ("ingest/workbook.py",),
+    "ray": ("runtime/ray_jobs.py",),
 }
 
 
@@ -102,7 +104,9 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py', 'bokeh']"
+    heavy = (
+        "['jax', 'flax', 'orbax', 'matplotlib', 'sklearn', 'tensorstore', 'tyro', 'h5py', 'bokeh', 'mlflow']"
+    )
     result = python(
         f"import sys, compseg_jax, compseg_jax.cli.main; print([m for m in {heavy} if m in sys.modules])"
     )
@@ -221,7 +225,7 @@ def test_memory_is_kept_unless_the_user_says_otherwise():
     assert python(MEMORY, MALLOC_ARENA_MAX="4").stdout.strip() == "False"
 
 
-PEERS = {"torch_peer": "torch"}
+PEERS = {"torch_peer": "torch", "docs_site": "mkdocs"}
 """Scripts that run in an environment of their own, and the library that it has."""
 SCRIPTS = sorted(
     path for folder in ("benchmarks", "tools") for path in (PACKAGE.parent / folder).glob("*.py")

@@ -316,7 +316,7 @@ def test_web_servers_are_not_written_to(tmp_path):
     ("command", "message"),
     [
         (["train", "--out", "s3://lab/r"], "checkpoints need a file system.*compseg copy RUN --out URL"),
-        (["predict", "s3://lab/s", "--out", "s3://lab/p"], "predictions are written to a folder"),
+        (["predict", "s", "--out", "https://lab/p"], "https://lab/p: https:// is read only"),
         (["evaluate", "--out", "s3://lab/p"], "reports are written to a folder"),
         (["ingest", "s3://lab/t.csv"], "--table takes no URL"),
         (["export", "--model", "m", "--out", "s3://lab/m.onnx"], "--out takes no URL"),

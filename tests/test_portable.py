@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import flax.linen as nn
@@ -31,6 +33,7 @@ from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.operations import Convolution
 from compseg_jax.model.portable.safetensors_file import load_safetensors
 from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.runtime.processes import machine
 from compseg_jax.spectra.preparation import Preparation, fit_preparation, parse_steps
 from compseg_jax.spectra.scaling import Scaling
@@ -364,7 +367,7 @@ def test_a_missing_library_is_named_with_its_extra(
     missing, format_name, ending, extra, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(PortableError, match=rf"pip install 'compseg-jax\[{extra}\]'"):
+    with pytest.raises(PortableError, match=re.escape(install_line(extra))):
         write_portable(model_of(small("paper")), tmp_path / f"n.{ending}", format_name)
     assert not list(tmp_path.iterdir())
 
@@ -417,6 +420,11 @@ def test_a_package_is_accepted_by_the_tools_of_bioimageio(folder, tmp_path, caps
         readme = package.read("README.md").decode()
         stored = json.loads(package.read("compseg.json"))
     assert "1. vector" in readme
+    weights = description.weights
+    has_torch = find_spec("torch") is not None
+    assert weights.onnx is not None
+    assert (weights.torchscript is not None) == has_torch
+    assert ("ONNX and TorchScript" in readme) == has_torch
     assert "## Validation" in readme
     model = load_network(folder)
     assert stored["preparation"] == facts(model)["preparation"]
@@ -426,16 +434,33 @@ def test_a_package_is_accepted_by_the_tools_of_bioimageio(folder, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("target", "said"),
-    [("label", "and no mask"), ("reference", "masks trained it"), (None, "## Limits\n\nIt is for")],
+    [
+        ("label", "and no mask"),
+        ("reference", "masks trained it"),
+        (None, "It is for research and no medical"),
+    ],
 )
 def test_a_package_says_what_its_network_learnt_from(target, said):
     description = {"config": {"objective": {"target": target}}} if target else {}
     publication = bioimageio_package.Publication("Name of it", ("Jane Doe",), "CC-BY-4.0")
-    readme = bioimageio_package._readme(model_of(small("paper"), description=description), publication)
+    model = model_of(small("paper"), description=description)
+    readme = bioimageio_package._readme(model, publication, has_torchscript=False)
     assert said in readme
-    assert readme.startswith(
-        "# Name of it\n\nA UNet that segments diseased regions, trained with compseg_jax.\n"
-    )
+    assert readme.startswith("# Name of it\n\nA UNet of ")
+    assert "## Licence\n\nCC-BY-4.0" in readme
+    assert "QuPath and deepImageJ run TorchScript" in readme
+    assert instructions(model) in readme
+
+
+def test_a_package_has_the_licence_that_its_model_states(tmp_path, monkeypatch):
+    config = small("paper")
+    save_network(tmp_path / "model", model_of(config, description={"licence": "CC0-1.0"}), config)
+    asked = []
+    monkeypatch.setattr(export, "write_portable", lambda *given: asked.append(given[-1]) or given[1].touch())
+    assert command(tmp_path / "model", tmp_path / "n.zip", *PUBLICATION) == 0
+    assert asked[0].license == "CC0-1.0"
+    assert command(tmp_path / "model", tmp_path / "m.zip", *PUBLICATION, "--license", "MIT") == 0
+    assert asked[1].license == "MIT"
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

@@ -26,6 +26,7 @@ from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.model_files import load_network
 from compseg_jax.networks.build import build_network
 from compseg_jax.networks.receptive_field import receptive_field
+from compseg_jax.prediction import claims
 from compseg_jax.prediction.formats import open_maps, open_overview
 from compseg_jax.prediction.inputs import InputError, find_tasks
 from compseg_jax.prediction.measures import measured
@@ -42,6 +43,7 @@ KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
     "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
+    "scale", "rescaled", "chance", "core", "top_px", "left_px",
 }  # fmt: skip
 
 
@@ -336,7 +338,8 @@ def test_a_stopped_run_goes_on_with_the_next_tile(model, tmp_path):
     np.testing.assert_allclose(map_of(options.out), map_of(whole.out), atol=1e-5)
 
 
-def test_a_killed_run_goes_on_where_it_was(model, tmp_path):
+def test_a_killed_run_goes_on_where_it_was(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "STALE_S", 0.5)
     options = slide_options(model, tmp_path, size=(230, 221))
     words = [str(options.inputs[0]), "--model", str(model), "--out", str(options.out), "--tile-px", "24"]
     process = subprocess.Popen(

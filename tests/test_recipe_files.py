@@ -96,7 +96,7 @@ def test_a_file_of_some_fields_leaves_the_others_to_its_recipe(tmp_path):
         ),
         ("epochs = 2.5", "epochs = 2.5: must be an integer."),
         ("epochs = true", "epochs = true: must be an integer."),
-        ("epochs = 0", "epochs=0: must be at least 1."),
+        ("epochs = -1", "epochs=-1: must be at least 0."),
         ('prepare = "emsc"', 'prepare = "emsc": must be a list whose entries are text.'),
         ("[ensemble]\nfold = 1.5", "ensemble.fold = 1.5: must be an integer or left out."),
         ('[ensemble]\nside_by_side = "all"', 'must be "auto" or an integer.'),

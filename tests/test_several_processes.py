@@ -11,14 +11,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from joined_processes import TRAIN, free_port, said, slurm, start, start_joined
+from joined_processes import EVALUATE, TRAIN, free_port, said, slurm, start, start_joined
 
 from compseg_jax.cli.main import main
-from compseg_jax.cli.processes import apart, asked_cluster, by_the_first
+from compseg_jax.cli.processes import apart, asked_cluster
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import load_network
 from compseg_jax.runtime.cluster import Cluster, ProcessesError, cluster_of, own_devices
+from tests.model_example import write_model
+from tests.store_example import write_store
 
 LONGEST_S = 300
 
@@ -112,15 +114,6 @@ def test_a_node_with_fewer_processes_has_more_gpus_for_each():
     assert cluster == Cluster("SLURM", 7, 6, devices=(2,))
 
 
-def test_what_is_not_parted_is_done_by_the_first(monkeypatch):
-    done = []
-    for process in range(2):
-        for name, value in slurm(2, process, 1).items():
-            monkeypatch.setenv(name, value)
-        by_the_first(lambda rest, process=process: done.append((process, rest)), ["--split", "test"])
-    assert done == [(0, ["--split", "test"])]
-
-
 def test_each_process_of_a_node_predicts_on_its_own_gpus(monkeypatch):
     seen = []
     monkeypatch.setattr(jax.config, "update", lambda name, value: seen.append((name, value)))
@@ -137,7 +130,7 @@ TOGETHER = """
 import json, sys, time
 import compseg_jax
 from pathlib import Path
-from compseg_jax.cli.processes import apart, asked_cluster, by_the_first
+from compseg_jax.cli.processes import apart, asked_cluster
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.model_files import load_network
@@ -423,3 +416,40 @@ def test_each_process_reads_its_share(store, tmp_path):
     (whole,), shares = reads
     assert sum(shares) == whole
     assert shares == pytest.approx([whole / 2] * 2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_report_of_several_processes_is_that_of_one(tmp_path):
+    """To the last bit: every sample is predicted by one process, on a device of its own."""
+    model = write_model(tmp_path / "model")
+    write_store(tmp_path / "store", sizes=((12, 20), (17, 19), (24, 18)), splits=("test",))
+    command = [
+        EVALUATE,
+        "--model",
+        model,
+        "--data",
+        tmp_path / "store",
+        "--bootstrap",
+        "20",
+        "--importance",
+        "no",
+    ]
+    (tmp_path / "1").mkdir()
+    alone = start([*command, "--out", tmp_path / "1/out"], devices=1, folder=tmp_path / "1", name="0")
+    assert finished([alone]) == [0], said(tmp_path / "1", "0")
+    (tmp_path / "2").mkdir()
+    codes = finished(
+        start_joined([*command, "--out", tmp_path / "2/out"], 2, devices=2, folder=tmp_path / "2")
+    )
+    assert codes == [0, 0], said(tmp_path / "2", "0") + said(tmp_path / "2", "1")
+    assert "report: " in said(tmp_path / "2", "0")
+    assert said(tmp_path / "2", "1") == ""
+    written, wanted = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "2/out", tmp_path / "1/out")
+    )
+    assert written.keys() == wanted.keys()
+    assert {path.name for path in written} > {"metrics.json", "samples.csv", "report.html"}
+    for path, content in wanted.items():
+        if path.suffix in (".png", ".csv") or path.name == "metrics.json":
+            assert written[path] == content, path

@@ -90,9 +90,21 @@ def test_a_prediction_is_an_array_of_shards(capsys, cluster):
     assert (code, called["srun"]) == (0, words)
 
 
+def test_a_sweep_is_an_array_of_at_most_its_trainings_and_is_queued_again(capsys, cluster):
+    text = printed(capsys, "sweep", "--gpus", "1", "--", "my store", "--out", "s", "--seeds", "0,1,2")
+    assert (directives(text)["array"], directives(text)["gpus"]) == ("1-3", "1")
+    variables = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "5"}
+    code, called = cluster(text, CODE="130", **variables)
+    words = ["compseg", "sweep", "my store", "--out", "s", "--seeds", "0,1,2", "--shard", "2/3"]
+    assert (code, called) == (130, {"srun": words, "scontrol": ["requeue", "5_2"]})
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["sweep", "--nodes", "2", "--", "store"], "a sweep is spread by --shards"),
+        (["sweep", "--", "store", "--ray", "auto"], "leave it out after --"),
+        (["sweep", "--", "store", "--recipes", "none"], "there is none of that name"),
         (["train"], "what is to run is missing: `compseg slurm train"),
         (["predict", "--nodes", "2", "--", "slides"], "a prediction is spread by --shards"),
         (["predict", "--", "slides", "--shard", "1/2"], "leave them out after --"),

@@ -24,10 +24,10 @@ SNIPPETS = [
     # Only a whole U-Net of 450 channels takes its time to compile; `test_train_step.py` makes smaller ones.
     pytest.param(
         text,
-        id=f"{path.name}-{number}",
+        id=f"{path.parent.name}-{path.name}-{number}",
         marks=pytest.mark.slow if "compseg_jax.UNet(base=16)" in text else (),
     )
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs/reference/README.md"]
     for number, text in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
 ]
 SIZE, AXIS_CM1 = (16, 20), np.linspace(1790.0, 960.0, 24)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,14 +19,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 from predictions_example import write_predictions, write_sample, write_slide
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from compseg_jax.cli.main import main
+from compseg_jax.readers.masks import MaskRule, read_mask
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.store.write import StoreWriter
-from tools.browser import find_chromium, open_page
+from tools.browser import ARGUMENTS, find_chromium, open_page
 
 THRESHOLD = 0.375
 HEIGHT, WIDTH, CHANNELS = 48, 64, 6
@@ -85,10 +89,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 @contextmanager
-def served(folder: Path, *, quiet: bool = True) -> Iterator[tuple[str, subprocess.Popen]]:
+def served(folder: Path, *options: str, quiet: bool = True) -> Iterator[tuple[str, subprocess.Popen]]:
     """`compseg view` as a process; its address. Ended by Ctrl-C, while the page may still be open."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "compseg_jax.cli", "view", str(folder), "--no-browser"],
+        [sys.executable, "-m", "compseg_jax.cli", "view", str(folder), "--no-browser", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOKEH_RESOURCES": "cdn"},
     )  # fmt: skip
     assert process.stdout is not None
@@ -257,6 +261,228 @@ def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
         assert problems == []
 
 
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_the_page_fits_its_window_and_says_what_was_seen(page, folder, tmp_path, width):
+    values = json.loads((folder / "predictions.json").read_text())
+    values["samples"][0]["seen"] = "training"
+    values["samples"][1]["outside"] = True
+    copied = shutil.copytree(folder, tmp_path / "out")
+    (copied / "predictions.json").write_text(json.dumps(values))
+    page.set_viewport_size({"width": width, "height": 844})
+    with served(copied) as (url, _):
+        page.goto(url)
+        page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shown = place(page, ".image")
+        assert shown["width"] > 0.4 * width
+        assert shown["height"] > 250
+        assert place(page, ".threshold_story")["x"] + place(page, ".threshold_story")["width"] <= width
+        marks = [page.locator(f".mark.{name}").all_inner_texts() for name in ("seen", "outside")]
+        assert marks == [["trained on"], ["outside"]]
+        assert "Seen before: 1 trained on" in text(page, "seen")
+        assert "no longer in its place" in text(page, "threshold_story")  # the end of the sentence
+        # Before anything is moved, what lies above the model's threshold is coloured.
+        mapper = "Bokeh.documents[0].get_model_by_name('image').renderers[2].glyph.color_mapper"
+        low, n_colours = page.evaluate(f"[{mapper}.low, {mapper}.palette.length]")
+        assert THRESHOLD < low < THRESHOLD + 1e-6
+        assert n_colours == 256 - round(THRESHOLD * 255)
+
+
+STATUS = "document.getElementById('outline-status').textContent"
+
+
+def on_picture(page: Page, column: float, row: float, *, unit: float = 5.5) -> tuple[float, float]:
+    """Where a place of the image, in pixels, is on the screen."""
+    frame = page.evaluate(
+        "(f => [f.x_range.start, f.x_range.end, f.y_range.start, f.y_range.end])"
+        "(Bokeh.documents[0].get_model_by_name('image'))"
+    )
+    left, right, bottom, top = (each / unit for each in frame)
+    box = place(page, "svg.drawing")
+    return (
+        box["x"] + (column - left) / (right - left) * box["width"],
+        box["y"] + (row - top) / (bottom - top) * box["height"],
+    )
+
+
+def kept(folder: Path, name: str) -> list[list[list[float]]]:
+    """Outer rings of a saved file, not closed."""
+    features = json.loads((folder / f"{name}.geojson").read_text())["features"]
+    return [each["geometry"]["coordinates"][0][:-1] for each in features]
+
+
+def test_an_outline_is_drawn_corrected_saved_and_opened_again(page, folder, tmp_path):
+    problems = problems_of(page)
+    drawn = tmp_path / "drawn"
+    page.set_viewport_size({"width": 1400, "height": 900})
+    with served(folder, "--outlines", str(drawn)) as (url, _):
+        page.goto(url)
+        page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
+        page.click("#outlines summary")
+        page.wait_for_function(f"{STATUS} === 'Nothing drawn yet.'")
+        # A square by the mouse, its first corner closing it.
+        page.click("[data-do=draw]")
+        corners = [(20.0, 12.0), (40.0, 12.0), (40.0, 30.0), (20.0, 30.0)]
+        for corner in (*corners, corners[0]):
+            page.mouse.click(*on_picture(page, *corner))
+        page.wait_for_function(f"{STATUS}.startsWith('1 outline, not saved yet')")
+        assert not drawn.exists()
+        # A corner is dragged, one is made of a small dot, one is deleted and comes back.
+        page.mouse.move(*on_picture(page, 40, 30))
+        page.mouse.down()
+        page.mouse.move(*on_picture(page, 50, 35), steps=4)
+        page.mouse.up()
+        page.mouse.move(*on_picture(page, 20, 21))
+        page.mouse.down()
+        page.mouse.move(*on_picture(page, 12, 21), steps=4)
+        page.mouse.up()
+        page.keyboard.press("n")
+        page.keyboard.press("Delete")
+        page.keyboard.press("Control+z")
+        page.click("[data-do=save]")
+        page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline to {drawn / 'much.geojson'}')")
+        expected = [[20, 12], [40, 12], [50, 35], [20, 30], [12, 21]]
+        np.testing.assert_allclose(kept(drawn, "much"), [expected], atol=0.15)
+        # By keys: the last corner goes two pixels to the right; a second outline of the other class.
+        page.mouse.click(*on_picture(page, 30, 12))
+        page.keyboard.press("p")
+        page.keyboard.press("p")
+        before = kept(drawn, "much")[0]
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Escape")
+        page.click("[data-do=healthy]")
+        page.click("[data-do=draw]")
+        for keys in (["Shift+ArrowRight"], ["Shift+ArrowDown"], ["Shift+ArrowLeft"]):
+            for key in (*keys, "Space"):
+                page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        page.click("[data-do=save]")
+        page.wait_for_function(f"{STATUS}.startsWith('Saved 2 outlines') && {STATUS}.includes('in place of')")
+        after = kept(drawn, "much")
+        moved = [(i, a[0] - b[0]) for i, (a, b) in enumerate(zip(after[0], before, strict=True)) if a != b]
+        assert moved == [(3, pytest.approx(2))] or moved == [(4, pytest.approx(2))]
+        assert after[1] == [[42, 24], [42, 34], [32, 34]]
+        # Another sample and back: what is not saved is still there, and said.
+        page.click("[data-do=undo]")
+        page.keyboard.press("j")
+        page.wait_for_function(f"{STATUS}.startsWith('Nothing drawn yet.')")
+        assert "Not saved yet of 1 other sample." in page.evaluate(STATUS)
+        page.click("[data-do=segmentation]")
+        page.wait_for_function(f"{STATUS}.startsWith('1 outline, not saved yet')")
+        page.click("[data-do=save]")
+        page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline')")
+        page.keyboard.press("k")
+        page.wait_for_function(f"{STATUS}.startsWith('1 outline, not saved yet')")
+        page.click("[data-do=redo]")
+        # Somebody else writes the file: it is not replaced unasked.
+        others = (drawn / "much.geojson").read_text()
+        (drawn / "much.geojson").write_text(others + "\n")
+        page.click("[data-do=undo]")
+        page.click("[data-do=save]")
+        page.wait_for_function(f"{STATUS}.includes('written by someone else')")
+        assert (drawn / "much.geojson").read_text() == others + "\n"
+        page.click("[data-do=mine]")
+        page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline')")
+        assert len(kept(drawn, "much")) == 1
+        with page.expect_download() as download:
+            page.click("[data-do=picture]")
+        assert download.value.suggested_filename == "much.png"
+        with Image.open(download.value.path()) as picture:
+            colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        assert (colours == (255, 77, 240)).all(axis=1).sum() > 50  # the outline is in it
+        page.reload()
+        page.wait_for_function(f"{STATUS}.startsWith('1 outline of ')")
+    # The segmentation of the second sample, exactly.
+    rule = MaskRule(is_of_disease=True)
+    ramp = np.broadcast_to(np.linspace(0, 1, WIDTH, dtype=np.float32), (HEIGHT, WIDTH))
+    segmented = (ramp * np.float32(1 - 0.4)) > np.float32(THRESHOLD)
+    segmented[:6] = False
+    np.testing.assert_array_equal(
+        read_mask(drawn / "some.geojson", shape=segmented.shape, rule=rule).inside, segmented
+    )
+    assert sorted(each.name for each in drawn.iterdir()) == ["much.geojson", "some.geojson"]
+    # 409: the browser says so by itself.
+    assert [each for each in problems if "409" not in each] == []
+
+
+def test_outlines_are_drawn_with_a_finger(folder, tmp_path):
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium on the path and no $CHROMIUM: the page was not looked at")
+    with (
+        sync_playwright() as playwright,
+        served(folder, "--outlines", str(tmp_path / "drawn")) as (url, _),
+    ):
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_context(
+            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+        ).new_page()
+        page.goto(url)
+        page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
+        page.locator("#outlines summary").tap()
+        page.wait_for_function(f"{STATUS} === 'Nothing drawn yet.'")
+        page.locator("[data-do=draw]").tap()
+        page.locator(".cell.picture").scroll_into_view_if_needed()
+        for corner in ((20.0, 12.0), (50.0, 12.0), (50.0, 40.0)):
+            page.touchscreen.tap(*on_picture(page, *corner))
+        page.locator("[data-do=close]").tap()
+        page.locator("[data-do=save]").tap()
+        page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline')")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        browser.close()
+    np.testing.assert_allclose(kept(tmp_path / "drawn", "much"), [[[20, 12], [50, 12], [50, 40]]], atol=0.3)
+
+
+def answered(url: str, method: str = "GET", body: object = None, **headers: str) -> int:
+    """Status of a request with headers as they are given."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_only_the_page_writes_and_only_into_its_folder(folder, tmp_path):
+    drawn = tmp_path / "drawn"
+    square = [[1, 1], [5, 1], [5, 5]]
+    body = {"outlines": [{"class": "diseased", "rings": [square]}], "version": ""}
+    with served(folder, "--outlines", str(drawn)) as (url, _):
+        origin, secret = url.rsplit("/", 1)
+        own = {"Origin": origin, "Content-Type": "application/json"}
+        there = f"{url}/outlines?sample=much"
+        refused = [
+            (there, {**own, "Origin": "http://evil.example"}, 403),
+            (
+                there,
+                {"Content-Type": "application/json"},
+                403,
+            ),  # no browser's page: it would say where it is from
+            (there, {**own, "Origin": "null"}, 403),
+            (there, {**own, "Host": "evil.example"}, 403),
+            (there, {**own, "Host": f"evil.example:{origin.rsplit(':', 1)[1]}"}, 403),
+            (there, {**own, "Content-Type": "text/plain"}, 415),
+            (f"{origin}/outlines?sample=much", own, 404),
+            (f"{origin}/{secret[:-1]}x/outlines?sample=much", own, 404),
+            (f"{url}/outlines?sample=..%2Fmuch", own, 404),
+            (f"{url}/outlines?sample=unknown", own, 404),
+            (f"{url}/outlines", own, 400),
+        ]
+        for address, headers, status in refused:
+            assert answered(address, "PUT", body, **headers) == status, (address, headers)
+        assert answered(there, "PUT", {"outlines": [{"class": "x"}], "version": ""}, **own) == 422
+        assert answered(there, "PUT", [], **own) == 400
+        assert answered(there, "POST", body, **own) == 405
+        assert answered(there, Host="evil.example") == 403
+        assert list(tmp_path.iterdir()) == []
+        assert answered(there, "PUT", body, **own) == 200
+        assert answered(there, "PUT", body, **own) == 409  # the version that was opened is no longer there
+        assert answered(there) == 200
+    assert [each.name for each in drawn.iterdir()] == ["much.geojson"]
+
+
 def seconds_until_seen(page: Page, url: str) -> float:
     """From a blank page to the picture of a sample."""
     page.goto("about:blank")
@@ -282,3 +508,55 @@ def test_a_large_slide_is_seen_in_under_two_seconds(page, tmp_path):
         page.wait_for_function("!Bokeh.documents[0]?.get_model_by_name('area').text.includes('follows')")
         stated = json.loads((folder / "predictions.json").read_text())["samples"][0]["area_fraction"]
         assert f"{100 * stated:.1f} %" in text(page, "area")
+
+
+@pytest.mark.slow
+def test_correct_what_is_wrong_and_train_again(page, tmp_path, monkeypatch):
+    """Pictures, a first model, its map corrected on the page, the masks ingested, and a model that learns from them."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label in ("tumour", "normal"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for at in range(6):
+            values = rng.integers(0, 90, (32, 40, 3), dtype=np.uint8)
+            if label == "tumour":
+                values[8:20, 10:30] += 120
+            Image.fromarray(values).save(tmp_path / "pictures" / label / f"{label}{at}.png")
+    ingest = ["ingest", "pictures", "--positive", "tumour", "--val-fraction", "0.34", "--test-fraction", "0"]
+    assert main([*ingest, "--out", "data/first"]) == 0
+    train = ["train", "--base", "2", "--depth", "1", "--epochs", "2"]
+    assert main([*train, "--data", "data/first", "--out", "runs/first"]) == 0
+    assert main(["predict", "data/first", "--model", "runs/first/model", "--out", "predictions"]) == 0
+    problems = problems_of(page)
+    page.set_viewport_size({"width": 1400, "height": 900})
+    corners = [(10.0, 8.0), (30.0, 8.0), (30.0, 20.0), (10.0, 20.0)]
+    with served(tmp_path / "predictions") as (url, _):
+        page.goto(url)
+        page.locator("#outlines summary").click()
+        for at in range(12):
+            page.wait_for_function(f"{STATUS}.startsWith('Nothing drawn yet.')")
+            name = text(page, "heading").split()[0]
+            if name.startswith("tumour"):
+                page.click("[data-do=draw]")
+                for corner in (*corners, corners[0]):
+                    page.mouse.click(*on_picture(page, *corner, unit=1.0))
+                page.click("[data-do=save]")
+                page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline')")
+            if at < 11:
+                page.keyboard.press("j")
+                page.wait_for_function(
+                    f"!Bokeh.documents[0].get_model_by_name('heading').text.includes('{name}<')"
+                )
+    assert problems == []
+    assert len(list((tmp_path / "predictions-outlines").iterdir())) == 6
+    assert main([*ingest, "--references", "predictions-outlines", "--out", "data/corrected"]) == 0
+    store = Store.open(tmp_path / "data" / "corrected")
+    expected = np.zeros((32, 40), bool)
+    expected[8:20, 10:30] = True
+    for sample in store.samples:
+        if sample.label:
+            # Corners lie within a fifth of a pixel of the edges that were aimed at.
+            np.testing.assert_array_equal(store.reference(sample.id), expected)
+    again = [*train, "--recipe", "supervised", "--data", "data/corrected", "--out", "runs/corrected"]
+    assert main(again) == 0
+    assert (tmp_path / "runs" / "corrected" / "model" / "model.json").is_file()

@@ -23,6 +23,7 @@ from compseg_jax.evaluation.report.report_source import ReportSource, read_sourc
 from compseg_jax.model import ExtractedNetwork
 from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.spectra.scaling import Scaling
 from compseg_jax.store.read import Store
 from compseg_jax.training.loop import write_config
@@ -260,7 +261,7 @@ def test_what_is_no_source_is_told(tmp_path, capsys):
 def test_without_bokeh_the_extra_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("compseg_jax.cli.view.find_spec", lambda _: None)
     assert main(["view", str(tmp_path)]) == 1
-    assert "pip install 'compseg-jax[viewer]'" in capsys.readouterr().err
+    assert install_line("viewer") in capsys.readouterr().err
 
 
 def test_samples_without_a_number_come_last():

@@ -1,8 +1,13 @@
 #!/bin/sh
 # Makes .venv with the newest tested Python found (3.11 to 3.13) and installs the project into it.
 # COMPSEG_PYTHON names another interpreter; COMPSEG_EXTRAS adds extras, such as COMPSEG_EXTRAS=cuda.
+# `oldest` as its argument makes .venv-oldest with the oldest release of everything that the requirements allow.
 set -eu
 cd "$(dirname "$0")/.."
+venv=.venv
+resolution=highest
+constraints=requirements.txt
+if [ "${1:-}" = oldest ]; then venv=.venv-oldest resolution=lowest-direct constraints=requirements-oldest.txt; fi
 
 find_python() {
     if [ -n "${COMPSEG_PYTHON:-}" ]; then echo "$COMPSEG_PYTHON"; return; fi
@@ -26,26 +31,29 @@ if sys.version_info < (3, 11):
              "Install one, or name it: COMPSEG_PYTHON=/path/to/python3.12 make demo")
 PY
 echo "set-up: $("$python" --version) ($python)"
-rm -rf .venv
+rm -rf "$venv"
 if command -v uv >/dev/null 2>&1; then
-    uv venv --quiet --python "$python" .venv
+    uv venv --quiet --python "$python" $venv
 else
-    "$python" -m venv .venv || {
+    "$python" -m venv $venv || {
         echo "set-up: $python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2
         exit 1
     }
     # uv installs the same wheels several times faster than pip; without it pip does the work below.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check uv || true
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check uv || true
 fi
 project=".${COMPSEG_EXTRAS:+[$COMPSEG_EXTRAS]}"
-uv=$(command -v uv || { [ -x .venv/bin/uv ] && echo .venv/bin/uv; } || true)
+uv=$(command -v uv || { [ -x $venv/bin/uv ] && echo "$venv/bin/uv"; } || true)
 if [ -n "$uv" ]; then
     # Compiled once, as pip does: where Python may not keep bytecode, every command would do it again (4 s).
-    VIRTUAL_ENV="$PWD/.venv" "$uv" pip install --quiet --compile-bytecode \
+    VIRTUAL_ENV="$PWD/$venv" "$uv" pip install --quiet --compile-bytecode --resolution "$resolution" --constraint "$constraints" \
+        -r requirements.txt -r requirements-dev.txt -e "$project"
+elif [ "$resolution" = highest ]; then
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r requirements.txt -r requirements-dev.txt -e "$project"
 else
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        -r requirements.txt -r requirements-dev.txt -e "$project"
+    echo "set-up: the oldest releases are found by uv, which could not be installed: see https://docs.astral.sh/uv" >&2
+    exit 1
 fi
-.venv/bin/python -c 'import jax; print("set-up: jax", jax.__version__)'
-touch .venv/.ready
+$venv/bin/python -c 'import jax; print("set-up: jax", jax.__version__)'
+touch $venv/.ready

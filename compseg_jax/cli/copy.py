@@ -9,7 +9,7 @@ from compseg_jax.config.locations import Location
 
 PAGE = HelpPage(
     "copy",
-    text="Copy a store, or the model of a run, between folders and object stores (s3://, gs://).",
+    text="Copy a store, predictions, or the model of a run, between folders and object stores (s3://, gs://).",
     example="compseg copy runs/mine --out s3://lab/models/mine",
     groups={"options": ("source", "out")},
     positional=("source", "SOURCE"),
@@ -21,7 +21,7 @@ class CopyOptions:
     """What to copy, and where to."""
 
     source: Location
-    """Store, model folder (RUN/model), or RUN, of which the model is copied."""
+    """Store, predictions, model folder (RUN/model), or RUN, of which the model is copied."""
     out: Location
     """Folder or URL to write; nothing may be there."""
 

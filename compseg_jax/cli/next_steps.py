@@ -42,9 +42,9 @@ def predict_with(model: Location, out: Path, *inputs: object) -> str:
     return f"{typed('predict')} {named} {quoted('--model', model, '--out', out)}"
 
 
-def view(folder: Path) -> str:
-    """The local page of a folder."""
-    return typed("view", folder)
+def view(folder: Location) -> str:
+    """The local page of a folder, or of what lies below a URL."""
+    return typed("view", str(folder))
 
 
 def after_store(path: Location) -> str:

@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from compseg_jax.cli.next_steps import print_next, view
-from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.cli.processes import apart
+from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
+from compseg_jax.cli.processes import apart, without_options
 from compseg_jax.cli.quiet import is_quiet, tell
+from compseg_jax.config.locations import Location, Url
 from compseg_jax.model import Sightings
+from compseg_jax.model.scale import is_other_scale
 from compseg_jax.model.seen import SAW
+from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.formats import SamplePrediction
-from compseg_jax.prediction.predict import Listener, Report, predict
+from compseg_jax.prediction.predict import Listener, Report, Shares, predict
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_folder import RUN_FILE
+from compseg_jax.prediction.shard import Shard
 from compseg_jax.readers.reading_options import READING
 from compseg_jax.runtime import cache_compilations
+from compseg_jax.runtime.interrupts import Interrupted, stop_requests
+from compseg_jax.runtime.jobs import Job, JobEnd
+from compseg_jax.runtime.ray_jobs import ray_cluster
+from compseg_jax.runtime.typed import typed
 
 NAMES_SHOWN = 5
+SHARDS_A_SLOT = 4
+"""Of a Ray cluster: samples differ in size, so who is done early takes another shard; each costs a start."""
+LOOKED_EVERY_S = 3.0
+"""Looking which samples are there asks a shared file system for each of them."""
+LOGS = "logs"
 PAGE = HelpPage(
     "predict",
-    text="Activation maps and masks of images of any size: files, folders of files, or stores.\n\n"
+    text="Activation maps and masks of images of any size: files, folders of files, stores, or the cores of scans of "
+    "tissue arrays (--scans), which are called diseased, healthy or undecided.\n\n"
     "Several processes may be started with the same --out: they share the samples. The same command goes on where a "
     "run was stopped or killed.",
     example="compseg predict slides/ --model runs/mine/model --out predictions",
     groups={
         "options": ("inputs", "model", "out", "outputs", "network"),
-        "map": ("threshold", "average_over"),
+        "tissue arrays": ("scans", "cores"),
+        "map": ("threshold", "average_over", "to_training_scale"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
-        "GeoJSON": ("min_area_um2", "fill_holes", "class_name"),
-        "many samples": ("shard", "merge"),
+        "GeoJSON": ("min_area_um2", "fill_holes", "smooth_um", "class_name"),
+        "many samples": ("shard", "ray", "merge"),
     },
     positional=("inputs", "INPUT …"),
 )
@@ -47,11 +67,15 @@ def run(arguments: list[str]) -> int:
 def _predict(arguments: list[str]) -> int:
     options = parse(PredictOptions, arguments, PAGE)
     cache_compilations()
-    with _Terminal() as terminal:
-        report = predict(options, terminal)
+    if options.ray:
+        report = _on_ray(options, arguments)
+    else:
+        with _Terminal() as terminal:
+            report = predict(options, terminal)
     tell(
         predictions=options.out,
         predicted=[sample.id for sample in report.done],
+        arrays={calls.opened.name: [vars(row) for row in calls.rows] for calls in report.arrays},
         failed={sample.id: sample.error for sample in report.failed},
     )
     print(_summary(report))
@@ -61,20 +85,96 @@ def _predict(arguments: list[str]) -> int:
             "--shard"
         )
     else:
+        for calls in report.arrays:
+            print("\n".join(_called(calls, options.out)))
         print(f"predictions: {options.out / 'predictions.json'}")
         print_next(view(options.out), *_for_qupath(options, report))
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
-    return 1 if report.failed or (options.merge and report.missing) else 0
+    return 1 if report.failed or ((options.merge or options.ray) and report.missing) else 0
+
+
+def _on_ray(options: PredictOptions, arguments: list[str]) -> Report:
+    """Lets a cluster predict the shards, each as the command that a job array would run, and joins their tables."""
+    words = without_options(arguments, "--ray")
+    # Beside an object store each node keeps what its own tasks say.
+    logs, shared = Path(tempfile.gettempdir()) / f"compseg-{options.out.name}", None
+    if isinstance(options.out, Path):
+        logs, shared = options.out / LOGS, options.out / RUN_FILE
+    # Ray forks, which jax must not have started for, and takes SIGTERM for itself, which asks to stop here.
+    with ray_cluster(options.ray) as cluster, stop_requests() as stop, progress_bar("samples") as bar:
+        shares = Shares.begun(options)
+        of = min(len(shares.tasks), SHARDS_A_SLOT * cluster.slots)
+        shards = {f"{number}/{of}": Shard(number, of) for number in range(1, of + 1)}
+        missing = {name: len(shard.part(shares.tasks)) for name, shard in shards.items()}
+        print(f"Ray: {len(shares.tasks)} samples in {of} shards, {cluster.slots} at once", flush=True)
+
+        looked = [0.0]
+
+        def ended(job: Job, end: JobEnd) -> None:
+            missing[job.name] = left = shares.missing(shards[job.name])
+            failed = f"failed ({end.error}); what it said: {job.log}" if end.code and left else "done"
+            print(f"shard {job.name}: {failed}", flush=True)
+
+        def watch() -> bool:
+            if stop.requested:
+                return True
+            if time.monotonic() > looked[0] + LOOKED_EVERY_S:
+                looked[0] = time.monotonic()
+                for name in [name for name, left in missing.items() if left]:
+                    missing[name] = shares.missing(shards[name])
+                bar(len(shares.tasks) - sum(missing.values()), len(shares.tasks))
+            return stop.requested
+
+        done = cluster.run(
+            [
+                Job(
+                    name,
+                    ("predict", *words, "--shard", name),
+                    logs / f"shard-{shard.number}-of-{shard.of}.log",
+                )
+                for name, shard in shards.items()
+            ],
+            shared,
+            is_done=lambda job: not shares.missing(shards[job.name]),
+            ended=ended,
+            watch=watch,
+        )
+    report = predict(replace(options, ray="", merge=True))
+    if not done:
+        raise Interrupted(
+            f"stopped; {len(shares.tasks) - report.missing} of {len(shares.tasks)} samples are finished, and the tiles "
+            "of those in hand are kept. The same command goes on."
+        )
+    return report
 
 
 def _for_qupath(options: PredictOptions, report: Report) -> list[str]:
-    """Where the outlines of a sample lie, and what to do with them."""
+    """Where the outlines of an array or a sample lie, and what to do with them."""
+    if report.arrays:
+        calls = report.arrays[0]
+        outlines = options.out / calls.folder.as_posix() / "calls.geojson"
+        return [f"open {calls.opened.array.path} in QuPath and drag {outlines} onto it"]
     done = [sample.id for sample in report.done]
     if "geojson" not in options.outputs or not done:
         return []
+    if isinstance(options.out, Url):
+        return [typed("copy", str(options.out), "--out", options.out.name) + "   (QuPath opens files)"]
     path = options.out / "samples" / done[0] / "segmentation.geojson"
     return [f"open the image in QuPath and drag {path} onto it"]
+
+
+def _called(calls: ArrayCalls, out: Location) -> list[str]:
+    """What is called on an array, by which rule, and where it lies."""
+    counts = ", ".join(f"{number} {call}" for call, number in calls.counts.items())
+    array = calls.opened.array
+    notes = [array.note] if array.note else []
+    return [
+        *notes,
+        f"{array.path.name}: {counts}",
+        *calls.rule,
+        f"calls: {out / calls.folder.as_posix() / 'calls.html'}",
+    ]
 
 
 class _Terminal(Listener):
@@ -158,6 +258,9 @@ def _line(sample: SamplePrediction) -> str:
     area = f"{100 * sample.area_fraction:.1f} % of the tissue segmented"
     if sample.area_low is not None and sample.area_high is not None:
         area += f" (diseased: {100 * sample.area_low:.0f} to {100 * sample.area_high:.0f} %)"
+    if sample.core is not None and sample.call is not None:
+        chance = "" if sample.chance is None else f" (chance {sample.chance:.0%})"
+        area = f"{sample.call}{chance}, {area}"
     dice = "" if sample.dice is None else f", Dice {sample.dice:.2f}"
     return f"{size}, {area}, score {sample.score:.3f}{dice}, {sample.seconds:.1f} s"
 
@@ -171,6 +274,13 @@ def _summary(report: Report) -> str:
         parts.append(f"{len(report.failed)} failed")
     if outside := [sample.id for sample in report.done if sample.outside]:
         parts.append(f"{len(outside)} outside of what the model was trained on ({_named(outside)})")
+    if others := [sample.id for sample in report.done if is_other_scale(sample.scale)]:
+        done = (
+            "brought to it"
+            if all(sample.rescaled for sample in report.done if sample.id in others)
+            else "as it is"
+        )
+        parts.append(f"{len(others)} of another scale than the training, {done} ({_named(others)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
     if report.missing:

@@ -1,8 +1,8 @@
-"""Commands that are started in several processes: together, each for itself, or by the first one alone."""
+"""Commands that are started in several processes: together, or each for itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from compseg_jax.runtime.cluster import Cluster, ProcessesError, cluster_of, joined
 
@@ -30,13 +30,6 @@ def apart(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     return command(rest)
 
 
-def by_the_first(command: Callable[[list[str]], None], arguments: list[str]) -> None:
-    """Carries out a command that is not parted in the first of the processes it was started in; the others end."""
-    rest, cluster = asked_cluster(arguments)
-    if cluster is None or cluster.process == 0:
-        command(rest)
-
-
 def asked_cluster(arguments: list[str]) -> tuple[list[str], Cluster | None]:
     """The arguments without those that say which of several processes this is, and where it stands among them.
 
@@ -57,6 +50,21 @@ def asked_cluster(arguments: list[str]) -> tuple[list[str], Cluster | None]:
         return rest, None
     processes, process = (_number(option, given[option]) for option in _OPTIONS[1:])
     return rest, cluster_of(given["--coordinator"] or None, processes, process)
+
+
+def without_options(arguments: Sequence[str], *names: str) -> list[str]:
+    """The arguments without some options and their values.
+
+    >>> without_options(["store", "--shard", "1/2", "--seeds=0", "--ray=auto"], "--shard", "--ray")
+    ['store', '--seeds=0']
+    """
+    left, kept = iter(arguments), []
+    for argument in left:
+        if argument in names:
+            next(left, None)
+        elif argument.partition("=")[0] not in names:
+            kept.append(argument)
+    return kept
 
 
 _EXAMPLES = {"--coordinator": "node1:29500", "--processes": "2", "--process": "0"}

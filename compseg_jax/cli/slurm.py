@@ -1,4 +1,4 @@
-"""`compseg slurm`: the batch file of a training or a prediction on a cluster, to read, edit and submit."""
+"""`compseg slurm`: the batch file of a training, a prediction or a sweep on a cluster, to read, edit and submit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from compseg_jax.cli import predict as predict_command
+from compseg_jax.cli import sweep as sweep_command
 from compseg_jax.cli import train as train_command
 from compseg_jax.cli.main import INTERRUPTED_EXIT_CODE
 from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.training.sweep.plan import planned
 
 STOPPED_S = 120
 """Seconds before the end of its time at which a job is asked to stop: enough for a checkpoint or a tile."""
@@ -23,14 +25,14 @@ TIMES = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
 class SlurmOptions:
     """Where a command runs on a cluster."""
 
-    command: Literal["train", "predict"]
+    command: Literal["train", "predict", "sweep"]
     """What runs: its own options follow after --."""
     nodes: int = 1
-    """Machines that train together; a prediction has --shards instead."""
+    """Machines that train together; predictions and sweeps have --shards instead."""
     gpus: int = 1
     """GPUs of each machine, or of each shard; 0: on processors."""
     shards: int = 8
-    """Tasks of the job array that share the samples of a prediction."""
+    """Tasks of the job array that share the samples of a prediction, or the trainings of a sweep."""
     cpus: int = 8
     """Processors for each process."""
     memory_gib: int = 32
@@ -51,8 +53,9 @@ class SlurmOptions:
                 raise ValueError(
                     f"--{name.replace('_', '-')} {getattr(self, name)}: at least {smallest} is required."
                 )
-        if self.command == "predict" and self.nodes != 1:
-            raise ValueError(f"--nodes {self.nodes}: a prediction is spread by --shards; leave out --nodes.")
+        if self.command != "train" and self.nodes != 1:
+            what = "prediction" if self.command == "predict" else "sweep"
+            raise ValueError(f"--nodes {self.nodes}: a {what} is spread by --shards; leave out --nodes.")
         if not TIMES.fullmatch(self.time):
             raise ValueError(f"--time {self.time!r}: D-HH:MM:SS, HH:MM:SS or minutes are required.")
         for name in ("partition", "account"):
@@ -64,7 +67,8 @@ class SlurmOptions:
 
 PAGE = HelpPage(
     "slurm",
-    text="Print the batch file of a training or a prediction for a cluster under SLURM, with what each line does.\n\n"
+    text="Print the batch file of a training, a prediction or a sweep for a cluster under SLURM, with what each line "
+    "does.\n\n"
     "What follows after -- is the command as it would be typed without a cluster; it is checked now, not after the "
     "queue. Nothing is submitted: keep it with `> FILE`, and submit it with `sbatch FILE`.",
     example="compseg slurm train --nodes 2 --gpus 4 -- --data store --out runs/mine",
@@ -72,7 +76,7 @@ PAGE = HelpPage(
         "options": ("command", "nodes", "gpus", "shards"),
         "each job": ("cpus", "memory_gib", "time", "partition", "account", "container"),
     },
-    positional=("command", "train|predict"),
+    positional=("command", "train|predict|sweep"),
 )
 
 
@@ -89,7 +93,9 @@ def run(arguments: list[str]) -> None:
             f"what is to run is missing: `compseg slurm {options.command} … -- ` and then the options of "
             f"`compseg {options.command}`."
         )
-    print((_training if options.command == "train" else _prediction)(options, given), end="")
+    print(
+        {"train": _training, "predict": _prediction, "sweep": _sweep}[options.command](options, given), end=""
+    )
 
 
 def _training(options: SlurmOptions, given: Sequence[str]) -> str:
@@ -115,8 +121,8 @@ exit $code
 
 def _prediction(options: SlurmOptions, given: Sequence[str]) -> str:
     asked = parse(predict_command.PredictOptions, [*given], predict_command.PAGE)
-    if asked.shard or asked.merge:
-        raise ValueError("--shard and --merge are set by the batch file: leave them out after --.")
+    if asked.shard or asked.merge or asked.ray:
+        raise ValueError("--shard and --merge are set by the batch file: leave them out after --, and --ray.")
     n, gpus = options.shards, [f"--gpus={options.gpus}"] if options.gpus else []
     return f"""#!/bin/bash
 {_head(options, "compseg-predict", "%A-%a", [f"--array=1-{n}", "--ntasks=1", *gpus])}
@@ -125,6 +131,25 @@ def _prediction(options: SlurmOptions, given: Sequence[str]) -> str:
 # Tasks that failed or ran out of time are given again, `sbatch --array=3,5 FILE`: finished samples are not done twice.
 # The same command with --merge instead of --shard tells what is missing, and writes the tables without it.
 srun {_command(options, given)} --shard "$SLURM_ARRAY_TASK_ID/{n}"
+"""
+
+
+def _sweep(options: SlurmOptions, given: Sequence[str]) -> str:
+    asked = sweep_command.options_of([*given])
+    if asked.shard or asked.cell or asked.ray:
+        raise ValueError("--shard is set by the batch file: leave it out after --, and --cell and --ray.")
+    n = min(options.shards, len(planned(asked).cells))
+    gpus = [f"--gpus={options.gpus}"] if options.gpus else []
+    return f"""#!/bin/bash
+{_head(options, "compseg-sweep", "%A-%a", [f"--array=1-{n}", "--ntasks=1", *gpus, "--requeue"])}
+
+# {len(planned(asked).cells)} trainings, shared by the tasks of the array; each of a task's own follows the one before.
+# SLURM sends TERM {STOPPED_S} s before the end: the training in hand is saved, the task is queued again and goes on.
+# Each task writes the comparison of what is finished then, so the last one that of all.
+srun {_command(options, given)} --shard "$SLURM_ARRAY_TASK_ID/{n}"
+code=$?
+[ $code -eq {INTERRUPTED_EXIT_CODE} ] && scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+exit $code
 """
 
 

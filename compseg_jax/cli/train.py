@@ -22,7 +22,7 @@ PAGE = HelpPage(
     + HELP,
     example="compseg train --data store --out runs/mine --epochs 100",
     groups={
-        "options": ("data", "out", "recipe", "init_from", "resume", "tensorboard"),
+        "options": ("data", "out", "recipe", "init_from", "resume", "tensorboard", "licence"),
         "training": (
             "prepare", "objective.alpha", "epochs", "optimiser.learning_rate", "batch_size", "microbatch", "seed",
             "augment", "threshold", "second_view",

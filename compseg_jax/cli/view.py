@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compseg_jax.cli.parsing import HelpPage, parse
-from compseg_jax.config.locations import Location
+from compseg_jax.config.locations import Location, Url
+from compseg_jax.runtime.extras import install_line
 
 PAGE = HelpPage(
     "view",
     text="Look at predictions, a report or a run on a local web page. Nothing leaves this machine; Ctrl-C ends it.",
     example="compseg view runs/mine/report",
-    groups={"options": ("path", "port", "browser"), "file": ("model", "data", "network")},
+    groups={"options": ("path", "outlines", "port", "browser"), "file": ("model", "data", "network")},
     positional=("path", "PATH"),
 )
 
@@ -22,8 +23,11 @@ PAGE = HelpPage(
 class ViewOptions:
     """What to show, and where."""
 
-    path: Path
-    """Folder of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
+    path: Location
+    """Folder or URL of `compseg predict`, report of `compseg evaluate`, or run of `compseg train`."""
+    outlines: Path | None = None
+    """Folder that outlines drawn on the page are kept in, for `compseg ingest --references`; PATH-outlines, beside
+    PATH (of a URL in the working folder), when not given."""
     port: int = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
@@ -48,14 +52,26 @@ def run(arguments: list[str]) -> None:
     options = parse(ViewOptions, arguments, PAGE)
     if find_spec("bokeh") is None:
         raise RuntimeError(
-            "`compseg view` needs Bokeh, which is not installed. Install it with: pip install 'compseg-jax[viewer]'"
+            "`compseg view` needs Bokeh, which is not installed. Install it with: " + install_line("viewer")
         )
     from compseg_jax.viewer.opening import open_source
 
     source = open_source(options.path, model=options.model, data=options.data, network=options.network)
     from compseg_jax.viewer.server import view
 
-    view(source, port=options.port, browser=options.browser, announce=_announce)
+    view(source, _outlines(options), port=options.port, browser=options.browser, announce=_announce)
+
+
+def _outlines(options: ViewOptions) -> Path:
+    """Beside what is shown, as a new report or prediction may replace all that lies in it."""
+    if options.outlines is not None:
+        return options.outlines.resolve()
+    if isinstance(options.path, Url):
+        return Path.cwd() / f"{options.path.name}-outlines"
+    place = options.path.resolve()
+    if place.is_file():
+        place = place.parent
+    return place.with_name(f"{place.name}-outlines")
 
 
 def _announce(url: str) -> None:

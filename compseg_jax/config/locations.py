@@ -94,6 +94,7 @@ class Url:
 
 
 Location: TypeAlias = Path | Url
+"""Where something lies: a path, or a URL of an object store or web server."""
 
 
 def location(text: str | Path | Url) -> Location:
@@ -101,6 +102,9 @@ def location(text: str | Path | Url) -> Location:
 
     Raises:
       ValueError: as :meth:`Url.parse`, and for a Path made of a URL, which has lost a slash.
+
+    >>> str(location("s3://bucket/store")), location("runs/mine").name
+    ('s3://bucket/store', 'mine')
     """
     if isinstance(text, Url):
         return text

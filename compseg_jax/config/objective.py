@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 ALPHA = 0.1
+"""Least share of the tissue that is diseased in a diseased sample; the paper's α."""
 BETA = 5.0
+"""Steepness of the paper's transfer function."""
 GAMMA = 0.001
+"""Slope of the paper's transfer function far out."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ def recipe(named: str) -> Training:
       ValueError: when there is none of that name, or the file holds a field, type or value that is not allowed; the
         message names file, field, value and what is allowed.
       OSError: when there is no such file or it cannot be read.
+
+    >>> recipe("paper2019").objective.alpha
+    0.1
     """
     if named in RECIPES:
         return RECIPES[named]

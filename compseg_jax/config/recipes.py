@@ -65,7 +65,7 @@ RECIPES: dict[str, Training] = {
         # Hundreds of collinear bands are first projected onto their leading components; fewer than 64 are not.
         network=Network(base=8, depth=1, way_up="bilinear", front=16, front_start="principal_components"),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
-        epochs=60,
+        epochs=0,
         starts=6,
         augment="dihedral",
     ),
@@ -176,3 +176,4 @@ RECIPES: dict[str, Training] = {
         _RELATIVE, recipe="maxmin", starts=1, objective=Objective(error="maxmin", pooling="tissue")
     ),
 }
+"""The recipes that `compseg train --recipe NAME` knows, by name; `compseg recipe` lists them."""

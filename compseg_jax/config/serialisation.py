@@ -31,7 +31,7 @@ def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | No
     """
     fields = described(cls)
     given: dict[str, Any] = {}
-    for name, value in _flat(values):
+    for name, value in _entries(values):
         if name not in fields:
             raise ValueError(f"{name}: there is no field of that name{_nearest(name, fields)}")
         try:
@@ -40,6 +40,11 @@ def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | No
             found = json.dumps(value, ensure_ascii=False, default=str)
             raise ValueError(f"{name} = {found}: must be {allowed(fields[name].hint)}.") from None
     return with_values(cls() if base is None else base, given)
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value of nested mappings by its name, those inside of others as ``part.name``."""
+    return dict(_entries(values))
 
 
 def allowed(hint: Any) -> str:
@@ -60,10 +65,10 @@ class _NotAllowed(Exception):
     pass
 
 
-def _flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, Any]]:
+def _entries(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{group}{name}.")
+            yield from _entries(value, f"{group}{name}.")
         else:
             yield group + name, value
 

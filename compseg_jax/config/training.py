@@ -11,6 +11,7 @@ from compseg_jax.config.network import Network
 from compseg_jax.config.objective import Objective
 
 PAPER_THRESHOLD = 0.35
+"""Activation above which the paper calls a pixel tumour, .35 · 255 of its 8-bit maps."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Training:
     optimiser: Optimiser = field(default_factory=Optimiser)
     ensemble: Ensemble = field(default_factory=Ensemble)
     epochs: int = 60
-    """Passes over the training samples."""
+    """Passes over the training samples; 0: 20, or as many as make 240 steps (docs/decisions/48)."""
     starts: int = 1
     """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
     the next, with all its epochs before it; the last one goes on. Needs cross-entropy of a pooled logit."""
@@ -138,12 +139,14 @@ class Training:
     init_from: Location | None = None
     """Extracted network (RUN/model, or its URL) to start from instead of random parameters."""
     second_view: bool = False
-    """Train a second network of another view after it, for half the epochs, and say in model.json and in reports
+    """Train a second network of another view after it, for as many epochs, and say in model.json and in reports
     whether both find the disease in the same place: a check of the map that needs no masks."""
     self_check: bool = True
     """Compare a convolution and known bad patterns with NumPy first, and refuse to train on wrong results."""
     tensorboard: bool = False
     """Write TensorBoard events into OUT/tensorboard too (needs the extra 'tensorboard')."""
+    licence: str = "not stated"
+    """Licence of the model, best its SPDX name such as CC-BY-4.0: stands in its card, OUT/model/README.md."""
 
     def __post_init__(self) -> None:
         refuse_url(
@@ -152,7 +155,7 @@ class Training:
             "compseg copy RUN --out URL",
         )
         for name, least in (
-            ("epochs", 1),
+            ("epochs", 0),
             ("starts", 1),
             ("plain_starts", 1),
             ("batch_size", 1),

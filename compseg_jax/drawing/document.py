@@ -29,6 +29,7 @@ def _environment() -> Environment:
         percent=percent,
         interval=interval,
         png_uri=data_uri,
+        jpeg_uri=lambda picture: data_uri(picture, "jpeg"),
         svg_uri=lambda svg: data_uri(svg.encode(), "svg+xml"),
     )
     return environment

@@ -18,6 +18,23 @@ OUTLINE, OUTLINE_EDGE = rgb("outline"), rgb("outline-edge")
 LARGEST_OPACITY = 0.8
 
 
+def brightest(values: np.ndarray) -> float:
+    """The number that is shown brightest in a picture: 1, 255 or 65535, or its largest where that lies beyond."""
+    largest = float(np.max(values, initial=0, where=np.isfinite(values)))
+    return next((full for full in (1.0, 255.0, 65535.0) if largest <= full), largest)
+
+
+def colours_shown(values: np.ndarray, full: float | None = None) -> np.ndarray:
+    """Red, green and blue of a picture (…, 3) from 0 to 1; what is not finite is 0.
+
+    Args:
+      values: the numbers of the picture, or of a part of it.
+      full: the number that is shown brightest; `brightest` of the values where None.
+    """
+    shown = values / (brightest(values) if full is None else full)
+    return np.clip(np.nan_to_num(shown, posinf=0, neginf=0), 0, 1)
+
+
 def activation_colour(value: float) -> tuple[int, int, int, int]:
     """RGBA, 0–255, that an activation in [0, 1] is drawn in on top of the grey preview."""
     low, high = np.array(ACTIVATION_LOW), np.array(ACTIVATION_HIGH)
@@ -67,6 +84,13 @@ def png_bytes(image: Image.Image) -> bytes:
     """An image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(image: Image.Image) -> bytes:
+    """An image as JPEG, for photographs."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
 
 

@@ -32,13 +32,8 @@ def with_calls(evaluation: Evaluation, model: Model) -> Evaluation:
     """
     cut = model.area_cut_in_use
     if cut is None:
-        why = (
-            "the threshold was given, and the cut-off of the area belongs to the model's own"
-            if model.threshold != model.threshold_choice["threshold"]
-            else "its validation samples gave the model no cut-off of the segmented area"
-        )
         return replace(evaluation, metrics={**evaluation.metrics, "calls": None}).with_notes(
-            [ABSENT.format(why=why)]
+            [ABSENT.format(why=model.without_calls)]
         )
     rows = [
         {**row, "call": model.call(float(row["area_fraction"] or 0), is_outside=bool(row.get("outside")))}

@@ -13,6 +13,7 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult, SampleRow,
 from compseg_jax.evaluation.scores.summary import pooled_precision, summarise_rows
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import Prediction
+from compseg_jax.model.call_chance import validation_areas
 from compseg_jax.store.read import Sample, Store
 
 NESTED_NOTE = (
@@ -29,12 +30,14 @@ class CrossValidation:
     Attributes:
       choice: the threshold, chosen on all out-of-fold maps together.
       area_cut: part of the tissue above it from which on a sample is called diseased.
+      validation_areas: the areas of all samples at that threshold by label, out of fold.
       metrics: scores at thresholds chosen on the other folds; None with one fold.
       rows: one row per sample, with its fold and the threshold of its scores.
     """
 
     choice: ThresholdChoice
     area_cut: float
+    validation_areas: dict[str, list[float]]
     metrics: dict[str, object] | None
     rows: list[SampleRow]
 
@@ -88,10 +91,11 @@ def cross_validate(
     for each in held_out:
         threshold = nested[each.fold]
         rows.append({**sample_row(each.result, threshold), "fold": each.fold, "threshold": threshold})
-    areas = [_area(each.result, choice.threshold) for each in held_out]
-    cut = choose_area_cut(np.array(areas), np.array([each.result.label for each in held_out]))
+    areas = np.array([_area(each.result, choice.threshold) for each in held_out])
+    labels = np.array([each.result.label for each in held_out])
+    cut, kept = choose_area_cut(areas, labels), validation_areas(areas, labels)
     if len(folds) == 1:
-        return CrossValidation(choice, cut, None, rows)
+        return CrossValidation(choice, cut, kept, None, rows)
     metrics = {
         "folds": len(folds),
         "threshold_by_fold": [nested[fold] for fold in folds],
@@ -103,7 +107,7 @@ def cross_validate(
     }
     any_reference = any(row["dice"] is not None for row in rows)
     metrics["pxap"] = pooled_precision([each.result for each in held_out])[0] if any_reference else None
-    return CrossValidation(choice, cut, metrics, rows)
+    return CrossValidation(choice, cut, kept, metrics, rows)
 
 
 def _choice(held_out: Iterable[HeldOut], rule: str, seed: int) -> ThresholdChoice:

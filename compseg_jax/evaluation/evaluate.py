@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.config.serialisation import flat
+from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
@@ -18,25 +21,39 @@ from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
+from compseg_jax.evaluation.scales import with_scales
 from compseg_jax.evaluation.scores.map_measures import MapFacts
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import evaluate_samples
 from compseg_jax.evaluation.shift_equivariance import shift_difference
 from compseg_jax.evaluation.sightings import sighting_of, title_of, with_sightings
 from compseg_jax.evaluation.verdict import unchecked, with_verdict
-from compseg_jax.model import BandImportance, Departure, Model, Prediction, band_importance, load_model
+from compseg_jax.model import (
+    BandImportance,
+    Departure,
+    Model,
+    ModelError,
+    Prediction,
+    band_importance,
+    load_model,
+)
+from compseg_jax.model.canvas import canvas_px
 from compseg_jax.model.importance import importance_flops
-from compseg_jax.model.run_folder import store_of
+from compseg_jax.model.model_card import CARD, figures_of
+from compseg_jax.model.model_files import add_evaluation
+from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
+from compseg_jax.runtime.together import is_first, spread, told
+from compseg_jax.runtime.tracking import track
 from compseg_jax.store.read import Sample, Store, StoreError
 
 PREVIEW_PERCENTILES = (1, 99)
 FEWEST_CHANNELS_EXPLAINED = 8  # of images without wavenumbers: three colours need no figure
 EXPLAINED_SAMPLES = (12, 6, 3)  # most, and what is tried where that takes too long
 LONGEST_EXPLANATION_S = 20.0
-COMPILATION_S = 3.0  # of the programs for one size of sample
+COMPILATION_S = 3.0  # of the programs for one size of canvas
 FLOPS_A_SECOND = {"cpu": 4e10}  # measured on two cores; a cautious figure for everything else:
 ACCELERATOR_FLOPS_A_SECOND = 2e12
 SETTINGS_SHOWN = (
@@ -48,6 +65,9 @@ SETTINGS_SHOWN = (
     "weights_sha256",
     "versions",
 )
+
+
+TRACKED_FILES = ("report.html", "metrics.json", "samples.csv", "importance.csv")
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,8 @@ class EvaluateOptions:
     importance: Literal["auto", "yes", "no"] = "auto"
     """Show which bands drive the segmentation of up to 12 diseased samples. 'auto': for spectra, where fewer than 20
     seconds are expected, of 6 or 3 samples if need be. docs/report.md says how to read it."""
+    to_training_scale: bool = False
+    """Bring samples whose pixels are of another size than in training to that size, and their maps back."""
     title: str = ""
     """Heading of the report; made from store and split when empty."""
 
@@ -82,10 +104,25 @@ class EvaluateOptions:
         refuse_url(self.out, "reports are written to a folder. Name one, and copy it from there")
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What is kept of a sample once its prediction is gone."""
+
+    result: SampleResult
+    agreement: Agreement
+    where: WhereAgreement
+    departure: Departure | None
+    sighting: Sighting | None
+    notes: tuple[str, ...]
+    scale: float | None
+
+
 def evaluate(
     options: EvaluateOptions, *, progress: Callable[[float, int], None] = lambda done, total: None
 ) -> tuple[Path, str]:
     """Evaluates and writes the report; returns the path of report.html and the headline numbers.
+
+    Of several processes that were joined each looks at its share of the samples, and the first one writes.
 
     Args:
       options: what to evaluate, on what, and where to.
@@ -104,21 +141,44 @@ def evaluate(
             f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
             "Choose one with --split."
         )
-    results: list[SampleResult] = []
-    agreement: list[Agreement] = []
-    where = WhereAgreement.empty()
-    departures: list[Departure | None] = []
-    sightings: list[Sighting | None] = []
-    notes: dict[str, None] = {}  # in the order they come up, each once
-    for sample, cube, prediction in model.predict_store(store, samples):
-        sightings.append(sighting_of(model, sample, cube))
-        results.append(_result(store, sample, cube, prediction, model.threshold))
-        agreement.append(Agreement.of(prediction, model.threshold, model.area_cut_in_use))
+    looked: list[_Looked] = []
+    for number, each in enumerate(spread(lambda some: _looked_at(options, model, store, some), samples), 1):
+        if is_first():  # the maps of all samples are kept by the process that draws them
+            looked.append(each)
+        progress(number, len(samples))
+    return told(lambda: _reported(options, model, store, looked))
+
+
+def _looked_at(
+    options: EvaluateOptions, model: Model, store: Store, samples: Sequence[Sample]
+) -> Iterator[_Looked]:
+    """Predicts samples of a store, and keeps what the report says of them."""
+    for sample, cube, prediction in model.predict_store(
+        store, samples, to_training_scale=options.to_training_scale
+    ):
+        where = WhereAgreement.empty()
         if sample.label == 1 and len(model.networks) > 1:
-            where = where.merge(WhereAgreement.of_prediction(prediction, model.threshold))
-        departures.append(prediction.departure)
-        notes |= dict.fromkeys(prediction.notes)
-        progress(len(results), len(samples))
+            where = WhereAgreement.of_prediction(prediction, model.threshold)
+        yield _Looked(
+            result=_result(store, sample, cube, prediction, model.threshold),
+            agreement=Agreement.of(prediction, model.threshold, model.area_cut_in_use),
+            where=where,
+            departure=prediction.departure,
+            sighting=sighting_of(model, sample, cube),
+            notes=tuple(prediction.notes),
+            scale=prediction.scale,
+        )
+
+
+def _reported(
+    options: EvaluateOptions, model: Model, store: Store, looked: Sequence[_Looked]
+) -> tuple[Path, str]:
+    """Writes the report; returns its page and the headline numbers."""
+    results = [each.result for each in looked]
+    sightings = [each.sighting for each in looked]
+    notes = dict.fromkeys(
+        note for each in looked for note in each.notes
+    )  # in the order they come up, each once
     evaluation = evaluate_samples(
         results,
         threshold=model.threshold,
@@ -134,11 +194,15 @@ def evaluate(
         | {"second_view": model.description.get("second_view")},
     )
     if len(model.networks) > 1:
-        evaluation = with_agreement(evaluation, model, agreement, where)
+        where = reduce(WhereAgreement.merge, (each.where for each in looked), WhereAgreement.empty())
+        evaluation = with_agreement(evaluation, model, [each.agreement for each in looked], where)
     evaluation = with_sightings(evaluation, model, sightings)
     evaluation = with_verdict(evaluation, threshold_supported=_is_supported(model))
     evaluation = evaluation.with_notes(unchecked(evaluation.metrics))
-    evaluation = with_calls(with_departures(evaluation, model, departures), model)
+    evaluation = with_calls(with_departures(evaluation, model, [each.departure for each in looked]), model)
+    evaluation = with_scales(
+        evaluation, [each.scale for each in looked], to_training_scale=options.to_training_scale
+    )
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(adapted)
     settings = _settings(model, store, options)
@@ -162,7 +226,45 @@ def evaluate(
             title=title,
         ),
     )
-    return page, headline(evaluation.metrics)
+    said = [*_kept(options, model, store, evaluation.metrics), *_tracked(options, model, evaluation.metrics)]
+    return page, "\n".join([headline(evaluation.metrics), *said])
+
+
+def _kept(options: EvaluateOptions, model: Model, store: Store, metrics: Mapping[str, Any]) -> list[str]:
+    """Keeps the figures with the model where it lies in its run and has its own threshold; why not, where it fails."""
+    folder = None if options.threshold is not None else model_of_run(options.model)
+    if folder is None or len(model.networks) > 1:
+        return []
+    figures = figures_of(metrics, store=store.name, split=options.split)
+    try:
+        add_evaluation(folder, model.networks[0], figures)
+    except (ModelError, OSError) as error:
+        return [f"model card: not written ({error})"]
+    return [f"model card: {folder / CARD}"]
+
+
+def _tracked(options: EvaluateOptions, model: Model, metrics: Mapping[str, Any]) -> list[str]:
+    """Sends figures and files of the report to MLflow, where its environment says so; to the run of the training."""
+    run = run_of(options.model)
+    config = model.description.get("config", {})
+    tracking = track(
+        run or options.out, {**flat(config), "evaluated": str(options.model)}, is_kept=run is not None
+    )
+    if tracking is None:
+        return []
+    numbers = {f"{options.split}/{name}": value for name, value in metrics.items()}
+    ends = {
+        f"{name}_{end}": each
+        for name, value in numbers.items()
+        if name.endswith("_ci95") and value
+        for end, each in zip(("low", "high"), value, strict=True)
+    }
+    tracking.metrics({**numbers, **ends})
+    tracking.tags({f"{options.split}/verdict": metrics["verdict"]["sentence"]})
+    written = (options.out / name for name in TRACKED_FILES)
+    tracking.artifacts([path for path in written if path.is_file()], f"report_{options.split}")
+    tracking.end("FINISHED")
+    return [f"MLflow: run {tracking.run_id}"]
 
 
 def _facts(model: Model) -> MapFacts:
@@ -207,13 +309,17 @@ def _importance(
         return "Not computed: no diseased sample has segmented tissue."
     chosen = _evenly(segmented, EXPLAINED_SAMPLES[0])
     if asked == "auto":
-        flops = {shape: importance_flops(model, shape) for shape in {r.tissue.shape for r in segmented}}
-        fitting = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
-        fitting = [some for some in fitting if _expected_s(some, flops) <= LONGEST_EXPLANATION_S]
+        network = model.networks[0].network
+        canvases = {r.id: canvas_px((r.tissue.shape[0], r.tissue.shape[1]), network) for r in segmented}
+        flops = {canvas: importance_flops(model, canvas) for canvas in set(canvases.values())}
+        tried = [_evenly(segmented, n) for n in EXPLAINED_SAMPLES]
+        expected_s = [_expected_s([canvases[each.id] for each in some], flops) for some in tried]
+        fitting = [
+            some for some, seconds in zip(tried, expected_s, strict=True) if seconds <= LONGEST_EXPLANATION_S
+        ]
         if not fitting:
-            fewest = _evenly(segmented, EXPLAINED_SAMPLES[-1])
             return (
-                f"Not computed: about {_expected_s(fewest, flops):.0f} s were expected for {len(fewest)} samples. "
+                f"Not computed: about {expected_s[-1]:.0f} s were expected for {len(tried[-1])} samples. "
                 "Evaluate with --importance yes to have it."
             )
         chosen = fitting[0]
@@ -226,11 +332,10 @@ def _evenly(results: Sequence[SampleResult], most: int) -> list[SampleResult]:
     return [results[i * len(results) // n] for i in range(n)]
 
 
-def _expected_s(results: Sequence[SampleResult], flops: Mapping[tuple[int, ...], float]) -> float:
+def _expected_s(canvases: Sequence[tuple[int, int]], flops: Mapping[tuple[int, int], float]) -> float:
     """Counted, not timed: whether a report has the figure does not depend on what else the machine does."""
-    shapes = [result.tissue.shape for result in results]
     speed = FLOPS_A_SECOND.get(jax.devices()[0].platform, ACCELERATOR_FLOPS_A_SECOND)
-    return COMPILATION_S * len(set(shapes)) + sum(flops[shape] for shape in shapes) / speed
+    return COMPILATION_S * len(set(canvases)) + sum(flops[canvas] for canvas in canvases) / speed
 
 
 def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
@@ -240,14 +345,16 @@ def _mean_spectrum(absorbance: np.ndarray, pixels: np.ndarray) -> np.ndarray | N
 def preview(
     absorbance: np.ndarray, tissue: np.ndarray, wavenumbers_cm1: Sequence[float] | np.ndarray | None
 ) -> np.ndarray:
-    """A picture in [0, 1] of a cube: the band nearest amide I, an RGB image, or the mean of the channels.
+    """A picture in [0, 1] of a cube: the band nearest amide I, its own colours, or the mean of the channels.
 
-    Values are stretched between their 1st and 99th percentile over the tissue; other pixels are 0.
+    But for colours, values are stretched between their 1st and 99th percentile over the tissue; other pixels are 0.
     """
+    if wavenumbers_cm1 is None and absorbance.shape[2] == 3 and absorbance.min() >= 0:
+        return colours_shown(absorbance)
     if wavenumbers_cm1 is not None:
         picture = absorbance[..., int(np.argmin(np.abs(np.asarray(wavenumbers_cm1) - AMIDE_I_CM1)))]
     elif absorbance.shape[2] == 3:
-        picture = absorbance
+        picture = absorbance  # prepared, and no colours any more
     else:
         picture = absorbance.mean(axis=-1)
     low, high = np.percentile(picture[tissue], PREVIEW_PERCENTILES)

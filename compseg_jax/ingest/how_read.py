@@ -72,6 +72,8 @@ def how_read(
     elif CHANNEL_NAME in cube.provenance:
         values = cube.provenance[CHANNEL_VALUES]
         facts["channels"] += f", {values[0]:g} … {values[-1]:g} {cube.provenance[CHANNEL_NAME]}"
+    if cube.is_picture:
+        facts["axis"] = ""  # nobody expects one of colours
     stated = known.get("pixel_size", "")
     if cube.pixel_size_um is None:
         facts["pixel_size"] = stated or ("unknown after resizing" if resized else "not stated")

@@ -79,7 +79,7 @@ class IngestOptions(ReadingOptions):
     def mask_rule(self, kind: MaskKind) -> MaskRule:
         """What counts in masks of a kind."""
         names = self.reference_names if kind == "reference" else self.tissue_names
-        return MaskRule(self.mask_values, self.mask_threshold, names)
+        return MaskRule(self.mask_values, self.mask_threshold, names, is_of_disease=kind == "reference")
 
     @staticmethod
     def in_mask_words(message: str, kind: MaskKind) -> str:

@@ -15,13 +15,11 @@ from compseg_jax.ingest.tissue_arrays import TissueArray
 from compseg_jax.readers import Mask, read, read_mask
 from compseg_jax.readers.axis import TOLERANCE_CM1, same_axis
 from compseg_jax.readers.cube import CHANNEL_NAME, CHANNEL_VALUES, Background, Cube, CubeError
-from compseg_jax.readers.masks import NoneInsideError
+from compseg_jax.readers.masks import DRAWN_SUFFIXES, NoneInsideError
 from compseg_jax.readers.scan import CubeScan, ask_for_transmittance
 from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store.fingerprint import content_of
-
-PIXEL_SIZE_TOLERANCE = 0.01
-"""Relative: stages and cameras state slightly different numbers for the same optics."""
+from compseg_jax.store.write import SAME_PIXELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +32,7 @@ class RawSample:
       tissue: the tissue mask of the table and how it was read, None where it names none.
       own: pixels that belong to this core and not to its neighbours; None for whole images.
       resized_from: hash of the image before it was resized; '' where it was not.
+      resized_um: edge of its pixels after that; None where it was not resized, or they are not square any more.
     """
 
     cube: Cube
@@ -41,6 +40,12 @@ class RawSample:
     tissue: Mask | None = None
     own: Bool[np.ndarray, "y x"] | None = None
     resized_from: str = ""
+    resized_um: float | None = None
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge of a pixel of the image as it is stored; None where unknown."""
+        return self.resized_um if self.resized_from else self.cube.pixel_size_um
 
     @cached_property
     def content(self) -> str:
@@ -77,9 +82,10 @@ def read_sample(row: Row, array: TissueArray | None, options: IngestOptions) -> 
         resized_from = content_of(absorbance, cube.wavenumbers_cm1)
         channels = [_resized(absorbance[..., c], options.resize) for c in range(absorbance.shape[2])]
         absorbance = np.stack(channels, axis=-1)
+    resized_um = _resized_um(cube.pixel_size_um, shape, options.resize) if options.resize else None
     pixel_size_um = None if options.resize else cube.pixel_size_um
     cube = replace(cube, absorbance=absorbance, pixel_size_um=pixel_size_um)
-    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own, resized_from)
+    return RawSample(cube, shape, read_mask_of(row, "tissue", shape, options), own, resized_from, resized_um)
 
 
 def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: IngestOptions) -> Mask | None:
@@ -100,6 +106,8 @@ def read_mask_of(row: Row, kind: MaskKind, shape: tuple[int, int], options: Inge
             raise IngestError(f"{row.name}: {words}") from error
         mask = Mask(np.zeros(shape, bool), "GeoJSON: outlines of other classes alone; no area is inside")
     found = mask.inside.shape
+    if path.suffix.lower() in DRAWN_SUFFIXES and options.resize and found == (options.resize,) * 2:
+        return mask  # drawn on the resized image, as the viewer shows it
     is_squeezed = abs(found[0] * shape[1] / (found[1] * shape[0]) - 1) > PROPORTION_TOLERANCE
     if found != shape and (is_squeezed or not options.resize):
         advice = "Give the mask of this image, turned and cut as it is" if is_squeezed else "Use --resize"
@@ -132,6 +140,14 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
     """Mean of the pixels that a new, larger one covers; between pixels where the image is enlarged."""
     method = Image.Resampling.BILINEAR if size > min(image.shape) else Image.Resampling.BOX
     return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), method))
+
+
+def _resized_um(own_um: float | None, shape: tuple[int, int], size: int) -> float | None:
+    """Edge of a pixel after resizing; None where unknown, or no longer a square."""
+    height, width = shape
+    if own_um is None or abs(height / width - 1) > SAME_PIXELS:
+        return None
+    return own_um * (height + width) / 2 / size
 
 
 PROPORTION_TOLERANCE = 0.05
@@ -179,7 +195,7 @@ def check_same_axis(first: Cube, other: Cube, first_name: str, other_name: str) 
 def check_same_pixels(first: Cube, other: Cube, first_name: str, other_name: str) -> None:
     """Raises IngestError where both cubes state their pixel size and differ in it."""
     own, theirs = first.pixel_size_um, other.pixel_size_um
-    if own and theirs and not np.isclose(own, theirs, rtol=PIXEL_SIZE_TOLERANCE, atol=0):
+    if own and theirs and not np.isclose(own, theirs, rtol=SAME_PIXELS, atol=0):
         raise IngestError(
             f"a pixel of {other_name} measures {theirs:g} µm, one of {first_name} {own:g} µm; a network "
             "sees pixels, so all cubes of a store need the same. Resample them, or use --resize."

@@ -6,12 +6,18 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Float, Int
 
+from compseg_jax.drawing.pictures import colours_shown, jpeg_bytes
 from compseg_jax.ingest.how_read import FACTS
+from compseg_jax.readers.cube import Cube
 from compseg_jax.spectra.preparation import Image
+
+THUMBNAIL_PX = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,8 @@ class SampleRecord:
       reasons: the reasons in words.
       raw: mean spectrum (c,) before the preparation of the pixels kept, with its axis (c,).
       prepared: mean spectrum after it, with its axis.
+      colours: JPEG of an image in colours, as it was read; empty of others.
+      aspect: width over height of that.
     """
 
     id: str
@@ -50,6 +58,8 @@ class SampleRecord:
     reasons: tuple[str, ...] = ()
     raw: tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]] | None = None
     prepared: tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]] | None = None
+    colours: bytes = b""
+    aspect: float = 1.0
 
 
 def measured(before: Image, after: Image) -> dict[str, object]:
@@ -68,6 +78,18 @@ def measured(before: Image, after: Image) -> dict[str, object]:
         "reasons": after.reasons,
         **means,
     }
+
+
+def in_colours(cube: Cube) -> dict[str, Any]:
+    """The fields of a record that show an ordinary image in its own colours; none for others."""
+    height, width, channels = cube.absorbance.shape
+    if not cube.is_picture or channels != 3:
+        return {}
+    step = max(1, max(height, width) // (2 * THUMBNAIL_PX))
+    values = colours_shown(cube.absorbance[::step, ::step])
+    image = PIL.Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    return {"colours": jpeg_bytes(image), "aspect": width / height}
 
 
 def records_csv(records: Sequence[SampleRecord]) -> str:

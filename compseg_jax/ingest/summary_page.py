@@ -19,6 +19,7 @@ from compseg_jax.ingest.records import SampleRecord
 
 EXCEPTIONS_SHOWN = 200
 SAMPLES_NAMED = 8
+PICTURES_SHOWN = 60
 KEPT, BACKGROUND = (38, 110, 150), (226, 231, 235)
 # Okabe and Ito's colours for every kind of colour vision, without the blue that means kept.
 DROPPED = ((213, 94, 0), (230, 159, 0), (204, 121, 167), (0, 158, 115), (240, 228, 66), (0, 0, 0))
@@ -65,9 +66,17 @@ def summary_page(records: Sequence[SampleRecord], content: SummaryContent) -> st
         varying={name: FACTS[name] for name in content.readings.varying},
         spectra=spectra_figure(records),
         maps=[(each, reason_map(each, colours)) for each in records if each.reason is not None],
+        pictures=_evenly([record for record in records if record.colours and record.reason is None]),
+        are_colours=any(record.colours for record in records),
         legend={"kept": KEPT, "background": BACKGROUND, **colours},
         reasons=list(dict.fromkeys(name for each in records for name, n in each.dropped.items() if n)),
     )
+
+
+def _evenly(records: Sequence[SampleRecord]) -> list[SampleRecord]:
+    """At most `PICTURES_SHOWN`, evenly spaced in their order."""
+    n = min(len(records), PICTURES_SHOWN)
+    return [records[index * len(records) // n] for index in range(n)]
 
 
 def _of_all(usual: Fact, count: int) -> str:
@@ -89,9 +98,9 @@ def reason_colours(records: Sequence[SampleRecord]) -> dict[str, tuple[int, int,
 
 
 def spectra_figure(records: Sequence[SampleRecord]) -> str | None:
-    """Mean spectra by label before and after the preparation; None where no sample has any."""
+    """Mean spectra by label before and after the preparation; None where no sample has any, or is in colours."""
     measured = [record for record in records if record.kept and record.raw and record.prepared]
-    if not measured:
+    if not measured or any(record.colours for record in records):  # colours are no spectra
         return None
     with new_figure(9.6, 6.2) as figure:
         upper, lower = figure.subplots(2, 1)

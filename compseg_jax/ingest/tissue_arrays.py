@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from compseg_jax.ingest.cores.dearray import (
     find_cores,
     own_tissue,
     read_cores_csv,
+    shown_picture,
     tissue_picture,
 )
 from compseg_jax.ingest.cores.same_scan import GivenCores, check_cores
@@ -45,6 +47,11 @@ class TissueArray:
     grid: CoreGrid
     note: str = ""
 
+    @property
+    def shown(self) -> Float[np.ndarray, "y x"] | Float[np.ndarray, "y x 3"]:
+        """The array as a person is shown it: in colours where the scan has them."""
+        return shown_picture(self.scan, self.picture)
+
     def core(self, name: str) -> Core:
         """The core of a name; raises KeyError."""
         return {core.name: core for core in self.grid.cores}[name]
@@ -57,7 +64,25 @@ class TissueArray:
 
 
 def open_arrays(options: IngestOptions) -> dict[Path, TissueArray]:
-    """Opens every scan and finds its cores, or takes them from the CSV given for it.
+    """Opens every scan and finds its cores, or takes them from the CSV given for it; errors as of `find_arrays`."""
+
+    def opened(path: Path) -> Scan:
+        scan = open_scan(path, **options.instructions.keywords())
+        ask_for_transmittance(scan, options.transmittance, path)
+        return scan
+
+    return find_arrays(options.scans, options.cores, opened)
+
+
+def find_arrays(
+    scans: Sequence[Path], cores: Sequence[Path], opened: Callable[[Path], Scan]
+) -> dict[Path, TissueArray]:
+    """The arrays of scans, whose cores are found, or those of the CSV given for each.
+
+    Args:
+      scans: files.
+      cores: a CSV of `compseg dearray` for each scan, in their order; none to have all cores found.
+      opened: opens a scan.
 
     Raises:
       IngestError: when a CSV is of another scan.
@@ -65,15 +90,20 @@ def open_arrays(options: IngestOptions) -> dict[Path, TissueArray]:
     """
     arrays: dict[Path, TissueArray] = {}
     csvs: list[GivenCores] = []
-    for number, path in enumerate(options.scans):
-        scan = open_scan(path, **options.instructions.keywords())
-        ask_for_transmittance(scan, options.transmittance, path)
+    for number, path in enumerate(scans):
+        scan = opened(path)
         picture = tissue_picture(scan)
-        if options.cores:
-            grid = read_cores_csv(options.cores[number])
-            csvs.append(GivenCores(options.cores[number], grid, path, picture))
+        if cores:
+            grid = read_cores_csv(cores[number])
+            csvs.append(GivenCores(cores[number], grid, path, picture))
         else:
-            grid = find_cores(picture, pixel_size_um=scan.pixel_size_um)
+            try:
+                grid = find_cores(picture, pixel_size_um=scan.pixel_size_um)
+            except ValueError as error:
+                raise IngestError(
+                    f"{path}: {error} Where that does not help, find its cores with what is known of them (compseg "
+                    f"dearray {shlex.quote(str(path))} --rows N --columns N) and give the CSV with --cores."
+                ) from error
         arrays[path] = TissueArray(path, scan, picture, grid)
     for path, note in check_cores(csvs).items():
         arrays[path] = replace(arrays[path], note=note)

@@ -21,7 +21,7 @@ from compseg_jax.ingest.raw_samples import (
     read_mask_of,
     read_sample,
 )
-from compseg_jax.ingest.records import SampleRecord, measured, records_csv
+from compseg_jax.ingest.records import SampleRecord, in_colours, measured, records_csv
 from compseg_jax.ingest.same_images import SameValues, join_same_images
 from compseg_jax.ingest.summary_page import SummaryContent, summary_page
 from compseg_jax.ingest.table import Row, read_table, with_splits
@@ -142,7 +142,7 @@ def _add_summary(
     notes: list[str],
     readings: Readings,
 ) -> None:
-    pictures = [(array.path.name, core_map_png(array.picture, array.grid)) for array in arrays]
+    pictures = [(array.path.name, core_map_png(array.shown, array.grid)) for array in arrays]
     words = [(step.name, step.in_words()) for step in steps]
     content = SummaryContent(f"Ingest of {writer.path.name}", words, pictures, notes, readings)
     writer.add_file("summary.html", summary_page(records, content))
@@ -206,7 +206,7 @@ def _writer(
         out,
         channels=axis.size,
         wavenumbers_cm1=None if first.wavenumbers_cm1 is None else axis,
-        pixel_size_um=first.pixel_size_um,
+        pixel_size_um=None,
         background=_background(first, options),
         created_by=f"compseg ingest {table.name}",
         preparation=None if preparation is None else preparation.to_json(),
@@ -244,6 +244,7 @@ def _add_prepared(
         marked=None if reference is None else int(reference.inside.sum()),
         reading=_how_read(sample, reference, options),
         **measured(before, after),  # type: ignore[arg-type]
+        **in_colours(sample.cube),
     )
 
 
@@ -273,6 +274,7 @@ def _add(writer: StoreWriter, row: Row, sample: RawSample, options: IngestOption
         tissue=int(tissue.sum()),
         marked=None if reference is None else int(reference.inside.sum()),
         reading=_how_read(sample, reference, options),
+        **in_colours(sample.cube),
     )
 
 
@@ -286,7 +288,7 @@ def _how_read(sample: RawSample, reference: Mask | None, options: IngestOptions)
     tissue += ", nearer to this core than to others" if sample.own is not None else ""
     tissue += ", then by the preparation" if options.prepare else ""
     return how_read(
-        sample.cube,
+        replace(sample.cube, pixel_size_um=sample.pixel_size_um),
         sample.shape,
         resized=options.resize,
         reference="" if reference is None else reference.words,
@@ -306,4 +308,5 @@ def _entry(row: Row, sample: RawSample, *, has_reference: bool) -> Sample:
         has_reference=has_reference,
         source=row.source(),
         content=sample.content,
+        pixel_size_um=sample.pixel_size_um,
     )

@@ -12,15 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.scale import is_other_scale, scale_in_words, scale_of
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.readers.axis import same_axis
 from compseg_jax.spectra.preparation import FittedStep, Preparation, PreparationError
 from compseg_jax.spectra.preparation.spectral_steps import Arrays, Axis, Cut
 from compseg_jax.spectra.preparation.step_kinds import PureStep
 from compseg_jax.spectra.resampling import resample, resampling_matrix
-
-PIXEL_SIZE_TOLERANCE = 0.05
-"""Relative difference from the pixels of the training images above which a prediction carries a note."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,10 @@ def _adapted(network: ExtractedNetwork, specimen: Specimen) -> Adapted:
         own, onto = preparation.steps[0].wavenumbers_cm1, np.array(preparation.steps[0].step.wavenumbers_cm1)
         change = "channels reversed" if same_axis(own[::-1], onto) else "spectra resampled"
         notes.append(f"{change} from {_range(own)} to {_range(onto)}")
-    own_um, trained_um = specimen.scan.pixel_size_um, network.description.get("pixel_size_um")
-    if own_um and trained_um and abs(own_um / trained_um - 1) > PIXEL_SIZE_TOLERANCE:
-        notes.append(
-            f"a pixel measures {own_um:g} µm, those the model was trained on {trained_um:g} µm: it sees structures of "
-            "another size"
-        )
+    own_um = specimen.scan.pixel_size_um
+    scale = scale_of(network.description, own_um)
+    if own_um and scale is not None and is_other_scale(scale):
+        notes.append(f"{scale_in_words(scale, own_um)} (--to-training-scale brings it to theirs)")
     return Adapted(network, preparation, tuple(notes))
 
 

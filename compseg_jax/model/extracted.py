@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from compseg_jax.model.canvas import canvas_px, extent_of, on_canvas
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import Module, Variables
+from compseg_jax.networks.extent import Extent
 from compseg_jax.objective.activation import activation_map
 from compseg_jax.readers.cube import Background
 from compseg_jax.spectra.preparation import Preparation
@@ -70,11 +72,23 @@ class ExtractedNetwork:
         rest = steps[len(applied) :]
         return Preparation.from_json(rest) if rest else None
 
-    def activation_of_scaled(
-        self, scaled: Float[np.ndarray, "y x c"], tissue: Bool[np.ndarray, "y x"]
+    def activation_of_canvas(
+        self, canvas: Float[np.ndarray, "v u c"], tissue: Bool[np.ndarray, "y x"]
     ) -> Float[np.ndarray, "y x"]:
-        """Activation map of standardised spectra, 0 outside the tissue; the program that tiles go through, too."""
-        return np.asarray(masked_activation(self.network, self.variables, scaled[None], tissue[None]))[0]
+        """Activation map of an image, 0 outside its tissue; the program that tiles go through, too.
+
+        Args:
+          canvas: standardised spectra of the image in its top left corner, 0 beyond it (`empty_canvas`).
+          tissue: of the image.
+        """
+        size, shape = (canvas.shape[0], canvas.shape[1]), (tissue.shape[0], tissue.shape[1])
+        mask, extent = on_canvas(tissue, size), extent_of(shape, size)
+        found = masked_activation(self.network, self.variables, canvas[None], mask[None], extent)
+        return np.asarray(found)[0, : shape[0], : shape[1]]
+
+    def empty_canvas(self, shape_px: tuple[int, int]) -> Float[np.ndarray, "v u c"]:
+        """What an image of that many rows and columns is laid into, for one of few programs."""
+        return np.zeros((*canvas_px(shape_px, self.network), len(self.scaling.mean)), np.float32)
 
     def activation_of_prepared(
         self, cube: Float[Array, "*b y x c"], tissue: Bool[Array, "*b y x"]
@@ -90,7 +104,11 @@ class ExtractedNetwork:
 
 @partial(jax.jit, static_argnums=0)
 def masked_activation(
-    network: Any, variables: Variables, scaled: Float[Array, "b y x c"], tissue: Bool[Array, "b y x"]
+    network: Any,
+    variables: Variables,
+    scaled: Float[Array, "b y x c"],
+    tissue: Bool[Array, "b y x"],
+    extent: Extent | None = None,
 ) -> Float[Array, "b y x"]:
     """Activation of standardised cubes, 0 outside the tissue: the one program of every prediction."""
-    return jnp.where(tissue, activation_map(network, variables, scaled, tissue), 0.0)
+    return jnp.where(tissue, activation_map(network, variables, scaled, tissue, extent), 0.0)

@@ -28,9 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from compseg_jax.model.canvas import canvas_px, extent_of, on_canvas
 from compseg_jax.model.extracted import ExtractedNetwork
 from compseg_jax.model.model import Model
 from compseg_jax.networks.build import Variables, apply_network
+from compseg_jax.networks.extent import Extent
 from compseg_jax.readers.cube import Cube
 from compseg_jax.spectra.scaling import put_standardised
 
@@ -192,13 +194,16 @@ def _of_sample(
     occluded: np.ndarray,
 ) -> _Sample:
     network, variables = extracted.network, extracted.variables
-    standardised = np.empty_like(absorbance)
-    put_standardised(absorbance, tissue, extracted.scaling, standardised)
-    scaled, where = jnp.asarray(standardised), jnp.asarray(segmented)
-    signed, absolute = _gradient_times_input(network, variables, scaled, where)
+    height, width = tissue.shape
+    canvas = extracted.empty_canvas((height, width))
+    put_standardised(absorbance, tissue, extracted.scaling, canvas[:height, :width])
+    size = canvas.shape[0], canvas.shape[1]
+    extent = extent_of((height, width), size)
+    scaled, where = jnp.asarray(canvas), jnp.asarray(on_canvas(segmented, size))
+    signed, absolute = _gradient_times_input(network, variables, scaled, where, extent)
     kept = np.concatenate([np.ones((1, occluded.shape[1]), bool), ~occluded])  # first row: nothing occluded
     answers = [
-        _segmented_means(network, variables, scaled, where, jnp.asarray(rows))
+        _segmented_means(network, variables, scaled, where, jnp.asarray(rows), extent)
         for rows in _chunks(kept, _rows_at_once(scaled.shape, len(kept)))
     ]
     activation, logit = (np.concatenate([np.asarray(a[i]) for a in answers])[: len(kept)] for i in (0, 1))
@@ -217,12 +222,16 @@ def _of_sample(
 
 @partial(jax.jit, static_argnums=0)
 def _gradient_times_input(
-    network: Any, variables: Variables, scaled: Float[Array, "y x c"], segmented: Bool[Array, "y x"]
+    network: Any,
+    variables: Variables,
+    scaled: Float[Array, "y x c"],
+    segmented: Bool[Array, "y x"],
+    extent: Extent | None,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Gradient × input of the mean logit of the segmented pixels, summed over pixels: signed and absolute."""
 
     def mean_logit(cube: Float[Array, "y x c"]) -> Float[Array, ""]:
-        logits = apply_network(network, variables, cube[None])[0, ..., 0].astype(jnp.float32)
+        logits = apply_network(network, variables, cube[None], extent)[0, ..., 0].astype(jnp.float32)
         return jnp.mean(logits, where=segmented)
 
     product = jax.grad(mean_logit)(scaled) * scaled
@@ -236,10 +245,12 @@ def _segmented_means(
     scaled: Float[Array, "y x c"],
     segmented: Bool[Array, "y x"],
     kept: Bool[Array, "k c"],
+    extent: Extent | None,
 ) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
     """Mean activation and mean logit of the segmented pixels, with the channels that are not kept at 0."""
     cubes = jnp.where(kept[:, None, None, :], scaled[None], 0.0)
-    logits = apply_network(network, variables, cubes)[..., 0].astype(jnp.float32)
+    extents = None if extent is None else Extent(*(jnp.repeat(each, len(cubes)) for each in extent))
+    logits = apply_network(network, variables, cubes, extents)[..., 0].astype(jnp.float32)
     activation, inside = jax.nn.sigmoid(logits), segmented[None]
     return jnp.mean(activation, axis=(1, 2), where=inside), jnp.mean(logits, axis=(1, 2), where=inside)
 
@@ -264,11 +275,13 @@ def importance_flops(model: Model, shape: tuple[int, int], *, width: BandWidth |
     channels = len(first.scaling.mean)
     windows, _ = covering_windows(channels, model.wavenumbers_cm1, BandWidth() if width is None else width)
     rows = len(windows) + 1
-    size = _rows_at_once((*shape, channels), rows)
-    cube = jax.ShapeDtypeStruct((*shape, channels), jnp.float32)
+    canvas = canvas_px(shape, first.network)
+    size = _rows_at_once((*canvas, channels), rows)
+    cube = jax.ShapeDtypeStruct((*canvas, channels), jnp.float32)
     kept = jax.ShapeDtypeStruct((size, channels), bool)
-    segmented = jax.ShapeDtypeStruct(shape, bool)
-    lowered = _segmented_means.lower(first.network, first.variables, cube, segmented, kept)
+    segmented = jax.ShapeDtypeStruct(canvas, bool)
+    extent = extent_of(shape, canvas)
+    lowered = _segmented_means.lower(first.network, first.variables, cube, segmented, kept, extent)
     once = float((lowered.cost_analysis() or {}).get("flops", math.inf)) / size
     # A gradient costs about three predictions, and one more finds the segmented tissue.
     return len(model.networks) * once * (-(-rows // size) * size + 4)

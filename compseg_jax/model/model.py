@@ -23,8 +23,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from compseg_jax.model.adaptation import Adapted, adapted
+from compseg_jax.model.call_chance import Chance, chance_of
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.scale import ToTrainingScale, scale_of
 from compseg_jax.model.seen import Seen
 from compseg_jax.model.specimen import PreparedSpecimen, Specimen
 from compseg_jax.model.training_distribution import Departure
@@ -53,6 +55,7 @@ class Prediction:
         distribution, or too few pixels could be judged.
       unfamiliarity: the same of each pixel (y, x), mean over the networks: above 1 outside, 0 where it was not judged;
         None where no network keeps a training distribution.
+      scale: edge of a pixel by that of the training images; None where unknown.
     """
 
     activation: Float[np.ndarray, "y x"]
@@ -62,6 +65,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     departure: Departure | None = None
     unfamiliarity: Float[np.ndarray, "y x"] | None = None
+    scale: float | None = None
 
     @property
     def spread(self) -> Float[np.ndarray, "y x"] | None:
@@ -118,7 +122,8 @@ class Model:
         """Activation map in [0, 1], 0 outside the tissue: to the last bit that of `compseg evaluate` and `predict`.
 
         The cube goes through the steps that the training images went through, is resampled or reversed where its axis
-        asks for it, scaled, shown to every network, and the maps are averaged. Compiled once per shape.
+        asks for it, scaled, shown to every network, and the maps are averaged. Compiled once for each of a few sizes
+        (`canvas_px`).
 
         Args:
           cube: (y, x, c), or several of one shape (b, y, x, c). A :class:`Cube`, as ``Store.cube`` or
@@ -163,9 +168,14 @@ class Model:
         return self.predict_specimen(self.specimen(cube, wavenumbers_cm1, tissue, prepared))
 
     def predict_store(
-        self, store: Store, samples: Iterable[Sample]
+        self, store: Store, samples: Iterable[Sample], *, to_training_scale: bool = False
     ) -> Iterator[tuple[Sample, Cube, Prediction]]:
         """Samples of a store, their cubes as stored, and their predictions; the next is read meanwhile.
+
+        Args:
+          store: the store.
+          samples: of it.
+          to_training_scale: as of `predict_specimen`.
 
         Raises:
           ModelError: when the store does not fit the model.
@@ -176,10 +186,23 @@ class Model:
             cube = store.as_cube(sample.id, reads.pop().result())
             reads += [store.read_later(following.id) for following in chosen[index + 1 : index + 2]]
             specimen = Specimen(CubeScan(cube), store.background, store.tissue(sample.id), cube.steps)
-            yield sample, cube, self.predict_specimen(specimen)
+            yield sample, cube, self.predict_specimen(specimen, to_training_scale=to_training_scale)
 
-    def predict_specimen(self, specimen: Specimen) -> Prediction:
-        """An image whose background rule, tissue and state are known; raises ModelError where it does not fit."""
+    def predict_specimen(self, specimen: Specimen, *, to_training_scale: bool = False) -> Prediction:
+        """An image whose background rule, tissue and state are known.
+
+        Args:
+          specimen: the image.
+          to_training_scale: whether an image whose pixels are of another size than in training is brought to that size
+            first, and its maps back to its own pixels.
+
+        Raises:
+          ModelError: where it does not fit.
+        """
+        description = self.networks[0].description
+        other = ToTrainingScale.of(specimen, description) if to_training_scale else None
+        if other is not None:
+            return _at_own_pixels(self.predict_specimen(other.specimen), other)
         members = adapted(self.networks, specimen)
         maps: dict[int, np.ndarray] = {}
         totals, kept, first = [], [], None
@@ -189,11 +212,12 @@ class Model:
             first = seen.absorbance if first is None else first
             total = np.zeros(seen.tissue.shape, np.float32)
             for network in seen.networks:
-                scaled = _scaled(network, seen)
-                maps[id(network)] = found = self._map(network, scaled, seen.tissue)
+                canvas = _scaled(network, seen)
+                maps[id(network)] = found = self._map(network, canvas, seen.tissue)
                 total = total + found
                 if network.distribution is not None:
-                    sums, ratio = network.distribution.look(scaled, seen.tissue)
+                    height, width = seen.tissue.shape
+                    sums, ratio = network.distribution.look(canvas[:height, :width], seen.tissue)
                     departures.append(network.distribution.departure(sums))
                     unfamiliar.append(ratio)
             totals.append(total)
@@ -207,6 +231,7 @@ class Model:
             notes=members[0].notes,
             departure=Departure.of_members(departures),
             unfamiliarity=np.mean(unfamiliar, axis=0) if unfamiliar else None,
+            scale=scale_of(description, specimen.scan.pixel_size_um),
         )
 
     def inputs(self, specimen: Specimen, members: Sequence[Adapted] | None = None) -> Iterator[NetworkInput]:
@@ -300,6 +325,19 @@ class Model:
         return "diseased" if area_fraction > cut else "healthy"
 
     @property
+    def without_calls(self) -> str:
+        """Why no sample is called by its area, as a part of a sentence; empty where samples are."""
+        if self.area_cut_in_use is not None:
+            return ""
+        if self.threshold != self.threshold_choice["threshold"]:
+            return "the threshold was given, and the cut-off of the area belongs to the model's own"
+        return "its validation samples gave the model no cut-off of the segmented area"
+
+    def chance(self, call: Call | None, area_fraction: float | None) -> Chance | None:
+        """The chance that a call rests on; None without a call, and of models that keep no areas of validation."""
+        return chance_of(self.description, call, area_fraction)
+
+    @property
     def threshold_choice(self) -> dict[str, Any]:
         """How the model's own threshold was chosen, and that threshold."""
         own = float(self.description.get("threshold", self.threshold))
@@ -335,11 +373,11 @@ class Model:
         return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
     def _map(
-        self, network: ExtractedNetwork, scaled: np.ndarray, tissue: np.ndarray
+        self, network: ExtractedNetwork, canvas: np.ndarray, tissue: np.ndarray
     ) -> Float[np.ndarray, "y x"]:
         if not tissue.any():
             return np.zeros(tissue.shape, np.float32)
-        return network.activation_of_scaled(scaled, tissue)
+        return network.activation_of_canvas(canvas, tissue)
 
     def _traced(self, cube: Any, tissue: Any, axis: Any, prepared: bool | None) -> Float[Array, "*b y x"]:
         if isinstance(cube, Cube) or not prepared or axis is not None:
@@ -377,10 +415,28 @@ class Model:
             )
 
 
-def _scaled(network: ExtractedNetwork, seen: NetworkInput) -> Float[np.ndarray, "y x k"]:
-    scaled = np.empty_like(seen.absorbance)
-    put_standardised(seen.absorbance, seen.tissue, network.scaling, scaled)
-    return scaled
+def _at_own_pixels(found: Prediction, scaled: ToTrainingScale) -> Prediction:
+    """What was predicted at the scale of the training, on the pixels of the image."""
+    activations, tissue = scaled.back(np.moveaxis(found.activations, 0, -1), found.tissue)
+    unfamiliar = None if found.unfamiliarity is None else scaled.back(found.unfamiliarity, found.tissue)[0]
+    return replace(
+        found,
+        activation=scaled.back(found.activation, found.tissue)[0],
+        activations=np.moveaxis(activations, -1, 0),
+        tissue=tissue,
+        absorbance=scaled.back(found.absorbance, found.tissue)[0],
+        unfamiliarity=unfamiliar,
+        notes=(*found.notes, scaled.in_words()),
+        scale=scaled.scale,
+    )
+
+
+def _scaled(network: ExtractedNetwork, seen: NetworkInput) -> Float[np.ndarray, "v u k"]:
+    """An image on its canvas, as a network takes it."""
+    height, width = seen.tissue.shape
+    canvas = network.empty_canvas((height, width))
+    put_standardised(seen.absorbance, seen.tissue, network.scaling, canvas[:height, :width])
+    return canvas
 
 
 def alike(members: Sequence[Adapted]) -> list[list[Adapted]]:

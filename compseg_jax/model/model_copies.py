@@ -5,7 +5,6 @@ Orbax restores parameters from a file system alone, so that a model behind a URL
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,24 +16,24 @@ from compseg_jax.config.locations import Location, Url
 from compseg_jax.model.extracted import ModelError
 from compseg_jax.runtime.files import atomic_folder
 from compseg_jax.store.kvstore import (
-    ARRAY_PATIENCE_S,
+    MissingFileError,
+    copy_files,
     exist,
     joined,
     names_below,
     read_together,
     refuse_read_only,
-    write_together,
 )
 
 DESCRIPTION, ENSEMBLE, FILES = "model.json", "ensemble.json", "files"
 """Names of what describes a model and an ensemble, and the key of model.json that lists the other files."""
-TABLE = "samples.csv"
-FILES_AT_ONCE = 8
+TABLES = ("samples.csv", "predictions.json")
+"""Of a store, and of predictions."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store or a model consists of.
+    """What a store, predictions or a model consist of.
 
     Attributes:
       place: where it lies.
@@ -109,12 +108,12 @@ def _json(text: bytes) -> dict:
 
 
 def copy(source: Location, target: Location) -> Contents:
-    """Copies a store, or the model of a run, between folders and object stores; returns what was copied.
+    """Copies a store, predictions, or the model of a run, between folders and object stores; returns what was copied.
 
-    What makes it a store or a model is written last, so that nobody reads half of one.
+    What makes it a store, predictions or a model is written last, so that nobody reads half of one.
 
     Args:
-      source: a store, a model folder, or a run of one network or an ensemble.
+      source: a store, predictions, a model folder, or a run of one network or an ensemble.
       target: where to; nothing may be there.
 
     Raises:
@@ -122,16 +121,24 @@ def copy(source: Location, target: Location) -> Contents:
       LocationError: when either cannot be reached, listed or written.
     """
     refuse_read_only(target)
-    if exist([source / TABLE])[0]:
-        found = Contents(source, tuple(name for name in names_below(source) if name != TABLE), TABLE)
+    table = next(
+        (
+            name
+            for name, is_there in zip(TABLES, exist([source / n for n in TABLES]), strict=True)
+            if is_there
+        ),
+        "",
+    )
+    if table:
+        found = Contents(source, tuple(name for name in names_below(source) if name != table), table)
     else:
         found = model_contents(source)
     if not found.last:
         raise ModelError(
-            f"{source}: neither a store (samples.csv) nor a finished model (model.json, ensemble.json). Name the "
-            "store, RUN or RUN/model."
+            f"{source}: neither a store (samples.csv) nor predictions (predictions.json) nor a finished model "
+            "(model.json, ensemble.json). Name the store, the predictions, RUN or RUN/model."
         )
-    taken = exist([target / name for name in (TABLE, DESCRIPTION, ENSEMBLE)])
+    taken = exist([target / name for name in (*TABLES, DESCRIPTION, ENSEMBLE)])
     if any(taken) or (isinstance(target, Path) and target.exists()):
         raise ModelError(f"{target} exists already. Remove it, or choose another place.")
     if isinstance(target, Path):
@@ -144,14 +151,7 @@ def copy(source: Location, target: Location) -> Contents:
 
 
 def _copy(source: Contents, target: Location, names: list[str]) -> None:
-    left = iter(names)
-    while some := list(itertools.islice(left, FILES_AT_ONCE)):
-        read = read_together([joined(source.place, name) for name in some], patience_s=ARRAY_PATIENCE_S)
-        missing = [name for name, content in zip(some, read, strict=True) if content is None]
-        if missing:
-            raise ModelError(
-                f"{joined(source.place, missing[0])} is missing, which {source.place / source.last} lists. Copy it "
-                "again."
-            )
-        contents = {name: content for name, content in zip(some, read, strict=True) if content is not None}
-        write_together(target, contents, patience_s=ARRAY_PATIENCE_S)
+    try:
+        copy_files(source.place, target, names)
+    except MissingFileError as error:
+        raise ModelError(f"{error} {source.place / source.last} lists it.") from error

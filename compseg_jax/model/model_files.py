@@ -1,8 +1,9 @@
 """Models on disk: an extracted network in its folder, and the list of an ensemble's.
 
 ``RUN/model/`` holds ``params`` (restores with plain Orbax), ``collections`` for networks that have other variables,
-``distribution.npz``, the training distribution, and ``model.json``, which describes everything else;
-``RUN/ensemble.json`` lists the members of an ensemble, each an ordinary model folder. docs/format.md writes all down.
+``distribution.npz``, the training distribution, ``model.json``, which describes everything else, and ``README.md``, the
+model card; ``RUN/ensemble.json`` lists the members of an ensemble, each an ordinary model folder. docs/format.md writes
+all down.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from compseg_jax.config import Network, from_json
 from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
+from compseg_jax.model.model_card import CARD, card, with_evaluation
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE, FILES, local_model
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import NETWORKS, Variables, build_network
-from compseg_jax.runtime.files import JsonFormat, atomic_folder
+from compseg_jax.runtime.files import JsonFormat, atomic_folder, write_text
 from compseg_jax.spectra.scaling import Scaling
 
 MEMBERS = "members"
@@ -83,6 +85,7 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
                 "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
             }
         )
+        (staging / CARD).write_text(card(extracted), encoding="utf-8")
         distribution = extracted.distribution
         if distribution is not None:
             np.savez(staging / DISTRIBUTION, allow_pickle=False, **distribution.to_arrays())
@@ -92,8 +95,32 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
         values[FILES] = sorted(path.relative_to(staging).as_posix() for path in files)
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in extracted.description.items() if name not in values}
-        text = json.dumps(values, indent=1, default=_plain, ensure_ascii=False)
-        (staging / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        (staging / DESCRIPTION).write_text(_json_text(values), encoding="utf-8")
+
+
+def add_evaluation(folder: Path, model: ExtractedNetwork, figures: Mapping[str, Any]) -> None:
+    """Keeps the figures of an evaluation in model.json and in the card of a model folder.
+
+    Args:
+      folder: the model's.
+      model: what was evaluated.
+      figures: as ``model_card.figures_of`` makes them.
+
+    Raises:
+      ModelError: when the folder holds other weights by now.
+      OSError: where it cannot be written.
+    """
+    values = read_description(folder)
+    if values["weights_sha256"] != model.description["weights_sha256"]:
+        raise ModelError(f"{folder}: the network was replaced while it was evaluated. Evaluate it again.")
+    changed = with_evaluation(replace(model, description=values), figures)
+    listed = {FILES: sorted({*values[FILES], CARD})} if FILES in values else {}
+    write_text(folder / DESCRIPTION, _json_text({**changed.description, **listed}))
+    write_text(folder / CARD, card(changed))
+
+
+def _json_text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1, default=_plain, ensure_ascii=False) + "\n"
 
 
 def _plain(value: object) -> object:

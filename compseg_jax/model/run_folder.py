@@ -69,8 +69,25 @@ def store_of(model: Location) -> Location:
     Args:
       model: the run, or the folder model in it; one behind a URL has no run beside it.
     """
+    run = run_of(model)
+    return Training().data if run is None else read_run(run).data
+
+
+def run_of(model: Location) -> Path | None:
+    """The run of a model; None where there is none beside it. Arguments as of `store_of`."""
     if isinstance(model, Url):
-        return Training().data
+        return None
     folder = Path(os.path.abspath(model))
     folder = folder.parent if (folder / "model.json").is_file() else folder
-    return read_run(folder).data if (folder / CONFIG).is_file() else Training().data
+    return folder if (folder / CONFIG).is_file() else None
+
+
+def model_of_run(model: Location) -> Path | None:
+    """The folder of a run's network; None for a model that lies by itself, as others handed it over.
+
+    Args:
+      model: the run, or the folder model in it; one behind a URL is nobody's here.
+    """
+    run = run_of(model)
+    folder = None if run is None else run / "model"
+    return folder if folder is not None and (folder / "model.json").is_file() else None

@@ -48,7 +48,7 @@ class StoreScan:
     @property
     def pixel_size_um(self) -> float | None:
         """Edge length of a pixel in µm."""
-        return self.store.pixel_size_um
+        return self.store.pixel_size_of(self.sample_id)
 
     @property
     def provenance(self) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from compseg_jax.config import Network
+from compseg_jax.networks.extent import Extent
 from compseg_jax.networks.layers import ACTIVATIONS, KERNEL_SPREADS
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
@@ -177,10 +178,14 @@ def _draw_at_once(network: nn.Module, keys: dict[str, PRNGKeyArray], cube: Array
 
 
 def apply_network(
-    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"]
+    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"], extent: Extent | None = None
 ) -> Float[Array, "b y x maps"]:
-    """Logits of each pixel; a pure function of variables and cube, as used for validation and prediction."""
-    return network.apply(variables, cube)
+    """Logits of each pixel; a pure function of variables and cube, as used for validation and prediction.
+
+    Images that do not fill their canvas have an ``extent`` and zeros beyond it; only networks that ``takes_extent``
+    says so of can be given one.
+    """
+    return network.apply(variables, cube, **({} if extent is None else {"extent": extent}))
 
 
 def apply_network_training(

@@ -1,7 +1,8 @@
 """The layers that U-Net and SegNet are made of, written for what XLA runs fast.
 
 Every layer takes and returns (b, y, x, c). 'Same' padding and level-wise cropping make the result
-independent of any padding: nothing outside the image is ever seen, whatever its height and width.
+independent of any padding: nothing outside the image is ever seen, whatever its height and width. Layers that mix
+pixels take the images' extent where these do not fill their canvas (`extent`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from compseg_jax.networks.convolution import Form, add_bias, convolution_3x3
+from compseg_jax.networks.extent import Extent, kept
 from compseg_jax.networks.normalisation import BATCH_MOMENTUM, EPSILON, Normalisation
 
 Activation = Callable[[Array], Array]
@@ -105,13 +107,15 @@ KERNEL_SPREADS: dict[str, tuple[Spread, Draw]] = {
 }
 
 
-def max_pool(x: Float[Array, "b y x c"]) -> Float[Array, "b y2 x2 c"]:
-    """2×2 maximum with stride 2; an odd last row or column forms cells of its own."""
+def max_pool(x: Float[Array, "b y x c"], extent: Extent | None = None) -> Float[Array, "b y2 x2 c"]:
+    """2×2 maximum with stride 2; an odd last row or column forms cells of its own; 0 beyond ``extent``."""
     b, height, width, c = x.shape
+    x = kept(x, extent, float(jnp.finfo(x.dtype).min))
     odd_y, odd_x = height % 2, width % 2
     if odd_y or odd_x:
         x = jnp.pad(x, ((0, 0), (0, odd_y), (0, odd_x), (0, 0)), mode="edge")
-    return x.reshape(b, (height + odd_y) // 2, 2, (width + odd_x) // 2, 2, c).max(axis=(2, 4))
+    pooled = x.reshape(b, (height + odd_y) // 2, 2, (width + odd_x) // 2, 2, c).max(axis=(2, 4))
+    return pooled if extent is None else kept(pooled, extent.halved)
 
 
 def crop_to(x: Float[Array, "b y x c"], height: int, width: int) -> Float[Array, "b y2 x2 c"]:
@@ -153,13 +157,19 @@ class ConvBlock(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"], train: bool = False) -> Float[Array, "b y x features"]:
-        """Applies the block; dropout and the statistics of the batch in training only."""
+    def __call__(
+        self, x: Float[Array, "b y x c"], train: bool = False, extent: Extent | None = None
+    ) -> Float[Array, "b y x features"]:
+        """Applies the block; dropout and the statistics of the batch in training only.
+
+        ``x`` is 0 beyond ``extent``; what comes out is not.
+        """
         for index in range(self.n_convolutions):
             channels = self.channels if index == 0 else None
+            x = kept(x, extent) if index else x
             x = Conv(self.features, self.kernel_init, self.dtype, self.form, channels)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            x = Normalisation(self.normalisation, self.dtype)(x, train)
+            x = Normalisation(self.normalisation, self.dtype)(x, train, extent)
             x = ACTIVATIONS[self.activation](x)
         return x
 
@@ -202,8 +212,10 @@ class UpConvolution(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y2 x2 features"]:
-        """Doubles height and width."""
+    def __call__(
+        self, x: Float[Array, "b y x c"], extent: Extent | None = None
+    ) -> Float[Array, "b y2 x2 features"]:
+        """Doubles height and width; each pixel becomes its own cell, whatever lies beside it."""
         b, height, width, channels = x.shape
         kernel = self.param(
             "kernel", INITIALISERS[self.kernel_init], (2, 2, channels, self.features), jnp.float32
@@ -229,21 +241,36 @@ class BilinearUpConvolution(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y2 x2 features"]:
+    def __call__(
+        self, x: Float[Array, "b y x c"], extent: Extent | None = None
+    ) -> Float[Array, "b y2 x2 features"]:
         """Doubles height and width."""
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", INITIALISERS[self.kernel_init], shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         projected = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], self.features)
-        return add_bias(bilinear_doubled(bilinear_doubled(projected, 1), 2), bias)
+        down = bilinear_doubled(projected, 1, None if extent is None else extent.rows)
+        return add_bias(bilinear_doubled(down, 2, None if extent is None else extent.columns), bias)
 
 
-def bilinear_doubled(x: Float[Array, "*shape"], axis: int) -> Float[Array, "*doubled"]:
-    """Twice as many values along an axis, each ¾ of the nearest and ¼ of the next; ends are repeated."""
+def bilinear_doubled(
+    x: Float[Array, b * shape], axis: int, lengths: Int[Array | np.ndarray, " b"] | None = None
+) -> Float[Array, b * doubled]:
+    """Twice as many values along an axis, each ¾ of the nearest and ¼ of the next; ends are repeated.
+
+    Args:
+      x: images of a batch, the first axis.
+      axis: what is doubled.
+      lengths: where each image ends along it; None: where the axis does.
+    """
     length = x.shape[axis]
     before = jnp.concatenate([_part(x, axis, 0, 1), _part(x, axis, 0, length - 1)], axis)
     after = jnp.concatenate([_part(x, axis, 1, length), _part(x, axis, length - 1, length)], axis)
+    if lengths is not None:
+        is_last = jnp.arange(length)[None, :] == lengths[:, None] - 1
+        along = (x.shape[0], *(length if at == axis else 1 for at in range(1, x.ndim)))
+        after = jnp.where(is_last.reshape(along), x, after)
     pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
     return pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
 

@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from compseg_jax.networks.extent import Extent
+
 # Keras' .99 needs some hundred steps before validation sees anything true; a store of 100 samples gives 15 per epoch.
 BATCH_MOMENTUM = 0.9
 EPSILON = 1e-5
@@ -63,6 +65,11 @@ class Normalisation(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"], train: bool = False) -> Float[Array, "b y x c"]:
-        """Normalises ``x``, by the batch's own statistics in training."""
-        return LAYERS[self.kind](x.shape[-1], self.dtype, train)(x)
+    def __call__(
+        self, x: Float[Array, "b y x c"], train: bool = False, extent: Extent | None = None
+    ) -> Float[Array, "b y x c"]:
+        """Normalises ``x``, by the batch's own statistics in training; 'group' by the pixels of ``extent`` alone."""
+        layer = LAYERS[self.kind](x.shape[-1], self.dtype, train)
+        if isinstance(layer, nn.GroupNorm) and extent is not None:
+            return layer(x, mask=jnp.broadcast_to(extent.pixels(*x.shape[1:3]), x.shape))
+        return layer(x)

@@ -10,23 +10,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from compseg_jax.networks.convolution import Form
+from compseg_jax.networks.extent import Extent, kept
 from compseg_jax.networks.layers import ConvBlock, Head, RematConvBlock, SpectralFront, crop_to
 
 
 def max_pool_with_indices(
-    x: Float[Array, "b y x c"],
+    x: Float[Array, "b y x c"], extent: Extent | None = None
 ) -> tuple[Float[Array, "b y2 x2 c"], Int[Array, "b y2 x2 c"]]:
     """2×2 maximum with stride 2, and which of the four pixels (row by row, 0 to 3) held it."""
     b, height, width, c = x.shape
     odd_y, odd_x = height % 2, width % 2
+    # The lowest value, never −∞: an unpooled cell multiplies by zero, and −∞·0 is not a number.
+    lowest = float(jnp.finfo(x.dtype).min)
+    x = kept(x, extent, lowest)
     if odd_y or odd_x:
-        # The lowest value, never −∞: an unpooled cell multiplies by zero, and −∞·0 is not a number.
-        lowest = jnp.finfo(x.dtype).min
         x = jnp.pad(x, ((0, 0), (0, odd_y), (0, odd_x), (0, 0)), constant_values=lowest)
     cells = x.reshape(b, (height + odd_y) // 2, 2, (width + odd_x) // 2, 2, c)
     cells = cells.transpose(0, 1, 3, 5, 2, 4).reshape(b, (height + odd_y) // 2, (width + odd_x) // 2, c, 4)
     indices = jnp.argmax(cells, axis=-1)
-    return jnp.max(cells, axis=-1), indices
+    pooled = jnp.max(cells, axis=-1)
+    return pooled if extent is None else kept(pooled, extent.halved), indices
 
 
 def unpool(
@@ -68,8 +71,10 @@ class SegNet(nn.Module):
     activation_map: str = "probability"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
-        """Logits of each pixel; ``train`` drops features and normalises by the batch where either is asked for."""
+    def __call__(
+        self, x: Float[Array, "b y x c"], *, train: bool = False, extent: Extent | None = None
+    ) -> Float[Array, "b y x maps"]:
+        """Logits of each pixel; ``train`` and ``extent`` as for :class:`compseg_jax.UNet`."""
         block = RematConvBlock if self.remat else ConvBlock
         shared = {
             "activation": self.activation,
@@ -82,20 +87,24 @@ class SegNet(nn.Module):
         if self.front:
             x = SpectralFront(self.front, self.kernel_init, self.dtype, channels, name="front")(x)
             channels = None
-        places = []
+        places, reached = [], extent
         for level in range(self.depth):
             options = {**shared, "dropout": self.dropout} if level else {**shared, "channels": channels}
             n_convolutions = 2 if level < 2 else 3
-            x = block(self.base * 2**level, n_convolutions, name=f"down_{level}", **options)(x, train)
-            size = x.shape[1:3]
-            x, indices = max_pool_with_indices(x)
-            places.append((indices, size))
-        for level, (indices, (height, width)) in reversed(list(enumerate(places))):
+            x = block(self.base * 2**level, n_convolutions, name=f"down_{level}", **options)(
+                x, train, reached
+            )
+            size, own = x.shape[1:3], reached
+            x, indices = max_pool_with_indices(x, own)
+            places.append((indices, size, own))
+            reached = None if own is None else own.halved
+        for level, (indices, (height, width), own) in reversed(list(enumerate(places))):
             n_convolutions = 2 if level < 2 else 3
-            x = unpool(x, indices, height, width)
+            x = kept(unpool(x, indices, height, width), own)
             # All but the last convolution keep this level's width, the last one leads to the next level's.
-            x = block(self.base * 2**level, n_convolutions - 1, name=f"up_{level}", **shared)(x, train)
-            x = block(self.base * 2 ** max(level - 1, 0), 1, name=f"out_{level}", **shared)(x, train)
+            x = block(self.base * 2**level, n_convolutions - 1, name=f"up_{level}", **shared)(x, train, own)
+            x = kept(x, own)
+            x = block(self.base * 2 ** max(level - 1, 0), 1, name=f"out_{level}", **shared)(x, train, own)
         head = Head(
             self.maps, self.head_bias, self.kernel_init, self.head_norm, self.attention_features, name="head"
         )

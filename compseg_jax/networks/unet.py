@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from compseg_jax.networks.convolution import Form
+from compseg_jax.networks.extent import Extent, kept
 from compseg_jax.networks.layers import (
     WAYS_UP,
     ConvBlock,
@@ -72,8 +73,14 @@ class UNet(nn.Module):
     way_up: str = "transposed"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"], *, train: bool = False) -> Float[Array, "b y x maps"]:
-        """Logits of each pixel; ``train`` drops features and normalises by the batch where either is asked for."""
+    def __call__(
+        self, x: Float[Array, "b y x c"], *, train: bool = False, extent: Extent | None = None
+    ) -> Float[Array, "b y x maps"]:
+        """Logits of each pixel; ``train`` drops features and normalises by the batch where either is asked for.
+
+        Images that do not fill their canvas have an ``extent`` and zeros beyond it: their logits are those of the
+        images alone.
+        """
         block = RematConvBlock if self.remat else ConvBlock
         shared = {
             "activation": self.activation,
@@ -86,21 +93,28 @@ class UNet(nn.Module):
         if self.front:
             x = SpectralFront(self.front, self.kernel_init, self.dtype, channels, name="front")(x)
             channels = None
-        skips = []
+        skips, extents = [], [extent]
         for level in range(self.depth):
             options = {**shared, "dropout": self.dropout} if level else {**shared, "channels": channels}
-            x = block(self.base * 2**level, name=f"down_{level}", **options)(x, train)
+            own = extents[level]
+            x = block(self.base * 2**level, name=f"down_{level}", **options)(x, train, own)
             skips.append(x)
-            x = max_pool(x)
+            x = max_pool(x, own)
+            extents.append(None if own is None else own.halved)
         options = {**shared, "dropout": self.dropout} if self.depth else {**shared, "channels": channels}
-        x = block(self.base * 2**self.depth, name="bottleneck", **options)(x, train)
+        x = block(self.base * 2**self.depth, name="bottleneck", **options)(x, train, extents[-1])
         for level, skip in reversed(list(enumerate(skips))):
             features = self.base * 2**level
-            up = WAYS_UP[self.way_up]
-            x = up(features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}")(x)
-            x = Normalisation(self.normalisation, self.dtype, name=f"up_norm_{level}")(x, train)
+            up = WAYS_UP[self.way_up](
+                features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}"
+            )
+            x = up(x, below := extents[level + 1])
+            # Normalised before it is cropped: of a level of odd size its last row or column once more.
+            reached = None if below is None else below.doubled
+            x = Normalisation(self.normalisation, self.dtype, name=f"up_norm_{level}")(x, train, reached)
             x = jnp.concatenate([skip, crop_to(x, *skip.shape[1:3])], axis=-1)
-            x = block(features, name=f"merge_{level}", **shared)(x, train)
+            x = kept(x, extents[level])
+            x = block(features, name=f"merge_{level}", **shared)(x, train, extents[level])
         head = Head(
             self.maps, self.head_bias, self.kernel_init, self.head_norm, self.attention_features, name="head"
         )

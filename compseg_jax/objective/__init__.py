@@ -75,6 +75,8 @@ ERRORS: dict[str, SampleError] = {
     ),
     "maxmin": maxmin_error,
 }
+"""The losses by their word in a recipe: (b,) from logits (b, y, x, maps), labels (b,), the pixels that count
+and the objective."""
 
 
 def comparative_error(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from compseg_jax.networks.build import Module, Variables, apply_network
+from compseg_jax.networks.extent import Extent
 from compseg_jax.objective.pooling import PIXELS, attention_weights, mean_over_pixels
 
 Logits = Float[Array, "b y x maps"]
@@ -51,12 +52,19 @@ def activation_of_logits(network: Module, logits: Logits, tissue: Tissue) -> Flo
 
 
 def activation_map(
-    network: Module, variables: Variables, cube: Float[Array, "b y x c"], tissue: Tissue
+    network: Module,
+    variables: Variables,
+    cube: Float[Array, "b y x c"],
+    tissue: Tissue,
+    extent: Extent | None = None,
 ) -> Float[Array, "b y x"]:
-    """Activation map in [0, 1] of scaled cubes, read as the network's ``activation_map`` says; float32."""
+    """Activation map in [0, 1] of scaled cubes, read as the network's ``activation_map`` says; float32.
+
+    Cubes that do not fill their canvas have an ``extent``, and no tissue beyond it.
+    """
     if _name_of(network) == "saliency":
-        return saliency_map(network, variables, cube, tissue)
-    return activation_of_logits(network, apply_network(network, variables, cube), tissue)
+        return saliency_map(network, variables, cube, tissue, extent)
+    return activation_of_logits(network, apply_network(network, variables, cube, extent), tissue)
 
 
 def _name_of(network: Module) -> str:
@@ -64,7 +72,11 @@ def _name_of(network: Module) -> str:
 
 
 def saliency_map(
-    network: Module, variables: Variables, cube: Float[Array, "b y x c"], tissue: Tissue
+    network: Module,
+    variables: Variables,
+    cube: Float[Array, "b y x c"],
+    tissue: Tissue,
+    extent: Extent | None = None,
 ) -> Float[Array, "b y x"]:
     r"""How much each pixel's spectrum moves the score of its sample, in [0, 1].
 
@@ -82,6 +94,7 @@ def saliency_map(
       variables: its variables.
       cube: scaled absorbance, 0 outside the tissue.
       tissue: pixels that count.
+      extent: of cubes that do not fill their canvas.
 
     Source: Simonyan, Vedaldi and Zisserman (2013), section 3, arXiv:1312.6034 (reference 18 of [CompSegNet]):
     gradient of the unnormalised score, its largest magnitude over the channels. Filter and scale are this
@@ -89,7 +102,7 @@ def saliency_map(
     """
 
     def total(x: Float[Array, "b y x c"]) -> Float[Array, ""]:
-        logits = apply_network(network, variables, x)[..., 0].astype(jnp.float32)
+        logits = apply_network(network, variables, x, extent)[..., 0].astype(jnp.float32)
         return jnp.sum(mean_over_pixels(logits, tissue))
 
     # Samples do not see each other at prediction, so the gradient of the sum holds that of each.

@@ -29,6 +29,9 @@ def absolute_error(
       label: 1 for a diseased sample, 0 for a healthy one; any dtype.
       alpha: the value a diseased sample should reach.
 
+    >>> absolute_error(jnp.array([0.25, 0.5, 0.5]), jnp.array([1, 1, 0]), alpha=0.25).tolist()
+    [0.0, 0.25, 0.5]
+
     Source: [CompSegNet], section 3.2, equation of g.
     """
     o = jnp.asarray(o)

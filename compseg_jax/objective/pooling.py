@@ -33,6 +33,11 @@ def pooled_activation(
     Returns:
       The pooled activation of each sample, in [0, 1], at least float32.
 
+    >>> activation = jnp.array([[1.0, 0.0], [1.0, 1.0]])
+    >>> tissue = jnp.array([[True, True], [False, False]])
+    >>> float(pooled_activation(activation)), float(pooled_activation(activation, tissue))
+    (0.75, 0.5)
+
     Source: [CompSegNet], section 3.1, "the pooling neuron p will 'count' the number of active pixels".
     """
     activation = activation.astype(at_least_float32(activation.dtype))
@@ -158,3 +163,5 @@ POOLINGS: dict[str, PoolingFunction] = {
     "top_share": lambda logits, mask, of: top_share_mean(logits[..., 0], mask, of.alpha),
     "attention": lambda logits, mask, of: attention_pooled(logits[..., 0], logits[..., 1], mask),
 }
+"""The pooling functions by their word in a recipe: (b,) from logits (b, y, x, maps), the pixels that count
+and the objective."""

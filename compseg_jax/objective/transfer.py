@@ -211,3 +211,4 @@ TRANSFERS: dict[str, Transfer] = {
         level=lambda of: 1.0,
     ),
 }
+"""The transfer functions by their word in a recipe."""

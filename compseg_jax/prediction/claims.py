@@ -1,26 +1,32 @@
-"""Which process works on which sample: claims as files, so that several processes share one folder.
+"""Which process works on which sample: claims as keys, so that several processes share one folder or bucket.
 
-``.<id>.claim.<n>`` in the folder of the samples is created exclusively (O_EXCL, atomic on local and network file
-systems) and holds machine and process. Its process touches it while it works. A claim that was not touched for
-`STALE_S`, or whose process is known to have ended (same machine), is stale: whoever creates the next number, n + 1,
-takes the sample over. So two processes can never both take over, and one that only seemed dead finds out. Host names do
-not tell machines apart: containers share them, and a process that runs in one has ended by the numbers of another.
+``.<id>.claim.<n>`` beside the samples is written only where no such key is, which the store itself decides
+(``store.kvstore.write_new``: on disks and in object stores alike), and holds who wrote it and a count. Its process
+writes the next count every `BEAT_S` while it works. Whoever finds a claim watches it by his own clock: one that stays
+the same for `STALE_S` is stale, and whoever writes the next number, n + 1, takes the sample over. So two processes can
+never both take over, and one that only seemed dead finds out. Neither clocks nor names of machines nor numbers of
+processes are compared.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import threading
+import time
+import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 
-from compseg_jax.runtime.files import file_system_time
-from compseg_jax.runtime.processes import has_ended, machine, process_start
+from compseg_jax.config.locations import Location
+from compseg_jax.store.kvstore import LocationError, delete, names_like, read_together, write_bytes, write_new
 
-BEAT_S = 15.0
-STALE_S = 120.0
+BEAT_S = 5.0
+STALE_S = 60.0
+"""Twelve beats: a process is thought dead that is stopped, or cannot reach the store, for as long. Network file systems
+may show a machine for some seconds what a file held before."""
+LOOK_S = 1.0
+"""Between two looks at claims of others, once nothing else is left to do."""
 
 
 @dataclass
@@ -28,79 +34,124 @@ class Claim:
     """A sample that is this process's own; use as a context manager.
 
     Attributes:
-      folder: where claims lie.
+      samples: where claims lie.
       sample_id: the sample.
       number: of the claim.
+      owner: tells this claim from that of any other process.
     """
 
-    folder: Path
+    samples: Location
     sample_id: str
     number: int
+    owner: str
     _released: threading.Event = field(default_factory=threading.Event, repr=False)
+    _heart: threading.Thread | None = field(default=None, repr=False)
 
     @property
-    def path(self) -> Path:
-        """File of the claim."""
-        return _path(self.folder, self.sample_id, self.number)
+    def place(self) -> Location:
+        """Of the claim."""
+        return _place(self.samples, self.sample_id, self.number)
+
+    def text(self, beat: int) -> bytes:
+        """What the claim holds after so many beats."""
+        return json.dumps({"owner": self.owner, "beat": beat}).encode()
 
     def is_lost(self) -> bool:
-        """Whether another process took the sample over, because this one seemed dead."""
-        return _path(self.folder, self.sample_id, self.number + 1).exists()
+        """Whether another process took the sample over, because this one seemed dead.
+
+        Raises:
+          LocationError: when the place cannot be reached.
+        """
+        own, taken = read_together([self.place, _place(self.samples, self.sample_id, self.number + 1)])
+        return taken is not None or not self._is_own(own)
 
     def __enter__(self) -> Claim:
-        threading.Thread(target=self._beat, name="compseg-claim", daemon=True).start()
+        self._heart = threading.Thread(target=self._beat, name="compseg-claim", daemon=True)
+        self._heart.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._released.set()
+        if self._heart is not None:
+            self._heart.join()  # a beat after the release would be a claim of nobody
         if not self.is_lost():
             for number in range(self.number + 1):
-                _path(self.folder, self.sample_id, number).unlink(missing_ok=True)
+                delete(_place(self.samples, self.sample_id, number))
+
+    def _is_own(self, content: bytes | None) -> bool:
+        return content is not None and self.owner.encode() in content
 
     def _beat(self) -> None:
+        beat = 0
         while not self._released.wait(BEAT_S):
+            beat += 1
             try:
-                os.utime(self.path)
-            except OSError:
-                return
+                if not self._is_own(read_together([self.place])[0]):
+                    return
+                write_bytes(self.place, self.text(beat))
+            except LocationError:  # an outage; the next beat may get through
+                continue
 
 
-def take(folder: Path, sample_id: str) -> Claim | None:
-    """Claims a sample; None where another process that lives has it."""
-    number = 0
-    while True:
-        path = _path(folder, sample_id, number)
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            newest = not _path(folder, sample_id, number + 1).exists()
-            if newest and not _is_stale(path):
-                return None
+class Claims:
+    """The claims on samples, and those of other processes as this one has seen them.
+
+    Attributes:
+      samples: where they lie.
+    """
+
+    def __init__(self, samples: Location) -> None:
+        self.samples = samples
+        self._seen: dict[str, tuple[int, bytes, float]] = {}
+
+    def take(self, sample_id: str) -> Claim | None:
+        """Claims a sample; None where another process has it that is not known to be dead.
+
+        Raises:
+          LocationError: when the place cannot be reached or written.
+        """
+        number, owner = 0, uuid.uuid4().hex
+        while True:
+            claim = Claim(self.samples, sample_id, number, owner)
+            if write_new(claim.place, claim.text(0)):
+                return claim
+            here, following = read_together([claim.place, _place(self.samples, sample_id, number + 1)])
+            if here == claim.text(0):  # written, but the answer was lost and the question repeated
+                return claim
+            if following is None and (here is None or not self._is_stale(sample_id, number, here)):
+                return None  # without 'here' it was released this moment: finished, or free at the next call
             number += 1
-            continue
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(
-                {"machine": machine(), "pid": os.getpid(), "started": process_start(os.getpid())},
-                file,
-            )
-        return Claim(folder, sample_id, number)
+
+    def take_patiently(self, sample_id: str) -> Claim | None:
+        """As `take`, but watches a claim of another process until it moves on (None) or is stale."""
+        while (claim := self.take(sample_id)) is None:
+            before = self.seen(sample_id)
+            time.sleep(LOOK_S)
+            if (claim := self.take(sample_id)) is not None:
+                return claim
+            if self.seen(sample_id) != before:
+                return None
+        return claim
+
+    def seen(self, sample_id: str) -> tuple[int, bytes] | None:
+        """The newest claim on a sample as it was last found; one that is worked on changes every `BEAT_S`."""
+        found = self._seen.get(sample_id)
+        return None if found is None else found[:2]
+
+    def _is_stale(self, sample_id: str, number: int, content: bytes) -> bool:
+        if self.seen(sample_id) != (number, content):
+            self._seen[sample_id] = number, content, time.monotonic()
+        return time.monotonic() - self._seen[sample_id][2] > STALE_S
 
 
-def _path(folder: Path, sample_id: str, number: int) -> Path:
-    return folder / f".{sample_id}.claim.{number}"
+def remove_left_behind(samples: Location, finished: Collection[str]) -> None:
+    """Removes claims on finished samples: their processes were killed between the last two steps."""
+    for name in names_like(samples, ".*.claim.*")[0]:
+        if name[1:].rpartition(".claim.")[0] in finished:
+            delete(samples / name)
 
 
-def _is_stale(path: Path) -> bool:
-    try:
-        text, touched = path.read_text(encoding="utf-8"), path.stat().st_mtime
-    except FileNotFoundError:
-        return False  # released this moment: the sample is finished or free at the next call
-    try:
-        owner = json.loads(text)
-        if owner["machine"] == machine() and has_ended(int(owner["pid"]), owner["started"]):
-            return True
-    except (ValueError, KeyError, TypeError):
-        pass  # being written, or its process was killed while it wrote: its age decides
-    return file_system_time(path.parent) - touched > STALE_S
+def _place(samples: Location, sample_id: str, number: int) -> Location:
+    return samples / f".{sample_id}.claim.{number}"

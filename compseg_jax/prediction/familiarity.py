@@ -20,6 +20,7 @@ class Familiarity:
       texture: of images of few channels, the distance of its texture by its limit.
       outside_fraction: part of the judged pixels that lie outside.
       call: 'undecided' outside; else 'diseased' or 'healthy' by the area, where the model has a cut-off for it.
+      chance: that a sample of the other label gets such an area, at most; None where nothing is called by the area.
     """
 
     outside: bool | None
@@ -28,6 +29,7 @@ class Familiarity:
     texture: float | None
     outside_fraction: float | None
     call: Call | None
+    chance: float | None
 
 
 def departure_of(model: Model, sums: Sequence[DepartureSums | None]) -> Departure | None:
@@ -49,7 +51,9 @@ def familiarity(model: Model, departure: Departure | None, area_fraction: float 
       area_fraction: part of the tissue above the threshold; None without tissue.
     """
     call = model.call(area_fraction, is_outside=departure is not None and departure.is_outside)
+    chance = model.chance(call, area_fraction)
+    said = call, None if chance is None else chance.value
     if departure is None:
-        return Familiarity(None, None, None, None, None, call)
+        return Familiarity(None, None, None, None, None, *said)
     found = departure.t2, departure.q, departure.texture, departure.outside_fraction
-    return Familiarity(departure.is_outside, *found, call)
+    return Familiarity(departure.is_outside, *found, *said)

@@ -13,6 +13,7 @@ from typing import Any
 from compseg_jax.config.locations import Location, Url, absolute
 from compseg_jax.model.seen import Seen, Sighting, Sightings
 from compseg_jax.model.specimen import Specimen, StoreScan
+from compseg_jax.prediction.array_cores import ArrayCore, OpenedArray
 from compseg_jax.readers import recognise
 from compseg_jax.readers.cube import Background, CubeError
 from compseg_jax.readers.reading_again import open_as_trained
@@ -51,12 +52,14 @@ class Task:
       source: its file, or its store, which may be a URL.
       store: its store; None for a file.
       sample: its row in the store.
+      core: the core of a tissue array that it is; None for whole images.
     """
 
     id: str
     source: Location
     store: Store | None = None
     sample: Sample | None = None
+    core: ArrayCore | None = None
 
     @property
     def place(self) -> str:
@@ -70,6 +73,9 @@ class Task:
 
     def identity(self) -> dict[str, Any]:
         """What tells whether a sample in progress is of the same data."""
+        if self.core is not None:
+            whole = {"source": self.place, "store_id": None, "stamp": _stamp(self.source)}
+            return {**whole, **self.core.identity()}
         if self.store is not None and self.sample is not None:
             place = self.store.cube_folder(self.sample.id) / "zarr.json"
             return {"source": self.place, "store_id": self.sample.id, "stamp": _stamp(place)}
@@ -91,6 +97,9 @@ class Task:
             scan = StoreScan(self.store, self.sample.id, shape)
             applied = tuple(self.store.preparation or ())
             return Opened(Specimen(scan, self.store.background, self.store.tissue(self.sample.id), applied))
+        if self.core is not None:
+            found = self.core.array
+            return Opened(self.core.specimen(background), found.instructions, found.notes)
         assert isinstance(self.source, Path)  # only stores are read from URLs
         opened = open_as_trained(self.source, given, trained)
         return Opened(Specimen(opened.scan, background), opened.instructions, opened.notes)
@@ -136,12 +145,13 @@ class Found:
     left_out: tuple[Path, ...] = ()
 
 
-def find_tasks(inputs: Sequence[Location], split: str = "") -> Found:
-    """The samples of files, folders and stores, in order.
+def find_tasks(inputs: Sequence[Location], split: str = "", arrays: Sequence[OpenedArray] = ()) -> Found:
+    """The samples of files, folders, stores and tissue arrays, in order.
 
     Args:
       inputs: what was named.
       split: of stores, only this split; all samples where empty.
+      arrays: scans of tissue arrays, whose cores are samples.
 
     Raises:
       InputError: when an input is not there or holds no sample.
@@ -168,7 +178,12 @@ def find_tasks(inputs: Sequence[Location], split: str = "") -> Found:
             left_out += others
         else:
             tasks.append(Task(_id(path), path))
-    unique = {(task.place, task.store_id): task for task in tasks}
+    for array in arrays:
+        tasks += [
+            Task(_allowed(f"{array.name}_{core.core.name}"), array.array.path, core=core)
+            for core in array.cores
+        ]
+    unique = {(task.place, task.store_id, task.core and task.core.core.name): task for task in tasks}
     return Found(tuple(_with_own_ids([*unique.values()])), tuple(left_out))
 
 

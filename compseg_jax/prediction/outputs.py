@@ -11,9 +11,10 @@ import numpy as np
 from compseg_jax.model.model import Model
 from compseg_jax.prediction.formats import Annotation, OverviewWriter, write_sample_files
 from compseg_jax.prediction.formats.sample_files import SampleFormat
+from compseg_jax.prediction.formats.smoothing import LOSSLESS_PX
 from compseg_jax.prediction.predict_options import Output, PredictOptions
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.readers.scan import Scan, finest_per_pixel_xy
+from compseg_jax.readers.scan import Scan, ScanPart, finest_per_pixel_xy
 
 OVERVIEW = "overview.ome.zarr"
 
@@ -40,16 +41,23 @@ def write_outputs(
     return write_sample_files(folder, finished, formats, annotation=annotation)
 
 
-def annotation_of(options: PredictOptions, model: Model, scan: Scan) -> Annotation:
+def annotation_of(options: PredictOptions, model: Model, scan: Scan, scale: float = 1.0) -> Annotation:
     """What the regions of a sample become in QuPath.
+
+    Args:
+      options: of the command.
+      model: with the networks.
+      scan: the image as it was measured.
+      scale: pixels that a network sees per pixel of it, along an edge.
 
     Raises:
       ValueError: when an area in µm² is asked for and the image has no pixel size.
     """
+    least_px: float
     if options.min_area_um2 is None:
         # Within a cell of its poolings a network tells nothing apart for certain: what is smaller is its noise.
         depths = [getattr(network.network, "depth", 0) for network in model.networks]
-        least_px: float = 4 ** min(depths)
+        least_px = 4 ** min(depths) / scale**2
     elif options.min_area_um2 == 0:
         least_px = 0
     elif scan.pixel_size_um is None:
@@ -62,9 +70,23 @@ def annotation_of(options: PredictOptions, model: Model, scan: Scan) -> Annotati
         classification=options.class_name,
         minimum_area_px=least_px,
         filled_holes_px=math.inf if options.fill_holes else least_px,
+        smoothing_px=_smoothing_px(options, scan),
         # QuPath opens a slide at its finest level, whatever level was predicted on.
         scale_xy=finest_per_pixel_xy(scan),
+        offset_xy=(scan.columns.start, scan.rows.start) if isinstance(scan, ScanPart) else (0, 0),
     )
+
+
+def _smoothing_px(options: PredictOptions, scan: Scan) -> float:
+    if options.smooth_um is None:
+        return LOSSLESS_PX
+    if options.smooth_um == 0:
+        return 0
+    if scan.pixel_size_um is None:
+        raise ValueError(
+            f"--smooth-um {options.smooth_um}: the image states no pixel size. Give it with --pixel-size."
+        )
+    return options.smooth_um / scan.pixel_size_um
 
 
 def write_overview(folder: Path, scan: Scan) -> dict[str, str]:

@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from compseg_jax.config import to_json
-from compseg_jax.config.locations import absolute
+from compseg_jax.config.locations import Location, Url, absolute
 from compseg_jax.model.model import Model
+from compseg_jax.prediction.array_calls import ArrayCalls, calls_of
+from compseg_jax.prediction.array_cores import OpenedArray
+from compseg_jax.prediction.claims import remove_left_behind
 from compseg_jax.prediction.formats import (
     Predictions,
     SamplePrediction,
-    read_sample,
+    parsed_sample,
     write_predictions,
     write_sample,
 )
 from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.predict_options import PredictOptions
-from compseg_jax.prediction.sample import ENTRY, SAMPLES
+from compseg_jax.prediction.sample_places import ENTRY, SAMPLES
 from compseg_jax.readers.reading_options import READING, in_command_words
-from compseg_jax.runtime.files import JsonFormat, json_text, put_new_file, remove_leftovers, write_text
+from compseg_jax.runtime.files import JsonFormat, json_text, remove_leftovers
 from compseg_jax.runtime.versions import versions
+from compseg_jax.store.kvstore import (
+    delete,
+    exist,
+    names_below,
+    names_like,
+    read_bytes,
+    read_many,
+    write_bytes,
+    write_new,
+)
 
 RUN_FILE = "run.json"
 FAILED = "failed.json"
 MAY_CHANGE = frozenset(
-    {"inputs", "model", "out", "split", "network", "memory_gib", "tile_px", "shard", "merge"}
+    {
+        "inputs",
+        "scans",
+        "cores",
+        "model",
+        "out",
+        "split",
+        "network",
+        "memory_gib",
+        "tile_px",
+        "shard",
+        "ray",
+        "merge",
+    }
 )
 
 
@@ -43,17 +70,18 @@ RUN = JsonFormat(
 
 
 class PredictionFolder:
-    """OUT: begun or gone on with, for one model and one set of options.
+    """OUT: begun or gone on with, for one model and one set of options; a folder, or below a URL.
 
     Attributes:
       path: the folder.
       samples: where samples lie.
     """
 
-    def __init__(self, options: PredictOptions, model: Model) -> None:
+    def __init__(self, options: PredictOptions, model: Model, arrays: Sequence[OpenedArray] = ()) -> None:
         self.path = options.out
         self.samples = options.out / SAMPLES
-        self._model, self._options = model, options
+        self._model, self._options, self._arrays = model, options, arrays
+        self._failed_before: dict[str, bytes | None] = {}
         self._asked = {
             "model": model.digest(),
             "threshold": model.threshold,
@@ -70,36 +98,50 @@ class PredictionFolder:
 
         Raises:
           FolderError: when it was not, or holds something else.
+          LocationError: when a URL cannot be reached or written.
         """
         run_file = self.path / RUN_FILE
-        if self.path.exists() and not (self.path.is_dir() and self._may_begin(run_file)):
+        if not self._may_begin(run_file):
             raise FolderError(f"{self.path} is there and holds no predictions. Choose another --out.")
-        self.samples.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, self.samples):
-            remove_leftovers(folder)
-        put_new_file(run_file, json_text(RUN.stamped(self._asked)))
+        if isinstance(self.path, Path):
+            (self.path / SAMPLES).mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.path / SAMPLES):
+                remove_leftovers(folder)
+        write_new(run_file, json_text(RUN.stamped(self._asked)).encode())
         self._check(run_file)
+        (notes,) = names_like(self.samples, f".*.{FAILED}")
+        texts = read_many(self.samples / name for name in notes)
+        self._failed_before = dict(zip(notes, texts, strict=True))
 
-    def _may_begin(self, run_file: Path) -> bool:
+    def _may_begin(self, run_file: Location) -> bool:
         """Whether the folder was begun, or holds at most what a process that begins it makes first."""
+        if isinstance(self.path, Url):
+            return exist([run_file])[0] or set(names_below(self.path)) <= {RUN_FILE}
+        if not self.path.exists():
+            return True
+        if not self.path.is_dir():
+            return False
         others = [
             path
             for path in self.path.iterdir()
-            if not path.name.startswith(f".{RUN_FILE}.") and (path != self.samples or any(path.iterdir()))
+            if not path.name.startswith(f"{RUN_FILE}.") and (path != self.samples or any(path.iterdir()))
         ]
-        return not others or run_file.exists()
+        return not others or exist([run_file])[0]
 
-    def _check(self, run_file: Path) -> None:
-        begun = RUN.read(run_file)
+    def _check(self, run_file: Location) -> None:
+        text = read_bytes(run_file)
+        if text is None:
+            raise RUN.missing(run_file)
+        begun = RUN.parsed(text, run_file)
         wanted = json.loads(json.dumps(self._asked))
-        if begun.get("reading") != wanted["reading"] and not any(self.samples.glob(f"*/{ENTRY}")):
+        if begun.get("reading") != wanted["reading"] and not names_like(self.samples, f"*/{ENTRY}")[0]:
             # Nothing could be read as it was said before, so nothing here depends on it.
             begun = {**begun, "reading": wanted["reading"]}
-            write_text(run_file, json_text(RUN.stamped(begun)))
+            write_bytes(run_file, json_text(RUN.stamped(begun)).encode(), durable=True)
         changed = [
             f"{name.replace('_', '-')} {_shown(begun.get(name))} → {_shown(value)}"
             for name, value in wanted.items()
-            if begun.get(name) != value
+            if begun.get(name) != value and (name in begun or value)  # earlier releases knew fewer options
         ]
         if changed:
             raise FolderError(
@@ -107,43 +149,66 @@ class PredictionFolder:
                 "it was begun with, or choose another --out."
             )
 
+    def finished(self, sample_ids: Sequence[str]) -> list[SamplePrediction | None]:
+        """Samples as they are finished; None for each that is not."""
+        return self._read([self.samples / sample_id / ENTRY for sample_id in sample_ids])
+
     def sample(self, sample_id: str) -> SamplePrediction | None:
         """A finished sample; None where it is not finished."""
-        return _read(self.samples / sample_id / ENTRY)
+        return self.finished([sample_id])[0]
 
-    def failure(self, sample_id: str) -> tuple[SamplePrediction, float] | None:
-        """A sample that failed, and when it did by the clock of the file system."""
-        path = self.samples / f".{sample_id}.{FAILED}"
-        found = _read(path)
-        try:
-            return None if found is None else (found, path.stat().st_mtime)
-        except FileNotFoundError:  # another process tries the sample again
+    def failure(self, sample_id: str) -> SamplePrediction | None:
+        """A sample that failed since this run began; None where it did not, or another process tries it again."""
+        place = self._note(sample_id)
+        text = read_bytes(place)
+        if text is None or text == self._failed_before.get(place.name):
             return None
-
-    def is_settled(self, sample_id: str) -> bool:
-        """Whether a sample is finished or has failed, without reading it."""
-        finished, failed = self.samples / sample_id / ENTRY, self.samples / f".{sample_id}.{FAILED}"
-        return finished.exists() or failed.exists()
+        return parsed_sample(text, place)
 
     def put_failure(self, sample: SamplePrediction) -> None:
         """Notes that a sample failed, for the tables and for other processes."""
-        write_sample(self.samples / f".{sample.id}.{FAILED}", sample)
+        write_sample(self._note(sample.id), sample)
 
     def forget_failure(self, sample_id: str) -> None:
         """Removes the note, before a sample is tried again."""
-        (self.samples / f".{sample_id}.{FAILED}").unlink(missing_ok=True)
+        delete(self._note(sample_id))
+
+    def settled_ids(self) -> set[str]:
+        """Ids of all samples that are finished or have failed; none is read."""
+        finished, failed = self._names()
+        return {*finished, *failed}
 
     def all_samples(self) -> tuple[SamplePrediction, ...]:
         """All samples in the folder that are finished or failed, by id."""
-        found = {path.parent.name: _read(path) for path in self.samples.glob(f"*/{ENTRY}")}
-        for path in self.samples.glob(f".*.{FAILED}"):
-            found.setdefault(path.name[1 : -len(FAILED) - 1], _read(path))
-        return tuple(sample for _, sample in sorted(found.items()) if sample is not None)
+        finished, failed = self._names()
+        places = {name: self._note(name) for name in failed} | {
+            name: self.samples / name / ENTRY for name in finished
+        }
+        found = self._read([place for _, place in sorted(places.items())])
+        return tuple(sample for sample in found if sample is not None)
 
-    def write_tables(self) -> None:
-        """Writes predictions.json and .csv of everything that is there.
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Ids of the samples that are finished, and of those that failed."""
+        finished, failed = names_like(self.samples, f"*/{ENTRY}", f".*.{FAILED}")
+        return [name.partition("/")[0] for name in finished], [name[1 : -len(FAILED) - 1] for name in failed]
+
+    def _note(self, sample_id: str) -> Location:
+        return self.samples / f".{sample_id}.{FAILED}"
+
+    @staticmethod
+    def _read(places: Sequence[Location]) -> list[SamplePrediction | None]:
+        return [
+            None if text is None else parsed_sample(text, place)
+            for place, text in zip(places, read_many(places), strict=True)
+        ]
+
+    def write_tables(self) -> tuple[ArrayCalls, ...]:
+        """Writes predictions.json and .csv of everything that is there, and what is called on each array.
 
         Another process may finish a sample meanwhile, so it is looked again after the last write.
+
+        Returns:
+          the calls of each array that was given.
         """
         model = {
             "path": absolute(self._options.model),
@@ -161,6 +226,12 @@ class PredictionFolder:
             )
             write_predictions(self.path, predictions)
             written = samples
+        remove_left_behind(self.samples, {sample.id for sample in samples if sample.status == "done"})
+        found = tuple(calls_of(array, written or (), self._model) for array in self._arrays)
+        if isinstance(self.path, Path):  # options refuse scans beside a URL
+            for calls in found:
+                calls.write(self.path)
+        return found
 
 
 def failed_sample(task: Task, error: BaseException) -> SamplePrediction:
@@ -174,16 +245,6 @@ def failed_sample(task: Task, error: BaseException) -> SamplePrediction:
         error=in_command_words(str(error) if expected else repr(error)),
         label=None if task.sample is None else task.sample.label,
     )
-
-
-def _read(path: Path) -> SamplePrediction | None:
-    try:
-        return read_sample(path)
-    except ValueError as error:
-        # Not a second look whether it is there: another process may have put it there meanwhile.
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
 
 
 def _shown(value: object) -> str:

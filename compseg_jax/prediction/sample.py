@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.model import Model
+from compseg_jax.model.scale import ToTrainingScale, scale_of
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.prediction.familiarity import departure_of, familiarity
 from compseg_jax.prediction.formats import Annotation, SamplePrediction, write_sample
@@ -20,15 +21,13 @@ from compseg_jax.prediction.inputs import Opened, Task, sighting_of
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import annotation_of, write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.sample_places import ENTRY, SAMPLES, SamplePlaces
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
 from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
 from compseg_jax.readers.reading_options import Instructions
-from compseg_jax.runtime.files import put_new, remove, resumable_place
-
-SAMPLES = "samples"
-ENTRY = "sample.json"
+from compseg_jax.runtime.files import put_new, remove
 
 
 class Stopped(Exception):
@@ -53,18 +52,48 @@ class Watch:
 
 
 @dataclass(frozen=True, eq=False)
+class _Finishing:
+    """What is said of a sample whose maps are there.
+
+    Attributes:
+      task: the sample.
+      opened: its image.
+      annotation: what its regions become in QuPath.
+      notes: what was done to bring it to the model, in words.
+      scale: edge of its pixel by that of the training images; None where unknown.
+      started: when its prediction began.
+      rescaled: whether it was brought to the scale of the training.
+    """
+
+    task: Task
+    opened: Opened
+    annotation: Annotation
+    notes: tuple[str, ...]
+    scale: float | None
+    started: float
+    rescaled: bool = False
+
+
+def trained_with(model: Model) -> Instructions:
+    """What was said of the files that a model was trained on."""
+    return Instructions.from_json(model.networks[0].description.get("reading", {}))
+
+
+@dataclass(frozen=True, eq=False)
 class Predictor:
     """Everything that is the same for all samples.
 
     Attributes:
       model: what predicts, with the threshold in use.
       options: as given.
+      places: where samples lie.
       given: what is said of the files.
       mesh: devices.
     """
 
     model: Model
     options: PredictOptions
+    places: SamplePlaces
     given: Instructions
     mesh: Mesh
 
@@ -78,10 +107,13 @@ class Predictor:
         started = time.perf_counter()
         options, model = self.options, self.model
         opened = task.opened(model.networks[0].background, self.given, self.trained)
-        specimen = opened.specimen
-        annotation = annotation_of(options, model, specimen.scan)
+        own, description = opened.specimen, model.networks[0].description
+        scale = scale_of(description, own.scan.pixel_size_um)
+        scaled = ToTrainingScale.of(own, description) if options.to_training_scale else None
+        specimen = own if scaled is None else scaled.specimen
+        annotation = annotation_of(options, model, own.scan, 1.0 if scaled is None else scaled.scale)
         members = adapted(model.networks, specimen)
-        partial = resumable_place(options.out / SAMPLES / task.id)
+        partial = self.places.in_progress(task.id)
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
@@ -98,13 +130,22 @@ class Predictor:
                     maps, done=done, progress=watch.advanced, stop=watch.stop, judged=maps.judged
                 ):
                     raise Stopped
-            notes = (*opened.notes, *members[0].notes)
-            return self._finished(task, opened, maps, annotation, started, watch, notes)
+            notes = [*opened.notes, *members[0].notes]
+            if options.to_training_scale and scale is None:
+                notes.append("its pixel size, or the training's, is unknown: taken as if it were the same")
+            finishing = _Finishing(task, opened, annotation, tuple(notes), scale, started)
+            if scaled is None:
+                return self._finished(finishing, maps, watch)
+            with maps.at_own_pixels(own.shape_px) as at_own:
+                notes = [*notes, scaled.in_words()]
+                sample = self._finished(replace(finishing, notes=tuple(notes), rescaled=True), at_own, watch)
+            remove(maps.folder)
+            return sample
 
     @property
     def trained(self) -> Instructions:
         """What was said of the files that the model was trained on."""
-        return Instructions.from_json(self.model.networks[0].description.get("reading", {}))
+        return trained_with(self.model)
 
     @property
     def _memory_bytes(self) -> float:
@@ -135,23 +176,15 @@ class Predictor:
         turns = TURNS[self.options.average_over]
         return TilePlan(specimen.shape_px, size_px, reach_of(self.model.networks), turns)
 
-    def _finished(
-        self,
-        task: Task,
-        opened: Opened,
-        maps: WorkingMaps,
-        annotation: Annotation,
-        started: float,
-        watch: Watch,
-        notes: tuple[str, ...],
-    ) -> SamplePrediction:
-        """Gathers what was asked for beside the working maps, and renames it to the sample's place."""
+    def _finished(self, finishing: _Finishing, maps: WorkingMaps, watch: Watch) -> SamplePrediction:
+        """Gathers what was asked for beside the working maps, and puts it in the sample's place."""
+        task, opened = finishing.task, finishing.opened
         folder = maps.folder / FINISHED
         remove(folder)
         folder.mkdir()
         threshold, scan = self.model.threshold, opened.specimen.scan
         departure = departure_of(self.model, maps.sums())
-        annotation = replace(annotation, is_outside=departure is not None and departure.is_outside)
+        annotation = replace(finishing.annotation, is_outside=departure is not None and departure.is_outside)
         reference = None
         if task.store is not None and task.sample is not None and task.sample.has_reference:
             reference = task.store.reference(task.sample.id).__getitem__
@@ -176,10 +209,13 @@ class Predictor:
             height_px=height,
             width_px=width,
             pixel_size_um=scan.pixel_size_um,
+            scale=finishing.scale,
+            rescaled=finishing.rescaled,
             channels=channels,
+            **({} if task.core is None else task.core.place()),
             label=None if task.sample is None else task.sample.label,
             seen=sighting_of(self.model.seen, task, scan),
-            seconds=round(time.perf_counter() - started, 3),
+            seconds=round(time.perf_counter() - finishing.started, 3),
             reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
             **vars(measures),
@@ -188,9 +224,9 @@ class Predictor:
         write_sample(folder / ENTRY, sample)
         if "zarr" in self.options.outputs:
             put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
-        put_new(folder, self.options.out / SAMPLES / task.id)
+        self.places.put(folder, task.id)
         remove(maps.folder)
-        for remark in (*notes, *([] if measures.tissue_px else ["no tissue"])):
+        for remark in (*finishing.notes, *([] if measures.tissue_px else ["no tissue"])):
             watch.remarked(remark)
         if sample.outside:
             watch.remarked("OUTSIDE of what the model was trained on: undecided")

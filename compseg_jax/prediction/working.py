@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from compseg_jax.model.scale import rescaled_part
 from compseg_jax.model.training_distribution import DepartureSums
 from compseg_jax.prediction.formats.ome_zarr import ActivationMaps, MapArrays
 from compseg_jax.prediction.tiles.plan import Tile, TilePlan
@@ -28,7 +29,7 @@ from compseg_jax.store.ome import LEVEL_CHUNK
 
 TileSums = tuple[DepartureSums | None, ...]
 """Of each network; None for those that keep no training distribution, nothing where no tissue was."""
-JOURNAL, ACTIVATION, FINISHED = "journal.txt", "activation.ome.zarr", "finished"
+JOURNAL, ACTIVATION, FINISHED, OWN = "journal.txt", "activation.ome.zarr", "finished", "own_pixels"
 BLOCK_PX = (LEVEL_CHUNK, 16 * LEVEL_CHUNK)
 """Rows and columns of a map that are looked at together: whole chunks."""
 
@@ -112,6 +113,24 @@ class WorkingMaps:
             os.write(self._journal, _line(tile.number, sums).encode())
             os.fsync(self._journal)
         self.done[tile.number] = sums
+
+    def at_own_pixels(self, shape_px: tuple[int, int]) -> WorkingMaps:
+        """The finished maps on other pixels of the same field of view, in a folder inside this one.
+
+        Args:
+          shape_px: rows and columns of the image as it was measured.
+        """
+        found = WorkingMaps.begun(self.folder / OWN, TilePlan(shape_px, shape_px), {})
+        for rows, columns in found.blocks():
+            activation, tissue = rescaled_part(
+                lambda *part: (self.activation(*part), self.tissue(*part)),
+                self.plan.shape_px,
+                shape_px,
+                (rows, columns),
+            )
+            found._arrays.write(rows.start, columns.start, np.clip(activation, 0, 1), tissue)
+        found.done = self.done
+        return found
 
     def sums(self) -> TileSums:
         """Of each network over all tiles; None where it cannot say, or no tile of it was looked at."""

@@ -16,6 +16,7 @@ from typing import IO
 import numpy as np
 
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.runtime.extras import install_line
 
 # Deflate cannot expand by more than this (zlib technical notes, "Maximum Compression Factor").
 DEFLATE_MAX_RATIO = 1032
@@ -36,7 +37,7 @@ def imported(name: str, path: Path, *, extra: str = "instruments") -> ModuleType
     except ImportError as error:
         raise CubeError(
             f"{path}: reading it needs the package {name.partition('.')[0]!r}, which cannot be imported "
-            f"({error}). Install it with: pip install 'compseg_jax[{extra}]'"
+            f"({error}). Install it with: {install_line(extra)}"
         ) from error
 
 

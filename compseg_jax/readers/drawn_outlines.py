@@ -18,6 +18,8 @@ from jaxtyping import Bool
 Rings = list[np.ndarray]
 """One polygon: its outer ring and its holes, each (points, 2) as x, y, the last point the first."""
 
+DISEASED, HEALTHY = "diseased", "healthy"
+"""Classes of what is drawn in the viewer: healthy outlines are cut out of the diseased."""
 UNCLASSIFIED = "unclassified"
 """What an object without a class is called in messages."""
 # Properties that name a class: QuPath's first, then those of other programs where it is a text.
@@ -81,6 +83,32 @@ def polygons(
             "of these, or export those that are missing."
         )
     return found
+
+
+def disease_mask(
+    geojson: Mapping[str, Any] | Sequence[Any], shape: tuple[int, int]
+) -> Bool[np.ndarray, "y x"]:
+    """Pixels inside an outline of 'diseased' and in none of 'healthy'; errors as `geojson_to_mask`."""
+    found = classes(geojson)
+    masks = [
+        geojson_to_mask(geojson, shape, classification=name) if name in found else np.zeros(shape, np.bool_)
+        for name in (DISEASED, HEALTHY)
+    ]
+    return masks[0] & ~masks[1]
+
+
+def stating_size(sample_id: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """Members of a FeatureCollection that say of which sample and size of its image (rows, columns) it is."""
+    return {"compseg": {"sample": sample_id, "height_px": shape[0], "width_px": shape[1]}}
+
+
+def stated_size(geojson: Mapping[str, Any] | Sequence[Any]) -> tuple[int, int] | None:
+    """Rows and columns of the image that outlines were drawn on, where `stating_size` said it."""
+    said = geojson.get("compseg") if isinstance(geojson, Mapping) else None
+    if not isinstance(said, Mapping):
+        return None
+    size = (said.get("height_px"), said.get("width_px"))
+    return size if all(isinstance(each, int) and each > 0 for each in size) else None  # type: ignore[return-value]
 
 
 def classes(geojson: Mapping[str, Any] | Sequence[Any]) -> dict[str, int]:

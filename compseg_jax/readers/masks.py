@@ -21,6 +21,7 @@ from jaxtyping import Bool
 
 from compseg_jax.readers import axis_names, checks, drawn_outlines, named_arrays
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.readers.drawn_outlines import DISEASED, HEALTHY
 from compseg_jax.readers.formats import array, hdf5, image, matlab
 from compseg_jax.readers.picture import Picture
 from compseg_jax.readers.recognition import read, recognise
@@ -57,11 +58,14 @@ class MaskRule:
       mask_threshold: values above it lie inside; None for no threshold.
       mask_names: classes of annotations, or the one array, slice or frame (`slice:12`) of a file that holds several;
         empty for the only one.
+      is_of_disease: whether a mask marks disease, so that annotations of 'diseased' and 'healthy', as the viewer draws
+        them, need no name: healthy ones are cut out of the diseased.
     """
 
     mask_values: tuple[str | int | float, ...] = ()
     mask_threshold: float | None = None
     mask_names: tuple[str, ...] = ()
+    is_of_disease: bool = False
 
 
 NO_RULE = MaskRule()
@@ -89,8 +93,8 @@ def read_mask(
 
     Args:
       path: the file.
-      shape: rows and columns of the image that it belongs to; outlines need them, and of several arrays of a file
-        the one of this shape is taken.
+      shape: rows and columns of the image that it belongs to; outlines need them, unless they state those that they
+        were drawn on, and of several arrays of a file the one of this shape is taken.
       rule: what counts, where the file does not say it.
 
     Returns:
@@ -378,6 +382,10 @@ def _drawn(path: Path, shape: tuple[int, int] | None, rule: MaskRule) -> Mask:
     try:
         drawn = json.loads(path.read_text(encoding="utf-8-sig"))
         found = drawn_outlines.classes(drawn)
+        shape = drawn_outlines.stated_size(drawn) or shape
+        if found and rule.is_of_disease and not rule.mask_names and found.keys() <= {DISEASED, HEALTHY}:
+            mask = drawn_outlines.disease_mask(drawn, shape)
+            return Mask(mask, f"GeoJSON: {drawn_outlines.listed(drawn)}; healthy is cut out of diseased")
         if len(found) > 1 and not rule.mask_names:
             raise CubeError(
                 f"{path}: found the classes {drawn_outlines.listed(drawn)}; a mask is of one. Name those that lie "

@@ -16,6 +16,21 @@ LEAST_UM, MOST_UM = 0.005, 500.0
 _SQUARE_TOLERANCE = 0.005
 
 
+UM_PER_INCH = 25400.0
+USUAL_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 220, 240, 300, 350, 360, 400, 600, 720, 1200)
+"""Dots per inch that programs write of screens and prints, whatever the picture shows."""
+_DPI_TOLERANCE = 0.003  # 118 pixels per cm are 300 dots per inch
+
+
+def is_of_a_screen(dots_per_inch: float) -> bool:
+    """Whether a resolution is one that programs write by themselves, for screens and printers.
+
+    >>> is_of_a_screen(72), is_of_a_screen(2.54 * 118), is_of_a_screen(UM_PER_INCH / 0.5)
+    (True, True, False)
+    """
+    return any(abs(dots_per_inch / usual - 1) < _DPI_TOLERANCE for usual in USUAL_DPI)
+
+
 def judged(
     sizes_um: Sequence[float], stated: str, *, least_um: float = LEAST_UM, most_um: float = MOST_UM
 ) -> tuple[float | None, str]:

@@ -128,6 +128,7 @@ FORMATS: tuple[Format, ...] = (
     Format("WITec table", "witec_table", (".txt",), told_by_content=True),
     Format("text table of spectra", "text", (".csv", ".tsv", ".txt", ".dpt", ".asc", ".xyz")),
 )
+"""Every format that is read; the first whose suffix, first bytes and companions fit is used."""
 _NOT_TAKEN = {
     "variable": "holds one array",
     "axes": "states the order of its axes",

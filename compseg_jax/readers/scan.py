@@ -130,6 +130,62 @@ class ScanOfSize:
 
 
 @dataclass(frozen=True, eq=False)
+class ScanPart:
+    """A rectangle of a scan as a scan of its own; where it leaves the scan there are zeros.
+
+    Attributes:
+      scan: the whole.
+      rows: first row and the one after the last, in pixels of the whole; they may lie outside of it.
+      columns: the same along x.
+    """
+
+    scan: Scan
+    rows: slice
+    columns: slice
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, c) of the part."""
+        rows, columns = self.rows, self.columns
+        return rows.stop - rows.start, columns.stop - columns.start, self.scan.shape[2]
+
+    @property
+    def wavenumbers_cm1(self) -> np.ndarray | None:
+        """Axis in cm⁻¹."""
+        return self.scan.wavenumbers_cm1
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Edge length of a pixel in µm."""
+        return self.scan.pixel_size_um
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the scan comes from, with ``top_px`` and ``left_px`` of the part."""
+        return {**self.scan.provenance, "top_px": self.rows.start, "left_px": self.columns.start}
+
+    @property
+    def finest_per_pixel_xy(self) -> tuple[float, float]:
+        """As of the scan."""
+        return finest_per_pixel_xy(self.scan)
+
+    def window(self, rows: slice, columns: slice, channels: slice = slice(None)) -> np.ndarray:
+        """A part of the part as a new array (y, x, c)."""
+        inside, padding = [], []
+        for asked, part, own, whole in zip(
+            (rows, columns), (self.rows, self.columns), self.shape, self.scan.shape, strict=False
+        ):
+            first, last, _ = asked.indices(own)
+            begin, length = part.start + first, max(last - first, 0)
+            low, high = (min(max(edge, 0), whole) for edge in (begin, begin + length))
+            before = min(max(-begin, 0), length)
+            inside.append(slice(low, high))
+            padding.append((before, length - before - (high - low)))
+        values = self.scan.window(inside[0], inside[1], channels)
+        return np.pad(values, (*padding, (0, 0))) if any(map(any, padding)) else values
+
+
+@dataclass(frozen=True, eq=False)
 class AbsorbanceScan:
     """A scan of transmittance, whose windows are absorbance."""
 

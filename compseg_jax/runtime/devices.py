@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, Sharding
 Tree = TypeVar("Tree")
 
 DATA_AXIS = "data"
+"""Name of the one axis of the device mesh, along which batches are split."""
 
 
 def data_mesh(n_devices: int | None = None) -> Mesh:

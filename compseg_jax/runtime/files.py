@@ -121,21 +121,6 @@ def put_new(new: Path, path: Path) -> None:
     new.rename(path)
 
 
-def put_new_file(path: Path, text: str) -> bool:
-    """Writes a file where none is; False, and nothing is changed, where another process was first."""
-    with staging_place(path) as staging:
-        staging.write_text(text, encoding="utf-8")
-        try:
-            os.link(staging, path)  # unlike a rename it fails where something is
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without links
-            if path.exists():
-                return False
-            os.replace(staging, path)
-        return True
-
-
 def remove(path: Path) -> None:
     """Removes a file or a folder with all it holds, where there is one, as far as that can be done."""
     if path.is_dir() and not path.is_symlink():
@@ -161,13 +146,6 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
                 Path(entry.path).rename(place)
             else:
                 remove(Path(entry.path))
-
-
-def file_system_time(folder: Path) -> float:
-    """Now, by the clock that stamps files of a folder, which may be another machine's."""
-    with staging_place(folder / "now") as probe:
-        probe.touch()
-        return probe.stat().st_mtime
 
 
 def _hidden(path: Path, kind: str) -> Path:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Real
 
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.spectra.resampling import AnyArray, as_floats, host_axis
 
 # Scales the median and the mean absolute deviation to the standard deviation of normal noise.
@@ -146,7 +147,7 @@ def _pybaselines() -> ModuleType:
     except ImportError as error:
         raise ValueError(
             f"asls_baseline needs the package 'pybaselines', which cannot be imported ({error}). Install it with: "
-            "pip install 'compseg_jax[raman]'"
+            f"{install_line('raman')}"
         ) from error
 
 

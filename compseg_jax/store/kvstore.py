@@ -9,8 +9,10 @@ Credentials are those that the drivers find in the environment; none is taken, k
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ from typing import Any, TypeVar
 import tensorstore as ts
 
 from compseg_jax.config.locations import READ_ONLY_SCHEMES, Location, Url
+from compseg_jax.runtime.files import atomic_file
 
 PATIENCE_S = 30.0
 """For an answer about a small file. Servers that are not there are given up earlier, after the retries."""
@@ -25,6 +28,7 @@ ARRAY_PATIENCE_S = 600.0
 """For a file of cubes, of up to hundreds of MiB."""
 RETRIES: Mapping[str, Any] = {"max_retries": 6, "initial_delay": "200ms", "max_delay": "5s"}
 """Of a request: about 6 s, so that a short outage stops no training, and a host that is not there is soon told."""
+READ_AT_ONCE, COPIED_AT_ONCE = 64, 8
 _UNANSWERED = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 
@@ -33,6 +37,10 @@ Answer = TypeVar("Answer")
 
 class LocationError(OSError):
     """A place refuses, does not answer or cannot be written; the message names it and the next step."""
+
+
+class MissingFileError(LocationError):
+    """A file that was to be copied is not there; the message names it."""
 
 
 def joined(folder: Location, name: str) -> Location:
@@ -54,14 +62,31 @@ def read_together(places: Iterable[Location], *, patience_s: float | None = None
     return [answer.value if answer.state == "value" else None for answer in answers]
 
 
+def read_many(places: Iterable[Location]) -> Iterator[bytes | None]:
+    """The contents of any number of small files, some asked for at once; None for each that is not there."""
+    left = iter(places)
+    while some := list(itertools.islice(left, READ_AT_ONCE)):
+        yield from read_together(some)
+
+
 def exist(places: Iterable[Location]) -> list[bool]:
     """Which small files are there; they are asked for at once."""
     return [found is not None for found in read_together(places)]
 
 
-def write_bytes(place: Location, content: bytes) -> None:
-    """Writes a file, whole or not at all; one that is there is replaced. Raises LocationError."""
+def write_bytes(place: Location, content: bytes, *, durable: bool = False) -> None:
+    """Writes a file, whole or not at all; one that is there is replaced. Raises LocationError.
+
+    Args:
+      place: the file.
+      content: all of it.
+      durable: waits for the disk; object stores have the file when they answer.
+    """
     refuse_read_only(place)
+    if durable and isinstance(place, Path):
+        with atomic_file(place, durable=True) as partial:
+            partial.write_bytes(content)
+        return
     _answered(_folder(place).write(place.name, content), place)
 
 
@@ -95,6 +120,40 @@ def names_below(folder: Location) -> list[str]:
     if isinstance(folder, Url) and folder.scheme in READ_ONLY_SCHEMES:
         raise LocationError(f"{folder}: web servers do not list what they hold. Copy it to a folder first.")
     return sorted(name.decode() for name in _answered(_kvstore(folder).list(), folder))
+
+
+def names_like(folder: Location, *patterns: str) -> list[list[str]]:
+    """Names of the files below a folder that are like each pattern, such as '*/sample.json', sorted.
+
+    A star stands for any part of a name between two slashes.
+    """
+    if isinstance(folder, Path):
+        return [
+            sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
+            for pattern in patterns
+        ]
+    names = names_below(folder)
+    return [
+        [each for each in names if each.count("/") == pattern.count("/") and fnmatchcase(each, pattern)]
+        for pattern in patterns
+    ]
+
+
+def copy_files(source: Location, target: Location, names: Iterable[str]) -> None:
+    """Copies files from one folder to another, a few at a time; names may hold folders.
+
+    Raises:
+      MissingFileError: when one is not there.
+      LocationError: when either place cannot be reached, read or written.
+    """
+    left = iter(names)
+    while some := list(itertools.islice(left, COPIED_AT_ONCE)):
+        read = read_together([joined(source, name) for name in some], patience_s=ARRAY_PATIENCE_S)
+        for name, content in zip(some, read, strict=True):
+            if content is None:
+                raise MissingFileError(f"{joined(source, name)} is missing. Copy it again.")
+        contents = {name: content for name, content in zip(some, read, strict=True) if content is not None}
+        write_together(target, contents, patience_s=ARRAY_PATIENCE_S)
 
 
 def delete_below(folder: Location) -> None:

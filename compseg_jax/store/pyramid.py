@@ -15,9 +15,10 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float, UInt8
 
+from compseg_jax.config.locations import Location
 from compseg_jax.runtime.files import json_text
 from compseg_jax.store import ome
-from compseg_jax.store.kvstore import open_array
+from compseg_jax.store.kvstore import open_array, read_bytes
 from compseg_jax.store.read import StoreError
 
 LONGEST_SIDE_OF_LAST_LEVEL_PX = 512
@@ -55,7 +56,7 @@ class Level:
     Indices are slices of step 1, clipped to the picture as NumPy's are.
     """
 
-    path: Path
+    path: Location
     array: ts.TensorStore
 
     @property
@@ -115,7 +116,7 @@ def create_level(
         raise StoreError(f"{path}: another array is there ({error}). Remove it and predict again.") from error
 
 
-def open_levels(group: Path) -> tuple[Level, ...]:
+def open_levels(group: Location) -> tuple[Level, ...]:
     """Levels of an OME-NGFF 0.5 image, the full resolution first; nothing is read yet.
 
     Raises:
@@ -128,7 +129,7 @@ def open_levels(group: Path) -> tuple[Level, ...]:
         raise _unreadable(group, error) from error
 
 
-def pixel_size_um(group: Path) -> float | None:
+def pixel_size_um(group: Location) -> float | None:
     """Edge of a pixel of the first level in µm, None where unknown; raises StoreError as `open_levels` does."""
     multiscale = _multiscale(group)
     try:
@@ -139,21 +140,31 @@ def pixel_size_um(group: Path) -> float | None:
         raise _unreadable(group, error) from error
 
 
-def _multiscale(group: Path) -> dict[str, Any]:
+def group_attributes(group: Location) -> dict[str, Any]:
+    """Attributes of a group; raises StoreError where there is none, or it is damaged."""
+    text = read_bytes(group / "zarr.json")
+    if text is None:
+        raise _unreadable(group, FileNotFoundError("no zarr.json"))
     try:
-        attributes = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        return dict(attributes["ome"]["multiscales"][0])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        return dict(json.loads(text)["attributes"])
+    except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(group, error) from error
 
 
-def _unreadable(group: Path, error: Exception) -> StoreError:
+def _multiscale(group: Location) -> dict[str, Any]:
+    try:
+        return dict(group_attributes(group)["ome"]["multiscales"][0])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def _unreadable(group: Location, error: Exception) -> StoreError:
     return StoreError(
         f"{group} is no readable OME-Zarr 0.5 image ({error!r}). Give one that `compseg predict` wrote."
     )
 
 
-def _opened(path: Path) -> Level:
+def _opened(path: Location) -> Level:
     return Level(path, open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True))
 
 

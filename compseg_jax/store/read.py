@@ -24,6 +24,7 @@ from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
 
 SPLITS = ("train", "val", "test")
+"""The names of the parts of a store."""
 LONGEST_ID_BYTES = 200
 
 
@@ -56,6 +57,7 @@ class Sample:
       source: file the cube came from.
       content: what its image is recognised by (``store.fingerprint``), of the image as it was read, before it was
         resized and prepared; '' where unknown.
+      pixel_size_um: edge of a pixel; None: that of the store.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Sample:
     has_reference: bool
     source: str = ""
     content: str = field(default="", compare=False)
+    pixel_size_um: float | None = None
 
 
 def names_a_file(sample_id: str) -> bool:
@@ -103,7 +106,7 @@ class Store:
       samples: all samples, in the order of samples.csv.
       channels: number of channels of every cube.
       wavenumbers_cm1: the axis shared by all cubes (c,), or None for ordinary images.
-      pixel_size_um: edge of a pixel in µm, or None.
+      pixel_size_um: edge of a pixel in µm; None where it is unknown, or differs between samples.
       background: how the tissue was recognised where no tissue mask was given: 'zero' means that pixels
         whose channels are all 0 are background, 'none' that every pixel is tissue.
       preparation: steps that the raw spectra went through, as ``spectra.preparation`` writes them; None where
@@ -170,7 +173,7 @@ class Store:
         return Cube(
             absorbance,
             self.wavenumbers_cm1,
-            self.pixel_size_um,
+            self.pixel_size_of(sample_id),
             {"source": f"{self.path}: {sample_id}", "format": "compseg store"},
             tuple(self.preparation or ()),
         )
@@ -189,6 +192,11 @@ class Store:
         """What its image is recognised by: as the table states it, else the hash of the cube, which is read for it."""
         stated = self._image(sample_id)[0].content
         return stated or content_of(self.read(sample_id), self.wavenumbers_cm1)
+
+    def pixel_size_of(self, sample_id: str) -> float | None:
+        """Edge of a pixel of a sample in µm; None where unknown."""
+        own = self._image(sample_id)[0].pixel_size_um
+        return self.pixel_size_um if own is None else own
 
     def tissue(self, sample_id: str) -> np.ndarray:
         """Tissue mask (y, x), bool."""
@@ -274,6 +282,7 @@ def _sample_from_row(row: dict[str, str]) -> Sample:
         has_reference=bool(int(row["has_reference"])),
         source=row.get("source") or "",
         content=row.get("content") or "",
+        pixel_size_um=float(row["pixel_size_um"]) if row.get("pixel_size_um") else None,
     )
 
 

@@ -43,6 +43,10 @@ WRITER_AT_WORK = ".compseg-writing"
 """Key of a store behind a URL that is not finished."""
 
 
+SAME_PIXELS = 0.01
+"""Relative difference up to which pixel sizes are one: stages and cameras state slightly different numbers."""
+
+
 class StoreWriter:
     """Writes a store, which is one when everything is in it.
 
@@ -137,14 +141,15 @@ class StoreWriter:
 
     def _write(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
         image = f"cubes/{sample.id}.zarr"
+        size_um = self._pixel_size_um if sample.pixel_size_um is None else sample.pixel_size_um
         groups = {
-            image: ome.image_group(sample.id, self._pixel_size_um),
+            image: ome.image_group(sample.id, size_um),
             f"{image}/labels": ome.labels_group(sorted(masks)),
         }
         cube = absorbance.astype(np.float32, copy=False).transpose(2, 0, 1)
         arrays = {f"{image}/0": (cube, ome.cube_array(cube.shape))}
         for name, mask in masks.items():
-            groups[f"{image}/labels/{name}"] = ome.mask_group(name, self._pixel_size_um)
+            groups[f"{image}/labels/{name}"] = ome.mask_group(name, size_um)
             arrays[f"{image}/labels/{name}/0"] = mask.astype(np.uint8), ome.mask_array(mask.shape)
         self._put({f"{name}/zarr.json": json_text(group).encode() for name, group in groups.items()})
         writes = []
@@ -200,12 +205,22 @@ class StoreWriter:
         for sample in self._samples.values():
             writer.writerow({**dataclasses.asdict(sample), "has_reference": int(sample.has_reference)})
         refuse_existing(self.path)
+        self._description["pixel_size_um"] = self._common_pixel_size_um()
         self._put({"dataset.json": json_text(DESCRIPTION.stamped(self._description)).encode()})
         self._put({"samples.csv": table.getvalue().encode()})
         if isinstance(self.path, Path) and isinstance(self._staging, Path):
             if hasattr(os, "sync"):
                 os.sync()
             put_new(self._staging, self.path)
+
+    def _common_pixel_size_um(self) -> float | None:
+        """The pixel size of all samples; None where it differs or one of them is unknown."""
+        own = [each.pixel_size_um for each in self._samples.values()]
+        sizes = [self._pixel_size_um if each is None else each for each in own]
+        first = sizes[0] if sizes else self._pixel_size_um
+        if first is None or any(each is None or abs(each / first - 1) > SAME_PIXELS for each in sizes):
+            return None
+        return first
 
     def _leave(self, url: Url, *, finished: bool) -> None:
         """Takes away what is no part of a finished store, and that is all where it was not finished."""

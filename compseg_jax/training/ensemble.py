@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from compseg_jax.config import Ensemble, Training, to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
+from compseg_jax.model.call_chance import VALIDATION_AREAS
 from compseg_jax.model.model_files import (
     ENSEMBLE,
     ENSEMBLE_JSON,
@@ -33,6 +35,7 @@ from compseg_jax.store.folds import fold_of_samples, holding_out
 from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
@@ -43,7 +46,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.csv"
 MAY_CHANGE = frozenset(
     {
         "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
-        "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "licence", "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
     }
 )  # fmt: skip
 
@@ -104,6 +107,7 @@ def train_ensemble(config: Training) -> Path:
       Interrupted: after Ctrl-C or SIGTERM; everything is saved.
     """
     store = Store.open(config.data)
+    config = with_epochs(config, len(store.split("train")), len(store.split("val")))
     folds = fold_of_samples(store, config.ensemble)
     for fold in range(config.ensemble.folds):
         supervised = config.objective.target == "reference"
@@ -145,10 +149,10 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
     # A field that the run's version did not have is what it is by default.
-    before = _flat(to_json(from_the_root(read_run(out))))
+    before = flat(to_json(from_the_root(read_run(out))))
     changed = [
         f"{name} {before.get(name)} → {value}"
-        for name, value in _flat(to_json(from_the_root(config))).items()
+        for name, value in flat(to_json(from_the_root(config))).items()
         if name not in MAY_CHANGE and before.get(name) != value
     ]
     if changed:
@@ -161,13 +165,6 @@ def _check_folder(config: Training, folds_table: str) -> None:
             f"{config.data} does not hold the samples, labels or groups that {out} was started with ({kept}). Resume "
             "with the same store, or choose another --out."
         )
-
-
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
-    return flat
 
 
 def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
@@ -272,6 +269,7 @@ def _put_together(
     values = {
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
+        VALIDATION_AREAS: outcome.validation_areas,
         "prepared_steps": len(cubes.store.preparation or []),
         "members": [_entry(config.out, member, models[member.name]) for member in members],
         "folds": config.ensemble.folds,

@@ -13,12 +13,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from compseg_jax.config import Training
+from compseg_jax.config import Training, to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import write_run
 from compseg_jax.networks.build import input_dtype
 from compseg_jax.runtime import compile_clock
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
 from compseg_jax.runtime.together import is_first
+from compseg_jax.runtime.tracking import track
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.feed import Feed, ResidentFeed, make_feed
@@ -131,7 +133,13 @@ def train_epochs(
     config = run.config
     progress.best = progress.best or copied(state.variables)
     clock = compile_clock()
-    reporter = RunReporter(folder, config.epochs, recorded(progress), tensorboard=config.tensorboard)
+    reporter = RunReporter(
+        folder,
+        config.epochs,
+        recorded(progress),
+        tensorboard=config.tensorboard,
+        tracking=track(folder, flat(to_json(config))),
+    )
     reporter.begin(len(progress.history))
     with reporter, stop_requests() as stop:
         while (epoch := len(progress.history) + 1) <= config.epochs:

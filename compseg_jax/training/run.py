@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,10 @@ from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
+from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
+from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
@@ -40,6 +44,7 @@ from compseg_jax.store.prepared import (
 )
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
     RunError,
@@ -101,7 +106,12 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
             f"{config.ensemble.n_members} networks are asked for; train them with "
             "compseg_jax.training.ensemble.train_ensemble."
         )
-    store = as_configured(Store.open(config.data), config.ensemble) if shared is None else shared.store
+    if shared is None:
+        given = Store.open(config.data)
+        config = with_epochs(config, len(given.split("train")), len(given.split("val")))
+        store = as_configured(given, config.ensemble)
+    else:
+        store = shared.store
     refuse_problems(
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
@@ -321,19 +331,22 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
+            TRAINED_RANGE_UM: _pixel_sizes_um(store),
             "preparation": steps,
             "prepared_steps": len(store.preparation or []),
             "reading": dict(store.reading),
             "device": ", ".join(sorted({device.device_kind for device in jax.devices()})),
             "versions": versions(),
             "seen": setup.seen.to_json(),
+            LEARNT_FROM: _learnt_from(store),
+            LICENCE: config.licence,
         },
         distribution=training.distribution,
     )
-    choice, area_cut = _threshold_and_cut(config, extracted, training.cubes)
+    choice, called = _threshold_and_calls(config, extracted, training.cubes)
     if not choice.supported and not quiet:
         print(f"threshold: {choice.rule}, because {choice.reason}")
-    chosen = {"threshold_choice": choice_as_json(choice), "area_cut": area_cut}
+    chosen = {"threshold_choice": choice_as_json(choice), **called}
     extracted = replace(
         extracted, threshold=choice.threshold, description={**extracted.description, **chosen}
     )
@@ -343,13 +356,33 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     return config.out / "model"
 
 
-def _threshold_and_cut(
+def _learnt_from(store: Store) -> dict[str, Any]:
+    """Name of the store, and the numbers of samples and groups that trained the network and chose for it."""
+    counts = {
+        split: {
+            "diseased": sum(sample.label == 1 for sample in store.split(split)),
+            "healthy": sum(sample.label == 0 for sample in store.split(split)),
+            "groups": len({sample.group for sample in store.split(split)}),
+        }
+        for split in ROLES
+    }
+    return {"store": store.name, **counts}
+
+
+def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:
+    """Smallest and largest pixel size of the training images; None where none is known."""
+    sizes = [store.pixel_size_of(sample.id) for sample in store.split("train")]
+    known = [size for size in sizes if size is not None]
+    return (min(known), max(known)) if known else None
+
+
+def _threshold_and_calls(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[ThresholdChoice, float | None]:
+) -> tuple[ThresholdChoice, dict[str, Any]]:
     """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them.
 
-    With it the segmented part of the tissue from which on a sample is called diseased; None where these samples support
-    no threshold, or were not looked at.
+    With it what samples are called by: the segmented part of the tissue from which on one is called diseased, and the
+    areas of these samples; no cut-off where they support no threshold, or were not looked at.
     """
     model = Model.of(extracted)
 
@@ -363,6 +396,10 @@ def _threshold_and_cut(
     maps = list(spread(results, looked_at))
     choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
     if not choice.supported or len({each.label for each in maps}) < 2:
-        return choice, None
-    areas = [float(each.predicted_mask(choice.threshold).sum() / each.tissue.sum()) for each in maps]
-    return choice, choose_area_cut(np.array(areas), np.array([each.label for each in maps]))
+        return choice, {"area_cut": None}
+    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
+    labels = np.array([each.label for each in maps])
+    return choice, {
+        "area_cut": choose_area_cut(areas, labels),
+        VALIDATION_AREAS: validation_areas(areas, labels),
+    }

@@ -1,4 +1,4 @@
-"""What a training run tells: the terminal, log.jsonl and, when asked, TensorBoard."""
+"""What a training run tells: the terminal, log.jsonl and, when asked, TensorBoard and MLflow."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from compseg_jax.runtime.extras import install_line
 from compseg_jax.runtime.files import write_text
+from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.together import is_first
+from compseg_jax.runtime.tracking import Tracking
 
 LINES_WITHOUT_A_TERMINAL = 20
+TRACKED_NUMBERS = ("loss", "val_loss", "val_auc", "gradient_norm", "samples_per_s", "seconds")
 
 
 class RunReporter:
@@ -33,9 +37,11 @@ class RunReporter:
         history: list[dict[str, Any]],
         *,
         tensorboard: bool,
+        tracking: Tracking | None = None,
         quiet: bool = False,
     ) -> None:
         self._console = Console(quiet=quiet)
+        self._tracking = tracking
         self._n_epochs = n_epochs
         self._writes = is_first()
         self._log = folder / "log.jsonl"
@@ -65,6 +71,8 @@ class RunReporter:
         self._bar.stop()
         if self._events is not None:
             self._events.close()
+        if self._tracking is not None:
+            self._tracking.end("FINISHED" if kind is None else "KILLED" if kind is Interrupted else "FAILED")
 
     def begin(self, epochs_done: int) -> None:
         """Moves the bar to where a start of the run stands."""
@@ -93,6 +101,8 @@ class RunReporter:
             record["epoch"] % every == 0 or record["epoch"] == self._n_epochs
         ):
             self.say(f"epoch {record['epoch']:>4}/{self._n_epochs}  {numbers}")
+        if self._tracking is not None:
+            self._tracking.metrics({name: record[name] for name in TRACKED_NUMBERS}, self._n_recorded)
         if self._events is not None:
             for name in ("loss", "val_loss", "gradient_norm", "samples_per_s"):
                 self._events.add_scalar(name, record[name], self._n_recorded)
@@ -103,7 +113,7 @@ def _tensorboard_writer(folder: Path) -> Any:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            "--tensorboard needs the extra 'tensorboard': pip install 'compseg-jax[tensorboard]', or leave it out; "
-            "log.jsonl holds the same numbers."
+            "--tensorboard needs tensorboardX, which is not installed. Leave it out (log.jsonl has the same numbers), "
+            f"or install it with: {install_line('tensorboard')}"
         ) from error
     return SummaryWriter(str(folder))

@@ -3,7 +3,7 @@
 Labels say nothing of the place, so neither the loss nor the AUC on validation samples tells whether a map covers the
 lesion. Networks of one view and one objective can be wrong together; one that sees no more than 5×5 pixels and one that
 sees more err in different ways, and where both learnt the labels but mark different tissue, at most one map is right.
-The second network costs about a quarter of the first one's time.
+The second network costs about half of the first one's time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def has_second_view(config: Training) -> bool:
 
 
 def second_view(config: Training) -> Training:
-    """The run of the second network: without poolings (of a network without any: with one), half the epochs.
+    """The run of the second network: without poolings (of a network without any: with one).
 
     It lies in the folder of the first one, and goes on where it was interrupted.
     """
@@ -41,7 +41,6 @@ def second_view(config: Training) -> Training:
         config,
         out=out,
         network=replace(config.network, depth=0 if config.network.depth > 0 else 1),
-        epochs=-(-config.epochs // 2),
         second_view=False,
         self_check=False,
         tensorboard=False,

@@ -22,9 +22,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from compseg_jax.config import to_json
+from compseg_jax.config.serialisation import flat
 from compseg_jax.runtime import DATA_AXIS, compile_clock
 from compseg_jax.runtime.devices import placed
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
+from compseg_jax.runtime.tracking import track
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.feed import ResidentFeed, gathered
@@ -215,6 +218,7 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
                 record = finish_epoch(member.run, member.state, member.progress, epoch, started, done_before)
                 check_finite_validation(record, member.checkpoints)
                 record["compile_s"] = round(clock.seconds - compiled_s, 3)
+                record["networks_at_once"] = len(members)
                 reporters[member.folder].epoch(record)
             _tell(members, epoch, config.epochs)
             failed = [m for m in members if has_failed(config, m.run.ordering, m.progress)]
@@ -261,7 +265,10 @@ def _save(members: Sequence[Member]) -> None:
 def _reporter(member: Member) -> RunReporter:
     config = member.run.config
     history = recorded(member.progress)
-    return RunReporter(member.folder, config.epochs, history, tensorboard=config.tensorboard, quiet=True)
+    tracking = track(member.folder, flat(to_json(config)))
+    return RunReporter(
+        member.folder, config.epochs, history, tensorboard=config.tensorboard, tracking=tracking, quiet=True
+    )
 
 
 def _tell(members: Sequence[Member], epoch: int, n_epochs: int) -> None:

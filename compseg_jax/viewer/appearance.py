@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from compseg_jax.drawing.pictures import OUTLINE, OUTLINE_EDGE, activation_colour
 
 TRANSPARENT = "#00000000"
@@ -28,12 +30,19 @@ def _hex(*parts: int) -> str:
     return "#" + "".join(f"{part:02x}" for part in parts)
 
 
+OUTLINES = (Path(__file__).parent / "outlines.js").read_text(encoding="utf-8")
+"""Defines ``compsegOutlines``, which `START_OUTLINES` calls with what it works on."""
+START_OUTLINES = (
+    "compsegOutlines({figure, sample, threshold, address: location.pathname.replace(/[/]$/, '')})"
+)
+
 # Captured before the table and the sliders see the key; arrows stay with a slider that has the focus.
 KEYBOARD = """
 const steps = {j: 1, k: -1, ArrowDown: 1, ArrowUp: -1, ArrowRight: 1, ArrowLeft: -1}
 window.addEventListener("keydown", (event) => {
   const step = steps[event.key]
   if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return
+  if (event.composedPath().some((each) => each.classList?.contains("drawing"))) return
   const target = event.composedPath()[0]
   if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName ?? "")) return
   if (target.classList?.contains("noUi-handle") && event.key.startsWith("Arrow")) return

@@ -20,8 +20,9 @@ from bokeh.models.tickers import FixedTicker
 from bokeh.plotting import figure
 
 from compseg_jax.drawing import style
-from compseg_jax.drawing.pictures import outline_levels
+from compseg_jax.drawing.pictures import colours_shown, outline_levels
 from compseg_jax.viewer.appearance import (
+    START_OUTLINES,
     THRESHOLD,
     TRANSPARENT,
     activation_palette,
@@ -52,10 +53,12 @@ class ImageFigure:
         self.unit = 1.0
         self.shape_px = (1, 1)
         self._sources = {
-            name: ColumnDataSource(_nothing()) for name in ("base", "detail", "overlay", "outline")
+            name: ColumnDataSource(_nothing())
+            for name in ("base", "base_colours", "detail", "detail_colours", "overlay", "outline")
         }
         self._frame_px = dict.fromkeys(("inner_width", "inner_height"), FRAME_PX)
         self._marker = ColumnDataSource({"x": [], "y": []})
+        self._sample = ColumnDataSource({name: [] for name in ("id", "unit", "height", "width", "reference")})
         self.figure: Any = figure(
             name="image",
             x_range=Range1d(0, 1),
@@ -68,6 +71,7 @@ class ImageFigure:
             outline_line_color=None,
             min_border=0,
         )
+        self.figure.tags = [self._sample]  # of no glyph, and yet the browser has to be told of its changes
         wheel = WheelZoomTool(maintain_focus=False)
         self.figure.add_tools(wheel)
         self.figure.toolbar.active_scroll = wheel
@@ -89,8 +93,9 @@ class ImageFigure:
             nan_color=TRANSPARENT,
         )
         outline = LinearColorMapper(palette=outline_palette(), low=0, high=2)
-        self._draw("base", grey)
-        self._draw("detail", grey)
+        for name in ("base", "detail"):
+            self._draw(name, grey)
+            self._draw_colours(f"{name}_colours")
         self.segmentation = self._draw("overlay", self.segmentation_mapper)
         self.activation = self._draw("overlay", self.activation_mapper)
         self.activation.visible = False
@@ -123,16 +128,39 @@ class ImageFigure:
             "image", x="x", y="y", dw="dw", dh="dh", source=self._sources[name], color_mapper=mapper
         )
 
+    def _draw_colours(self, name: str) -> None:
+        self.figure.image_rgba("image", x="x", y="y", dw="dw", dh="dh", source=self._sources[name])
+
     def follow(self, threshold: Slider, opacity: Slider) -> None:
-        """Lets the browser itself recolour while a slider moves."""
+        """Colours what lies above the threshold, and lets the browser itself recolour while a slider moves."""
+        palette = activation_palette(solid=True)
+        first = min(len(palette) - 1, round(threshold.value * (len(palette) - 1)))
+        above = float(np.nextafter(np.float32(threshold.value), np.float32(2)))
+        self.segmentation_mapper.update(palette=palette[first:], low=above)
         code = CustomJS(
-            args={"mapper": self.segmentation_mapper, "palette": activation_palette(solid=True)},
+            args={"mapper": self.segmentation_mapper, "palette": palette},
             code=THRESHOLD,
         )
         threshold.js_on_change("value", code)
         for renderer in (self.segmentation, self.activation):
             renderer.glyph.global_alpha = opacity.value
             opacity.js_link("value", renderer.glyph, "global_alpha")
+
+    def drawn_on(self, threshold: Slider) -> CustomJS:
+        """The script that draws outlines on the figure, for when the page is ready."""
+        known = {"figure": self.figure, "sample": self._sample, "threshold": threshold}
+        return CustomJS(args=known, code=START_OUTLINES)
+
+    def name(self, sample_id: str, *, has_reference: bool) -> None:
+        """Says whose image `frame` has made room for: outlines that are drawn from now on are of this sample."""
+        height, width = self.shape_px
+        self._sample.data = {
+            "id": [sample_id],
+            "unit": [self.unit],
+            "height": [height],
+            "width": [width],
+            "reference": [has_reference],
+        }
 
     def choose_overlay(self, index: int) -> None:
         """Shows one of `OVERLAYS`."""
@@ -211,6 +239,16 @@ class ImageFigure:
         low, high = limits
         grey = np.clip((layer.values - low) / max(high - low, 1e-12), 0, 1) * 255
         self._show(name, np.rint(np.nan_to_num(grey)).astype(np.uint8), layer.window)
+
+    def show_colours(self, layer: Layer | None, full: float, *, detail: bool = False) -> None:
+        """Draws a picture (3, y, x) in its own colours, of which ``full`` is the brightest."""
+        name = "detail_colours" if detail else "base_colours"
+        if layer is None:
+            self._sources[name].data = _nothing()
+            return
+        colours = np.rint(colours_shown(np.moveaxis(layer.values, 0, -1), full) * 255).astype(np.uint8)
+        rgba = np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
+        self._show(name, np.ascontiguousarray(rgba).view(np.uint32)[..., 0], layer.window)
 
     def show_activation(self, layer: Layer) -> None:
         """Draws activations; NaN is not drawn."""

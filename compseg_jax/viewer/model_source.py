@@ -7,15 +7,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from compseg_jax.config.locations import Location
 from compseg_jax.evaluation.report.report_source import read_source
 from compseg_jax.evaluation.report.report_tables import threshold_story
+from compseg_jax.evaluation.sightings import sighting_of
 from compseg_jax.model import Model, ModelError, Prediction, load_model
 from compseg_jax.model.run_folder import CONFIG, read_run
-from compseg_jax.store.read import Store, StoreError
+from compseg_jax.model.seen import Sighting
+from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.viewer.image_layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
 
@@ -103,7 +106,7 @@ class ModelSource:
             store=store,
             threshold=model.threshold,
             threshold_story=threshold_story({"threshold": model.threshold_choice}, model.threshold),
-            rows={sample.id: ListedSample(sample.id, label=sample.label) for sample in chosen},
+            rows={sample.id: _row_of_run(model, sample) for sample in chosen},
         )
 
     def samples(self) -> Sequence[ListedSample]:
@@ -118,6 +121,8 @@ class ModelSource:
         if not prediction.tissue.any():
             raise ViewError(f"{sample_id} has no tissue left after the model's preparation: nothing to show.")
         row = self._with_numbers(row, prediction)
+        if row.seen is None:
+            row = replace(row, seen=sighting_of(self.model, sample, cube))
         reference = self.store.reference(sample_id) if sample.has_reference else None
         view = SampleView(
             row=row,
@@ -153,6 +158,12 @@ class ModelSource:
         )
 
 
+def _row_of_run(model: Model, sample: Sample) -> ListedSample:
+    """What is known before it is predicted; stores of earlier releases state no content to recognise it by."""
+    seen = model.seen.how(sample.content, sample.id, sample.group) if sample.content else None
+    return ListedSample(sample.id, label=sample.label, seen=seen)
+
+
 def _row_of_report(row: dict[str, str]) -> ListedSample:
     def value(name: str) -> float | None:
         return float(row[name]) if row.get(name) else None
@@ -166,6 +177,7 @@ def _row_of_report(row: dict[str, str]) -> ListedSample:
         label=int(row["label"]),
         dice=value("dice"),
         outside={"True": True, "False": False}.get(row.get("outside", "")),
+        seen=next((name for name in get_args(Sighting) if name == row.get("seen")), None),
     )
 
 

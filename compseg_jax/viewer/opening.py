@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compseg_jax.config.locations import Location
+from compseg_jax.config.locations import Location, Url
+from compseg_jax.store.kvstore import exist
 from compseg_jax.viewer.source import Source, ViewError
 
 
 def open_source(
-    path: Path, *, model: Location | None = None, data: Location | None = None, network: str = ""
+    path: Location, *, model: Location | None = None, data: Location | None = None, network: str = ""
 ) -> Source:
     """Opens a folder of predictions, a report, or a run.
 
     Args:
-      path: the folder.
+      path: the folder; of predictions also their URL.
       model: where the model of a report is now, if it was moved.
       data: where the store of a report or a run is now, if it was moved.
       network: the network of one's own that a model may import.
 
     Raises:
       ViewError: when it is none of them; says what was looked for.
+      LocationError: when a URL cannot be reached.
       StoreError, ModelError: when what belongs to it is missing or damaged.
     """
-    if path.is_file():
+    if isinstance(path, Path) and path.is_file():
         path = path.parent
-    if (path / "predictions.json").is_file():
+    if exist([path / "predictions.json"])[0]:
         from compseg_jax.viewer.predictions_source import PredictionsSource
 
         return PredictionsSource.read(path)
+    if isinstance(path, Url):
+        raise ViewError(
+            f"{path} cannot be shown: no predictions.json found. By URL only predictions are shown that are finished; "
+            "runs and reports lie in folders: give that of one, and --model and --data, which may be URLs."
+        )
     if (path / "metrics.json").is_file():
         from compseg_jax.viewer.model_source import ModelSource
 

@@ -24,7 +24,7 @@ from compseg_jax.prediction.formats.prediction_tables import (
 from compseg_jax.prediction.formats.thumbnail import Overview, open_overview
 from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.scan import Scan
-from compseg_jax.store.kvstore import read_together
+from compseg_jax.store.kvstore import exist, read_together
 from compseg_jax.store.pyramid import Level as StoredLevel
 from compseg_jax.store.read import Store, names_a_file
 from compseg_jax.viewer.image_layers import Pyramid
@@ -52,11 +52,13 @@ class FileSpectra:
       path: the file.
       shape_px: rows and columns of the image that was predicted on.
       given: how it was read.
+      place_px: first row and column of a core in the scan that the file is; None for whole images.
     """
 
     path: Path
     shape_px: tuple[int, int]
     given: Instructions = NOTHING_SAID
+    place_px: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,9 +68,12 @@ class FileSpectra:
     @cached_property
     def scan(self) -> Scan:
         """The opened file; raises ViewError where it is no longer the image that was predicted on."""
-        from compseg_jax.readers.scan import open_scan
+        from compseg_jax.readers.scan import ScanPart, open_scan
 
         scan = open_scan(self.path, **self.given.keywords())
+        if self.place_px is not None:
+            (top, left), (height, width) = self.place_px, self.shape_px
+            return ScanPart(scan, slice(top, top + height), slice(left, left + width))
         if scan.shape[:2] != self.shape_px:
             raise ViewError(
                 f"{self.path} holds {_shape(scan.shape[:2])} pixels, the prediction was made on "
@@ -86,15 +91,15 @@ class PredictionsSource:
     """What `compseg predict` wrote.
 
     Attributes:
-      folder: its folder.
+      folder: its folder, or URL.
       predictions: its predictions.json.
     """
 
-    folder: Path
+    folder: Location
     predictions: Predictions
 
     @classmethod
-    def read(cls, folder: Path) -> PredictionsSource:
+    def read(cls, folder: Location) -> PredictionsSource:
         """Opens a folder of predictions; raises ViewError where it is damaged or of a later version."""
         try:
             predictions = read_predictions(folder)
@@ -109,7 +114,8 @@ class PredictionsSource:
     def title(self) -> str:
         """Heading of the page."""
         n = len(self.predictions.samples)
-        return f"{self.folder.resolve().name}: {n} predicted sample{'' if n == 1 else 's'}"
+        folder = self.folder.resolve() if isinstance(self.folder, Path) else self.folder
+        return f"{folder.name}: {n} predicted sample{'' if n == 1 else 's'}"
 
     @property
     def threshold(self) -> float:
@@ -151,6 +157,7 @@ class PredictionsSource:
                 dice=sample.dice,
                 failure=sample.error or "",
                 outside=sample.outside,
+                seen=sample.seen,
             )
             for sample in self.predictions.samples
         ]
@@ -163,7 +170,9 @@ class PredictionsSource:
         sample = next(sample for sample in self.predictions.samples if sample.id == sample_id)
         folder = self.folder / "samples" / sample_id
         image = folder / "activation.ome.zarr"
-        if not image.is_dir():
+        coarse = folder / "overview.ome.zarr"
+        has_image, has_overview = exist([image / "zarr.json", coarse / "zarr.json"])
+        if not has_image:
             raise ViewError(
                 f"{image} is missing: the viewer needs activation maps as OME-Zarr. Predict again with that output."
             )
@@ -173,8 +182,7 @@ class PredictionsSource:
                 f"{image} is {_shape(maps.shape)} pixels, {FILE} states {sample.height_px}×{sample.width_px}. "
                 "Predict again."
             )
-        coarse = folder / "overview.ome.zarr"
-        overview = open_overview(coarse) if coarse.is_dir() else None
+        overview = open_overview(coarse) if has_overview else None
         spectra, store, note = self._spectra(sample, maps.shape)
         return SampleView(
             row=row,
@@ -198,7 +206,10 @@ class PredictionsSource:
             return None, None, f"{Path(sample.source).name} is no longer there"
         if sample.store_id is None and isinstance(path, Path):
             given = Instructions.from_json(sample.reading)
-            return FileSpectra(path, shape_px, given), None, f"as measured, from {path.name}"
+            place = (
+                None if sample.top_px is None or sample.left_px is None else (sample.top_px, sample.left_px)
+            )
+            return FileSpectra(path, shape_px, given, place), None, f"as measured, from {path.name}"
         store = Store.open(path)
         spectra = StoreSpectra(store, sample.store_id or "", (*shape_px, store.channels))
         return spectra, store, f"as stored in {path.name}"
@@ -207,7 +218,7 @@ class PredictionsSource:
         """Where a source is: as it was named, or beside the folder of predictions."""
         if is_url(source):
             return location(source)
-        places = [Path(source), self.folder / source]
+        places = [Path(source), *([self.folder / source] if isinstance(self.folder, Path) else [])]
         return next((path for path in places if path.exists()), None)
 
     @staticmethod

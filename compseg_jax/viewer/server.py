@@ -8,6 +8,7 @@ import secrets
 import signal
 import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
@@ -19,7 +20,9 @@ from bokeh.settings import settings
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
+from compseg_jax.viewer.drawn_folder import DrawnFolder
 from compseg_jax.viewer.library import Library
+from compseg_jax.viewer.outline_requests import MOST_BYTES, Outlined, OutlineRequests
 from compseg_jax.viewer.source import Source
 from compseg_jax.viewer.viewer_page import Page
 
@@ -38,24 +41,28 @@ class Viewer:
       url: address of the page.
     """
 
-    def __init__(self, source: Source, *, port: int = 0) -> None:
+    def __init__(self, source: Source, outlines: Path, *, port: int = 0) -> None:
         self._library = Library(source)
         settings.resources = (
             "server"  # BokehJS comes from the installed package whatever the environment says
         )
         sockets, bound = bind_sockets(ADDRESS, port)
         secret = secrets.token_urlsafe(16)
+        host = f"{ADDRESS}:{bound}"
+        outlined = Outlined(self._library, DrawnFolder(outlines), host)
         tornado = BokehTornado(
             {f"/{secret}": Application(FunctionHandler(self._page))},
-            extra_websocket_origins=[f"{ADDRESS}:{bound}"],
+            extra_patterns=[(f"/{secret}/outlines", OutlineRequests, {"outlined": outlined})],
+            extra_websocket_origins=[host],
+            log_function=lambda _: None,  # what was refused is no news of the terminal
             use_index=False,
             redirect_root=False,
         )
-        self._http = HTTPServer(tornado)
+        self._http = HTTPServer(tornado, max_body_size=MOST_BYTES)
         self._http.add_sockets(sockets)
         self._server = BaseServer(IOLoop.current(), tornado, self._http)
         self._server.start()
-        self.url = f"http://{ADDRESS}:{bound}/{secret}"
+        self.url = f"http://{host}/{secret}"
 
     def _page(self, document: Document) -> None:
         Page(document, self._library)
@@ -70,11 +77,14 @@ class Viewer:
         self._http.stop()
 
 
-def view(source: Source, *, port: int, browser: bool, announce: Callable[[str], None]) -> None:
+def view(
+    source: Source, outlines: Path, *, port: int, browser: bool, announce: Callable[[str], None]
+) -> None:
     """Shows a source until Ctrl-C or SIGTERM.
 
     Args:
       source: what is shown.
+      outlines: folder that drawn outlines are kept in.
       port: of 127.0.0.1; 0: any that is free.
       browser: open the page.
       announce: is told its address.
@@ -82,12 +92,14 @@ def view(source: Source, *, port: int, browser: bool, announce: Callable[[str], 
     Raises:
       OSError: when the port is taken.
     """
-    asyncio.run(_serve(source, port, browser, announce))
+    asyncio.run(_serve(source, outlines, port, browser, announce))
 
 
-async def _serve(source: Source, port: int, browser: bool, announce: Callable[[str], None]) -> None:
+async def _serve(
+    source: Source, outlines: Path, port: int, browser: bool, announce: Callable[[str], None]
+) -> None:
     try:
-        viewer = Viewer(source, port=port)
+        viewer = Viewer(source, outlines, port=port)
     except OSError as error:
         raise OSError(
             f"port {port} of {ADDRESS} cannot be used ({error.strerror or error}). Choose another --port, or 0."

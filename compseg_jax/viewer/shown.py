@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from bokeh.events import RangesUpdate, Tap
 
+from compseg_jax.drawing.pictures import brightest
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.viewer import texts
 from compseg_jax.viewer.image_figure import ImageFigure
@@ -53,6 +54,7 @@ class Shown:
         self.pixel: texts.Pixel | None = None
         self.channels = np.arange(1)
         self._limits: dict[int, tuple[float, float]] = {}
+        widgets.threshold.value = self.own
         self._connect()
 
     def _connect(self) -> None:
@@ -93,12 +95,15 @@ class Shown:
         widgets = self.widgets
         self.image.clear()
         self.image.frame(view.shape_px, view.pixel_size_um)
+        self.image.name(view.row.id, has_reference=view.reference is not None)
         self.image.show_activation(first.activation)
         self.image.show_reference(first.reference)
         self.spectra.frame(view.wavenumbers_cm1, view.channels)
         widgets.heading.text = texts.heading_text(view)
         widgets.show_reference.disabled = view.reference is None
         widgets.band.disabled = view.channels < 2
+        # Colours are no spectrum: there is no band to choose, and no curve to draw.
+        widgets.band.visible = self.spectra.figure.visible = not view.in_colours
         # Channels in the order of the slider: wavenumbers fall to the right, as in the figure.
         axis = view.wavenumbers_cm1
         self.channels = np.arange(max(1, view.channels)) if axis is None else np.argsort(-axis)
@@ -109,7 +114,8 @@ class Shown:
         self._band_moved()
         self._threshold_moved()
         patient = self.library.patient
-        self.latest.run(patient, "means", view.mean_spectra, self._got_means, self._no_spectra)
+        if not view.in_colours:
+            self.latest.run(patient, "means", view.mean_spectra, self._got_means, self._no_spectra)
         if first.counts.factor > 1:
             self.latest.run(patient, "counts", view.exact_counts, self._got_counts, self._no_spectra)
 
@@ -164,15 +170,24 @@ class Shown:
 
     @staticmethod
     def _band(view: SampleView, channel: int, window: Window | None) -> Layer | None:
-        """A channel of the whole image, or of a window where that shows more."""
-        whole = view.band_layer(channel)
+        """A channel of the whole image, or its colours; of a window where that shows more."""
+
+        def read(seen: Window) -> Layer | None:
+            return view.cube_layer(seen) if view.in_colours else view.band_layer(channel, seen)
+
+        whole = read(view.activation.whole)
         if window is None:
             return whole
-        part = view.band_layer(channel, window)
+        part = read(window)
         return None if part is None or (whole is not None and part.factor >= whole.factor) else part
 
     def _show_bands(self, channel: int, whole: Layer | None, part: Layer | None) -> None:
         shown = whole or part
+        if self.view is not None and self.view.in_colours:
+            full = 1.0 if shown is None else brightest(shown.values)
+            self.image.show_colours(whole, full)
+            self.image.show_colours(part, full, detail=True)
+            return
         if channel not in self._limits and shown is not None:
             values = shown.values
             self._limits[channel] = texts.band_limits(values, values != 0)
@@ -232,7 +247,8 @@ class Shown:
         self, place: tuple[int, int], activation: float | None, found: tuple[np.ndarray, float] | None
     ) -> None:
         spectrum, factor = (None, 1.0) if found is None else found
-        self.pixel = texts.Pixel(place, activation, factor)
+        values = () if spectrum is None else tuple(map(float, spectrum[:3]))
+        self.pixel = texts.Pixel(place, activation, factor, values)
         self.spectra.show("pixel", spectrum)
         self._say_spectra()
 

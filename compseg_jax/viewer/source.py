@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from compseg_jax.model.seen import Sighting
 from compseg_jax.viewer.image_layers import MOST_PX, Layer, Pyramid, Window, nearest
 from compseg_jax.viewer.threshold_counts import (
     Block,
@@ -43,6 +44,7 @@ class ListedSample:
       dice: agreement with the reference.
       failure: why there is nothing to show; empty where there is.
       outside: whether it lies outside of what the model was trained on; None where that is not known.
+      seen: what the model saw of it before; None where that is not known.
     """
 
     id: str
@@ -54,6 +56,7 @@ class ListedSample:
     dice: float | None = None
     failure: str = ""
     outside: bool | None = None
+    seen: Sighting | None = None
 
 
 @runtime_checkable
@@ -148,6 +151,11 @@ class SampleView:
         if self.overview is not None:
             return self.overview.levels[0].shape[0]
         return 0 if self.spectra is None else self.spectra.shape[2]
+
+    @property
+    def in_colours(self) -> bool:
+        """Whether it is an ordinary image in red, green and blue."""
+        return self.wavenumbers_cm1 is None and self.channels == 3
 
     def activation_layer(self, window: Window | None = None, most_px: int = MOST_PX) -> Layer:
         """Activations of a window at the resolution of a screen; NaN outside the tissue."""

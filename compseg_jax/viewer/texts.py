@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compseg_jax.drawing import document
-from compseg_jax.viewer.source import SampleView
+from compseg_jax.model import Sightings
+from compseg_jax.model.seen import Sighting
+from compseg_jax.viewer.source import ListedSample, SampleView
 from compseg_jax.viewer.threshold_counts import SpectraByThreshold, ThresholdCounts
 from compseg_jax.viewer.widgets import LABELS, UNKNOWN, decimal
 
@@ -20,14 +23,22 @@ class Pixel:
       place: row and column.
       activation: None in the background.
       factor: of the image that its spectrum is from.
+      values: of its first channels, as stored.
     """
 
     place: tuple[int, int]
     activation: float | None
     factor: float
+    values: tuple[float, ...] = ()
 
 
 SAME_THRESHOLD = 5e-7
+SEEN_IN_WORDS: dict[Sighting | None, str] = {
+    "training": "the model was TRAINED ON it",
+    "choice": "it CHOSE epoch and threshold of the model",
+    "training group": "the model was TRAINED ON others of its group",
+    "choice group": "others of its group CHOSE epoch and threshold of the model",
+}
 
 
 def is_own(threshold: float, own: float) -> bool:
@@ -47,7 +58,8 @@ def heading_text(view: SampleView) -> str:
     label = "" if view.row.label is None else f", labelled {LABELS[view.row.label]}"
     score = "" if view.row.score is None else f", score {view.row.score:.3f}"
     outside = "; OUTSIDE of what the model was trained on: undecided" if view.row.outside else ""
-    return _part("sample", view.row.id, label + score + outside, ", ".join(extent))
+    seen = f"; {SEEN_IN_WORDS[view.row.seen]}: no test" if view.row.seen in SEEN_IN_WORDS else ""
+    return _part("sample", view.row.id, label + score + outside + seen, ", ".join(extent))
 
 
 def waiting_text(sample_id: str) -> str:
@@ -72,9 +84,13 @@ def threshold_text(threshold: float, own: float) -> str:
 
 
 def story_text(story: str, own: float) -> str:
-    """Where the model's threshold comes from; the whole of it on hovering."""
-    first = story.split(". ")[0].split("; ")[0]
-    return _part("note", f"Chosen threshold {own:.3f}: {first}.", story)
+    """Where the model's threshold comes from."""
+    return _part("note", f"Chosen threshold {own:.3f}: {story.removesuffix('.')}.")
+
+
+def seen_text(samples: Sequence[ListedSample]) -> str:
+    """How many of the samples the model saw before."""
+    return _part("note", f"Seen before: {Sightings(tuple(each.seen for each in samples)).in_words()}.")
 
 
 def area_text(view: SampleView, counts: ThresholdCounts, threshold: float, own: float) -> str:
@@ -110,6 +126,8 @@ def band_text(view: SampleView, channel: int) -> str:
     """Which channel the picture shows."""
     if not view.channels:
         return _part("note", "No band to show: the cube cannot be read any more and has no overview.")
+    if view.in_colours:
+        return _part("label", "Picture:", "in its own colours", "")
     which = f"channel {channel + 1} of {view.channels}"
     if view.wavenumbers_cm1 is None:
         return _part("label", "Picture:", which, "")
@@ -126,6 +144,13 @@ def spectra_text(
     if not view.channels:
         return _part("note", f"No spectra: {view.spectra_note}, and there is no overview.")
     keys = {}
+    if view.in_colours:
+        if pixel is None:
+            return _part("note", f"Colours {view.spectra_note}. Click the picture for the values of a pixel.")
+        value = "background" if pixel.activation is None else f"activation {pixel.activation:.3f}"
+        names = ("red", "green", "blue")
+        values = ", ".join(f"{name} {number:g}" for name, number in zip(names, pixel.values, strict=False))
+        return _part("note", f"Row {pixel.place[0]}, column {pixel.place[1]}: {value}; {values}.")
     if means is not None:
         keys["inside"] = f"mean inside ({means.n_inside(threshold):,} px)"
         keys["outside"] = f"mean outside ({means.n_outside(threshold):,} px)"

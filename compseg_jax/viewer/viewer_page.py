@@ -8,7 +8,7 @@ from bokeh.document import Document
 
 from compseg_jax.drawing.document import template
 from compseg_jax.viewer import texts
-from compseg_jax.viewer.appearance import KEYBOARD
+from compseg_jax.viewer.appearance import KEYBOARD, OUTLINES
 from compseg_jax.viewer.library import Latest, Library
 from compseg_jax.viewer.shown import First, Shown
 from compseg_jax.viewer.source import ListedSample, score_order
@@ -30,6 +30,7 @@ class Page:
         self._place(document)
         self._list()
         document.js_on_event("document_ready", keyboard(self.widgets.rows, KEYBOARD))
+        document.js_on_event("document_ready", self.shown.image.drawn_on(self.widgets.threshold))
         when(self.widgets.rows.selected, "indices", self._selected)
         when(self.widgets.order, "value", self._list)
         self.widgets.previous.on_click(lambda: self._step(-1))
@@ -42,10 +43,10 @@ class Page:
         document.title = f"{source.title} – compseg view"
         document.template = template("viewer")
         document.template_variables["heading"] = source.title
+        document.template_variables["scripts"] = OUTLINES
         for root in (*widgets.all(), self.shown.image.figure, self.shown.spectra.figure):
             root.css_classes = [root.name]  # for style sheets, and for whoever drives the page
             document.add_root(root)
-        widgets.threshold.value = self.own
         widgets.threshold_story.text = texts.story_text(source.threshold_story, self.own)
 
     def _list(self) -> None:
@@ -63,6 +64,7 @@ class Page:
             self.widgets.rows.selected.indices = [index]
             self._say_position(index)
         self._listing = False
+        self.widgets.seen.text = texts.seen_text(self.listed)
         unscored = sum(sample.score is None and not sample.failure for sample in self.listed)
         self.widgets.score_all.visible = unscored > 0
         self.widgets.score_all.label = f"Predict the {unscored} samples without a score"

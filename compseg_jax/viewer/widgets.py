@@ -22,6 +22,7 @@ from bokeh.models import (
 
 from compseg_jax.drawing.numbers import UNKNOWN
 from compseg_jax.drawing.style import STYLE_SHEET
+from compseg_jax.model.seen import Sighting
 from compseg_jax.viewer.image_figure import OVERLAYS
 from compseg_jax.viewer.source import ListedSample
 from compseg_jax.viewer.threshold_counts import SLIDER_STEP
@@ -33,12 +34,24 @@ ORDERS = [
     ("id", "By name"),
 ]
 COLUMNS = (
-    ("id", "sample", 94),
-    ("label", "label", 66),
-    ("score", "score", 46),
-    ("area", "area %", 52),
+    ("id", "sample", 168),
+    ("score", "score", 44),
+    ("area", "area %", 54),
     ("dice", "Dice", 42),
 )
+NUMBERS = ("score", "area", "dice")
+ROW_PX = 52
+"""Room for a name on two lines and what is said of the sample below it; a thumb hits it."""
+SAMPLE = """<div class="who" title="<%- value %>"><div class="id" dir="auto"><%- value %></div><div class="marks"
+><%- label %><% if (outside) { %> <span class="mark outside"><%- outside %></span><% } if (seen) { %>
+<span class="mark seen"><%- seen %></span><% } %></div></div>"""
+SEEN: dict[Sighting | None, str] = {
+    "training": "trained on",
+    "choice": "chose threshold",
+    "training group": "group trained on",
+    "choice group": "group chose threshold",
+}
+"""Marks of samples that are no test; nothing is said of the others."""
 LABELS = {1: "diseased", 0: "healthy", None: UNKNOWN}
 
 
@@ -47,21 +60,22 @@ class Widgets:
 
     def __init__(self) -> None:
         sheets = [InlineStyleSheet(css=STYLE_SHEET)]  # one for all: a page receives it once
-        self.rows = ColumnDataSource({name: [] for name, _, _ in COLUMNS})
-        cell = HTMLTemplateFormatter(template='<span title="<%- value %>"><%- value %></span>')
+        self.rows = ColumnDataSource({name: [] for name in ("id", "label", "outside", "seen", *NUMBERS)})
+        name = HTMLTemplateFormatter(template=SAMPLE)
+        number = HTMLTemplateFormatter(template='<div class="number"><%- value %></div>')
         self.samples = DataTable(
             name="samples",
             source=self.rows,
             columns=[
-                TableColumn(field=name, title=title, width=width, sortable=False, formatter=cell)
-                for name, title, width in COLUMNS
+                TableColumn(field=field, title=title, width=width, sortable=False, formatter=formatter)
+                for (field, title, width), formatter in zip(COLUMNS, [name, *[number] * 3], strict=True)
             ],
             index_position=None,
             autosize_mode="none",
             selectable=True,
             scroll_to_selection=True,
             reorderable=False,
-            row_height=24,
+            row_height=ROW_PX,
             sizing_mode="stretch_both",
             stylesheets=sheets,
         )
@@ -70,6 +84,7 @@ class Widgets:
         self.next = Button(name="next", label="next ›", width=68, **_plain(sheets))
         self.score_all = Button(name="score_all", label="", visible=False, **_plain(sheets, stretch=True))
         self.position = _text("position", sheets)
+        self.seen = _text("seen", sheets)
         self.heading = _text("heading", sheets)
         self.band_label = _text("band_label", sheets)
         self.band = _slider("band", sheets, start=0, end=1, value=0, step=1)
@@ -97,7 +112,9 @@ class Widgets:
         """Fills the table."""
         self.rows.data = {
             "id": [sample.id for sample in samples],
-            "label": [_state(sample) for sample in samples],
+            "label": ["failed" if sample.failure else LABELS[sample.label] for sample in samples],
+            "outside": ["outside" if sample.outside else "" for sample in samples],
+            "seen": [SEEN.get(sample.seen, "") for sample in samples],
             "score": [decimal(sample.score) for sample in samples],
             "area": [UNKNOWN if s.area_fraction is None else f"{100 * s.area_fraction:.1f}" for s in samples],
             "dice": [decimal(sample.dice) for sample in samples],
@@ -135,10 +152,3 @@ def _text(name: str, sheets: list[Any]) -> Div:
 def _slider(name: str, sheets: list[Any], **options: Any) -> Slider:
     place = {**_plain(sheets, stretch=True), "margin": (2, 8, 4, 8)}
     return Slider(name=name, show_value=False, title=None, **place, **options)
-
-
-def _state(sample: ListedSample) -> str:
-    """Its label, or what is more important."""
-    if sample.failure:
-        return "failed"
-    return f"{LABELS[sample.label]} · outside" if sample.outside else LABELS[sample.label]

@@ -17,6 +17,7 @@ from compseg_jax.evaluation.report.tiles import FULL_SPREAD, Tile, contact_sheet
 from compseg_jax.evaluation.scores.sample_scores import SampleResult, SampleRow
 from compseg_jax.evaluation.scores.summary import Evaluation
 from compseg_jax.model.importance import BandImportance
+from compseg_jax.readers.cube import MOST_COLOURS
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def report_page(results: Sequence[SampleResult], evaluation: Evaluation, content
         threshold_origin=tables.threshold_origin(content.model, threshold),
         threshold_story=tables.threshold_story(content.model, threshold),
         threshold_say=tables.threshold_say(evaluation.metrics, content.model, threshold),
+        in_colours=_in_colours(results, content),
         panels=_panels(results, evaluation, content),
         measures=tables.MEASURES,
         mean_sd=tables.mean_sd,
@@ -98,15 +100,22 @@ def _panels(results: Sequence[SampleResult], evaluation: Evaluation, content: Pa
                "Training and validation loss by epoch with the best epoch marked.",
                "The network evaluated here is the one of the least validation loss.",
                "No training history came with this model."),
-        _Panel("Reliability", figures.reliability_figure(metrics.get("reliability")),
-               "Part of the pixels that is diseased by their activation.",
-               "Calibrated activations lie on the dotted line; a ranking, and the threshold, need none of it.",
-               "Needs reference masks."),
-        _Panel("Mean spectra", figures.spectra_figure(results, content.wavenumbers_cm1),
-               "Mean spectra of diseased samples inside and outside the segmentation, and their difference.",
-               "Means over samples, bands of ± one standard deviation; below, what distinguishes the segmented"
-               " region from the rest of its own sample.", "No spectra came with these samples.", wide=True),
     ]  # fmt: skip
+    # What cannot be known is left out: without masks nothing is compared, and colours are no spectrum.
+    reliability = figures.reliability_figure(metrics.get("reliability"))
+    if reliability is not None:
+        panels.append(
+            _Panel("Reliability", reliability,
+                   "Part of the pixels that is diseased by their activation.",
+                   "Calibrated activations lie on the dotted line; a ranking, and the threshold, need none of it.")
+        )  # fmt: skip
+    if not _in_colours(results, content):
+        panels.append(
+            _Panel("Mean spectra", figures.spectra_figure(results, content.wavenumbers_cm1),
+                   "Mean spectra of diseased samples inside and outside the segmentation, and their difference.",
+                   "Means over samples, bands of ± one standard deviation; below, what distinguishes the segmented"
+                   " region from the rest of its own sample.", "No spectra came with these samples.", wide=True)
+        )  # fmt: skip
     importance, title = content.importance, "What the network segments by"
     if isinstance(importance, str):
         panels.append(_Panel(title, None, "", "", importance, wide=True))
@@ -116,6 +125,13 @@ def _panels(results: Sequence[SampleResult], evaluation: Evaluation, content: Pa
         alt, caption = f"Importance of every band. {said}", f"{importance_figure.CAPTION} {said}"
         panels.append(_Panel(title, svg, alt, caption, wide=True))
     return panels
+
+
+def _in_colours(results: Sequence[SampleResult], content: PageContent) -> bool:
+    """Whether the samples are ordinary images."""
+    spectra = [each for result in results for each in (result.spectrum_inside, result.spectrum_outside)]
+    channels = [len(each) for each in spectra if each is not None]
+    return content.wavenumbers_cm1 is None and bool(channels) and max(channels) <= MOST_COLOURS
 
 
 def _rank(entry: _Entry) -> tuple[float, float, float]:

@@ -195,7 +195,7 @@ COLUMNS = {
     "recall": "recall", "pixel_ap": "pixel AP", "pixel_auc": "pixel AUC",
     "seen": "seen by the model", "area_spread": "± area", "label_agreement": "networks agree",
     "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
-    "outside_fraction": "pixels outside", "call": "called",
+    "outside_fraction": "pixels outside", "scale": "pixel by training's", "call": "called",
 }  # fmt: skip
 PERCENTAGES = frozenset(
     {"area_fraction", "area_low", "area_high", "area_spread", "label_agreement", "outside_fraction"}

@@ -18,6 +18,7 @@ from compseg_jax.drawing.pictures import (
     UNFAMILIAR,
     activation_colour,
     data_uri,
+    jpeg_bytes,
     outline_levels,
     palette_png,
     png_bytes,
@@ -94,10 +95,6 @@ def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
     y, x = result.activation.shape
     scale = min(1.0, side / max(y, x))
     size = (max(1, round(x * scale)), max(1, round(y * scale)))
-    luminance = (
-        result.preview if result.preview.ndim == 2 else result.preview @ np.array([0.299, 0.587, 0.114])
-    )
-    grey = Image.fromarray(np.rint(np.clip(np.nan_to_num(luminance), 0, 1) * 255).astype(np.uint8))
     activation = np.asarray(Image.fromarray(result.predicted_activation()).resize(size, Image.Resampling.BOX))
     levels = np.rint(activation * (ACTIVATION_LEVELS - 1)).astype(np.uint8)
     mask = _resized(result.predicted_mask(threshold), size)
@@ -106,7 +103,7 @@ def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
         zoom = max(1, side // max(size))
         outline = data_uri(_outline_png(_resized(result.reference, size), zoom))
     return Tile(
-        preview=data_uri(png_bytes(grey.resize(size, Image.Resampling.BOX))),
+        preview=_preview(result.preview, size),
         activation=data_uri(palette_png(levels, _activation_palette())),
         segmentation=data_uri(palette_png(mask.astype(np.uint8), {1: (*SEGMENTATION, 150)})),
         outline=outline,
@@ -116,6 +113,13 @@ def _tile(result: SampleResult, threshold: float, side: int) -> Tile:
         if result.unfamiliarity is None
         else data_uri(_unfamiliar_layer(result.unfamiliarity, size)),
     )
+
+
+def _preview(values: np.ndarray, size: tuple[int, int]) -> str:
+    """Grey, or the colours that the picture has; colours as JPEG, a tenth of what PNG takes for a photograph."""
+    shown = Image.fromarray(np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8))
+    shown = shown.resize(size, Image.Resampling.BOX)
+    return data_uri(png_bytes(shown)) if values.ndim == 2 else data_uri(jpeg_bytes(shown), "jpeg")
 
 
 def _spread_layer(spread: np.ndarray, size: tuple[int, int]) -> bytes:

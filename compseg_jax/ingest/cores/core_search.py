@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compseg_jax.ingest.cores.core_map import core_map_png
-from compseg_jax.ingest.cores.dearray import DearrayOptions, find_cores, tissue_picture, write_cores_csv
+from compseg_jax.ingest.cores.dearray import (
+    DearrayOptions,
+    find_cores,
+    shown_picture,
+    tissue_picture,
+    write_cores_csv,
+)
 from compseg_jax.ingest.cores.grid import STATUSES
 from compseg_jax.readers.reading_options import ReadingOptions
 from compseg_jax.readers.scan import ask_for_transmittance, open_scan
@@ -49,7 +55,7 @@ def dearray(options: DearrayScan) -> str:
     grid = find_cores(picture, pixel_size_um=scan.pixel_size_um, options=options)
     drawing = table.with_suffix(".png")
     with atomic_file(drawing) as partial:
-        partial.write_bytes(core_map_png(picture, grid))
+        partial.write_bytes(core_map_png(shown_picture(scan, picture), grid))
     write_cores_csv(table, grid, options.scan.name)
     counts = Counter(core.status for core in grid.cores)
     size = f"{grid.core_diameter_px:.0f} pixels"

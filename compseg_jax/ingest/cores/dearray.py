@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.ingest.cores.core_tissue import blobs, core_diameter, picture_mask
 from compseg_jax.ingest.cores.cores_csv import read_cores_csv, write_cores_csv
 from compseg_jax.ingest.cores.grid import Core, CoreGrid, DearrayOptions, Status, core_name
@@ -16,6 +17,7 @@ from compseg_jax.ingest.cores.lattice import fit_lattice
 from compseg_jax.ingest.cores.positions import Points, Positions, cleaned, measure_positions
 from compseg_jax.ingest.cores.window import core_window, cut_core, own_tissue
 from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
+from compseg_jax.readers.info.overview import band_image
 from compseg_jax.readers.scan import ROWS_AT_ONCE, Scan, band_mean
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "find_cores",
     "own_tissue",
     "read_cores_csv",
+    "shown_picture",
     "tissue_picture",
     "write_cores_csv",
 ]
@@ -65,6 +68,15 @@ def tissue_picture(
     if baseline_cm1 is not None and np.any((axis >= baseline_cm1[0]) & (axis <= baseline_cm1[1])):
         picture -= band_mean(scan, *baseline_cm1)
     return picture
+
+
+def shown_picture(
+    scan: Scan, picture: Float[np.ndarray, "y x"]
+) -> Float[np.ndarray, "y x"] | Float[np.ndarray, "y x 3"]:
+    """What a person is shown of a scan: the colours of an ordinary image from 0 to 1, else its tissue picture."""
+    if scan.wavenumbers_cm1 is not None or scan.shape[2] != 3:
+        return picture
+    return colours_shown(band_image(scan, range(3)))
 
 
 def find_cores(

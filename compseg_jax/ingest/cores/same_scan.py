@@ -97,7 +97,7 @@ def check_cores(given: Sequence[GivenCores]) -> dict[Path, str]:
             if own.departure > REMARKABLE_DEPARTURE:
                 notes[each.scan] = (
                     f"{each.csv}: its cores lie off the tissue of {each.scan.name} (typically by "
-                    f"{own.departure:.0%} of a core). Look at the picture of the array in summary.html."
+                    f"{own.departure:.0%} of a core). Look at the picture of the array with its cores."
                 )
     return notes
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from compseg_jax.ingest.cores.grid import Core, CoreGrid
 from compseg_jax.readers.cube import Cube
-from compseg_jax.readers.scan import Scan
+from compseg_jax.readers.scan import Scan, ScanPart
 
 MARGIN = 0.1
 
@@ -56,36 +56,26 @@ def cut_core(scan: Scan, core: Core, grid: CoreGrid, *, margin: float = MARGIN) 
             f"{grid.shape_px[1]}; give the scan that the cores belong to."
         )
     rows, columns = core_window(core, grid, margin=margin)
-    inside_rows, inside_columns = (
-        slice(max(part.start, 0), min(part.stop, length))
-        for part, length in ((rows, height), (columns, width))
-    )
-    if inside_rows.start >= inside_rows.stop or inside_columns.start >= inside_columns.stop:
+    part = ScanPart(scan, rows, columns)
+    padded = _padding(rows, height), _padding(columns, width)
+    if any(sum(each) >= length for each, length in zip(padded, part.shape, strict=False)):
         raise ValueError(
             f"core {core.name}: its centre ({core.y_px:g}, {core.x_px:g}) lies outside of {source} "
             f"({height} × {width} pixels); move it inside."
         )
-    values = scan.window(inside_rows, inside_columns)
-    padding = (
-        (inside_rows.start - rows.start, rows.stop - inside_rows.stop),
-        (inside_columns.start - columns.start, columns.stop - inside_columns.stop),
-    )
-    if any(map(any, padding)):
-        values = np.pad(values, (*padding, (0, 0)))
-    provenance = {
-        **scan.provenance,
-        "core": core.name,
-        "top_px": rows.start,
-        "left_px": columns.start,
-        "padded_px": (*padding[0], *padding[1]),
-    }
-    return Cube(values, scan.wavenumbers_cm1, scan.pixel_size_um, provenance)
+    provenance = {**part.provenance, "core": core.name, "padded_px": (*padded[0], *padded[1])}
+    return Cube(part.window(slice(None), slice(None)), scan.wavenumbers_cm1, scan.pixel_size_um, provenance)
+
+
+def _padding(part: slice, length: int) -> tuple[int, int]:
+    """By how much a part reaches beyond the first and the last pixel."""
+    return max(-part.start, 0), max(part.stop - length, 0)
 
 
 def own_tissue(
     core: Core, grid: CoreGrid, window: tuple[slice, slice], *, margin: float = MARGIN
 ) -> Bool[np.ndarray, "y x"]:
-    """Pixels of a window that are this core's: within its radius and a margin, and nearer to it than to others.
+    """Pixels of a window that are this core's: of the scan, within its radius and a margin, nearest to it.
 
     Args:
       core: whose pixels.
@@ -97,7 +87,8 @@ def own_tissue(
     x = np.arange(window[1].start, window[1].stop, dtype=float)[None, :]
     squared = (y - core.y_px) ** 2 + (x - core.x_px) ** 2
     reach = core.radius_px * (1 + margin)
-    own = squared <= reach**2
+    height, width = grid.shape_px
+    own = (squared <= reach**2) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     for other in grid.cores:
         apart = math.hypot(other.y_px - core.y_px, other.x_px - core.x_px)
         if other.status != "missing" and other.name != core.name and apart < 2 * reach:

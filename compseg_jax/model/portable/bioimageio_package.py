@@ -1,4 +1,4 @@
-"""A portable network as a model package of bioimage.io: ONNX weights, a test image with its result, a README."""
+"""A portable network as a model package of bioimage.io: weights, a test image with its result, the model card."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import jax
 import numpy as np
 
 from compseg_jax.model.extracted import ExtractedNetwork
-from compseg_jax.model.portable import onnx_file
+from compseg_jax.model.model_card import card, channels_in_words, out_of_scope, steps_in_words
+from compseg_jax.model.portable import onnx_file, torchscript
 from compseg_jax.model.portable.comparison import (
     TOLERANCE,
     expected_activation,
@@ -22,12 +24,17 @@ from compseg_jax.model.portable.comparison import (
     refuse_disagreement,
 )
 from compseg_jax.model.portable.description import PortableError, describe
-from compseg_jax.model.portable.facts import channels_in_words, facts, instructions, steps_in_words
+from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.libraries import library
 from compseg_jax.model.portable.operations import PortableNetwork
+from compseg_jax.runtime.extras import install_line
 
 TEST_SIZE = (1, 48, 32)
 LEAST_SIZE_PX = 16
+ONNX, TORCHSCRIPT = "network.onnx", "network.pt"
+NO_TORCHSCRIPT = (
+    "It holds ONNX alone, as it was written without PyTorch: QuPath and deepImageJ run TorchScript."
+)
 INPUT, OUTPUT = PortableNetwork.INPUT, PortableNetwork.OUTPUT
 CITED = {
     "CompSegNet": (
@@ -45,12 +52,6 @@ CITED = {
         "10.1109/TPAMI.2016.2644615",
     ),
 }
-LEARNT_FROM = {
-    "label": "Labels of whole samples trained it, and no mask: it marks what tells diseased samples from healthy ones "
-    "in its training data, which may be something other than the disease.",
-    "reference": "Reference masks trained it: it marks what resembles the masked regions of its training data.",
-}
-NO_DEVICE = "It is for research and no medical device."
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,24 @@ def write(path: Path, folder: Path, model: ExtractedNetwork, publication: Public
         of bioimage.io refuses the package, with what it says.
     """
     spec, core = library("bioimageio.spec", "bioimageio"), library("bioimageio.core", "bioimageio")
-    metadata = facts(model, "onnx", "onnxruntime", "bioimageio.spec", "bioimageio.core")
-    weights = folder / "network.onnx"
-    onnx_file.write(weights, describe(model), metadata)
-    difference = refuse_disagreement(model, onnx_file.runner(weights), "bioimageio")
+    has_torch = find_spec("torch") is not None
+    metadata = facts(
+        model, "onnx", "onnxruntime", "bioimageio.spec", "bioimageio.core", *(["torch"] if has_torch else [])
+    )
+    network = describe(model)
+    onnx_file.write(folder / ONNX, network, metadata)
+    difference = refuse_disagreement(model, onnx_file.runner(folder / ONNX), "bioimageio")
+    weights = {"onnx": f"onnxruntime {version('onnxruntime')}"}
+    if has_torch:
+        torchscript.write(folder / TORCHSCRIPT, network, json.dumps(metadata, indent=1))
+        runner = torchscript.runner(folder / TORCHSCRIPT)
+        difference = max(difference, refuse_disagreement(model, runner, "bioimageio"))
+        weights["torchscript"] = f"torch {version('torch')}"
     cubes = random_cubes(model, *TEST_SIZE)
     np.save(folder / "test_input.npy", cubes)
     np.save(folder / "test_output.npy", expected_activation(model, cubes))
-    (folder / "README.md").write_text(_readme(model, publication), encoding="utf-8")
+    readme = _readme(model, publication, has_torchscript=has_torch)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
     (folder / "compseg.json").write_text(
         json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -102,13 +113,17 @@ def write(path: Path, folder: Path, model: ExtractedNetwork, publication: Public
             spec.save_bioimageio_package(description, output_path=path)
         except ValueError as error:
             raise PortableError(f"bioimage.io does not accept the package: {error}") from error
-        summary = core.test_model(path, weight_format="onnx", stop_early=True)
-    if summary.status != "passed":
-        raise PortableError(f"the package does not pass the test of bioimage.io:\n{summary.format()}")
+        for name in weights:
+            summary = core.test_model(path, weight_format=name, stop_early=True)
+            if summary.status != "passed":
+                raise PortableError(
+                    f"the package does not pass the test of bioimage.io ({name}):\n{summary.format()}"
+                )
+    without = "" if has_torch else f". {NO_TORCHSCRIPT} Install it for both with: {install_line('torch')}"
     return (
         f"accepted by bioimageio.spec {version('bioimageio.spec')}, its test passed by bioimageio.core "
         f"{version('bioimageio.core')}; differs from the model by {difference:.1g} at most on random cubes "
-        f"(onnxruntime {version('onnxruntime')})"
+        f"({', '.join(weights.values())}){without}"
     )
 
 
@@ -145,19 +160,30 @@ def _description(v0_5: Any, folder: Path, model: ExtractedNetwork, publication: 
         tags=["semantic-segmentation", "2d", "tissue", "other", "compsegnet", kind.lower(), "spectroscopy"],
         inputs=[_input(v0_5, model, file("test_input.npy"))],
         outputs=[_output(v0_5, file("test_output.npy"))],
-        weights=v0_5.WeightsDescr(
-            onnx=v0_5.OnnxWeightsDescr(source=folder / "network.onnx", opset_version=onnx_file.OPSET)
-        ),
+        weights=_weights(v0_5, folder),
         config=v0_5.Config(
             bioimageio=v0_5.BioimageioConfig(
                 reproducibility_tolerance=[tolerance],
                 architecture_type=kind,
                 task="semantic segmentation",
                 model_parameter_count=sum(leaf.size for leaf in jax.tree.leaves(model.variables["params"])),
-                out_of_scope_use=_limits(model),
+                out_of_scope_use=out_of_scope(model),
             ),
             compseg={"threshold": float(model.threshold), "background": model.background},
         ),
+    )
+
+
+def _weights(v0_5: Any, folder: Path) -> Any:
+    """ONNX, and what was converted to TorchScript beside it."""
+    scripted = folder / TORCHSCRIPT
+    return v0_5.WeightsDescr(
+        onnx=v0_5.OnnxWeightsDescr(source=folder / ONNX, opset_version=onnx_file.OPSET),
+        torchscript=v0_5.TorchscriptWeightsDescr(
+            source=scripted, parent="onnx", pytorch_version=version("torch").partition("+")[0]
+        )
+        if scripted.is_file()
+        else None,
     )
 
 
@@ -202,34 +228,19 @@ def _output(v0_5: Any, test: Any) -> Any:
     )
 
 
-def _limits(model: ExtractedNetwork) -> str:
-    """What the network learnt from, where its model.json says so, and what it is not for."""
-    target = model.description.get("config", {}).get("objective", {}).get("target")
-    return " ".join([*([LEARNT_FROM[target]] if target in LEARNT_FROM else []), NO_DEVICE])
-
-
-def _readme(model: ExtractedNetwork, publication: Publication) -> str:
-    pixel = model.description.get("pixel_size_um")
-    recipe = model.description.get("recipe")
-    return f"""# {publication.name}
-
-A {type(model.network).__name__} that segments diseased regions, trained with compseg_jax\
-{f" (recipe `{recipe}`)" if recipe else ""}.
-
-## Use
-
-```
-{instructions(model)}
-```
-
-- Height and width: any from {LEAST_SIZE_PX} on. Pixels of the training images: \
-{"unknown size" if pixel is None else f"{pixel:g} µm"}.
+def _readme(model: ExtractedNetwork, publication: Publication, *, has_torchscript: bool) -> str:
+    """The model card, and what a program that runs the package has to do."""
+    text = card(
+        model,
+        title=publication.name,
+        licence=publication.license,
+        use=instructions(model),
+    )
+    return f"""{text}
+- Weights: {"ONNX and TorchScript" if has_torchscript else f"ONNX. {NO_TORCHSCRIPT}"}
+- Height and width: any from {LEAST_SIZE_PX} on.
 - `compseg.json` holds the axis, the fitted steps that come before the network, and the versions it was written with.
   The Python package compseg_jax applies these steps.
-
-## Limits
-
-{_limits(model)}
 
 ## Validation
 

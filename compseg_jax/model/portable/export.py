@@ -12,6 +12,7 @@ from typing import Literal
 
 from compseg_jax.config.locations import Location
 from compseg_jax.model.extracted import ExtractedNetwork
+from compseg_jax.model.model_card import LICENCE, NOT_STATED
 from compseg_jax.model.model_files import ENSEMBLE, load_model
 from compseg_jax.model.portable import bioimageio_package, onnx_file, safetensors_file, torchscript
 from compseg_jax.model.portable.bioimageio_package import Publication
@@ -61,7 +62,8 @@ class ExportOptions:
     author: tuple[str, ...] = ()
     """Who made the model, for a bioimage.io package, each in quotes."""
     license: str = ""
-    """SPDX name of the licence of a bioimage.io package, such as CC-BY-4.0."""
+    """SPDX name of the licence of a bioimage.io package, such as CC-BY-4.0; the model's own (train --licence) when not
+    given."""
 
 
 def export(options: ExportOptions) -> str:
@@ -75,7 +77,6 @@ def export(options: ExportOptions) -> str:
         missing or the file exists; and when what was written does not compute what the model computes.
       ModelError: when the model is missing or damaged.
     """
-    publication = _checked(options)
     networks = load_model(options.model, network=options.network).networks
     if len(networks) > 1:
         raise PortableError(
@@ -83,6 +84,7 @@ def export(options: ExportOptions) -> str:
             f"them one at a time (the folders {ENSEMBLE} lists under 'model'), and average their activation maps."
         )
     model = networks[0]
+    publication = _checked(options, model.description.get(LICENCE, NOT_STATED))
     checked = write_portable(model, options.out, options.format, publication)
     size = options.out.stat().st_size / 1e6
     return f"{options.out}: {options.format}, {size:.2f} MB; {checked}\n{instructions(model)}"
@@ -127,8 +129,13 @@ def write_portable(
     )
 
 
-def _checked(options: ExportOptions) -> Publication | None:
-    """The publication, where the format is one; raises PortableError for options that do not fit."""
+def _checked(options: ExportOptions, licence: str) -> Publication | None:
+    """The publication, where the format is one; raises PortableError for options that do not fit.
+
+    Args:
+      options: what is asked for.
+      licence: the model's own, which a package has where none is given.
+    """
     suffixes = FORMATS[options.format].suffixes
     if options.out.suffix not in suffixes:
         raise PortableError(
@@ -145,6 +152,8 @@ def _checked(options: ExportOptions) -> Publication | None:
                 f"{options.format}."
             )
         return None
+    if licence != NOT_STATED:
+        given = {"license": licence, **given}
     missing = [f"--{name}" for name in ("name", "author", "license") if name not in given]
     if missing:
         raise PortableError(
@@ -152,7 +161,7 @@ def _checked(options: ExportOptions) -> Publication | None:
             f"{' and '.join(missing)} missing. Example: --name 'Tumour in FTIR spots' --author 'Jane Doe' "
             "--license CC-BY-4.0."
         )
-    return Publication(options.name, options.author, options.license)
+    return Publication(options.name, options.author, given["license"])
 
 
 @contextmanager

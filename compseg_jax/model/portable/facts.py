@@ -8,6 +8,7 @@ from importlib.metadata import version
 import jax.numpy as jnp
 
 from compseg_jax.model.extracted import ExtractedNetwork
+from compseg_jax.model.model_card import LICENCE, NOT_STATED, card, channels_in_words, steps_in_words
 from compseg_jax.model.model_files import weights_sha256
 from compseg_jax.model.portable.comparison import TOLERANCE
 from compseg_jax.runtime.versions import __version__
@@ -45,6 +46,8 @@ def facts(model: ExtractedNetwork, *libraries: str) -> dict[str, str]:
         "preparation_in_words": "\n".join(steps_in_words(model)),
         "recipe": str(description.get("recipe", "")),
         "pixel_size_um": json.dumps(description.get("pixel_size_um")),
+        "licence": str(description.get(LICENCE, NOT_STATED)),
+        "card": card(model),
         "weights_sha256": weights_sha256(model.variables),
         "tolerance": f"{TOLERANCE:g}",
         "versions": json.dumps(
@@ -64,26 +67,6 @@ def background_in_words(model: ExtractedNetwork) -> str:
     if model.background == "zero":
         return "pixels whose channels are all 0 are background and get 0"
     return "every pixel counts as tissue"
-
-
-def channels_in_words(model: ExtractedNetwork) -> str:
-    """The channels and their axis."""
-    axis, channels = model.wavenumbers_cm1, len(model.scaling.mean)
-    if axis is None:
-        return f"{channels} channels"
-    return f"{channels} wavenumbers, {axis[0]:g} … {axis[-1]:g} cm⁻¹"
-
-
-def steps_in_words(model: ExtractedNetwork) -> list[str]:
-    """The steps that raw spectra go through before the network, numbered; empty where it takes raw ones."""
-    preparation = model.preparation
-    if preparation is None:
-        return []
-    listed = ((each.step.name, each.step.in_words()) for each in preparation.steps)
-    return [
-        f"{number}. {name}" + (f" ({words})" if words else "")
-        for number, (name, words) in enumerate(listed, 1)
-    ]
 
 
 def instructions(model: ExtractedNetwork) -> str:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from compseg_jax.model.portable.description import PortableError
+from compseg_jax.runtime.extras import install_line
 
 
 def library(name: str, extra: str) -> Any:
@@ -15,5 +16,5 @@ def library(name: str, extra: str) -> Any:
     except ImportError as error:
         raise PortableError(
             f"this format needs {name.partition('.')[0]}, which cannot be imported ({error}). "
-            f"Install it: pip install 'compseg-jax[{extra}]'."
+            f"Install it with: {install_line(extra)}"
         ) from error

@@ -16,6 +16,7 @@ from compseg_jax.prediction.formats.png import write_activation_png, write_mask_
 from compseg_jax.prediction.formats.prediction_tables import (
     Predictions,
     SamplePrediction,
+    parsed_sample,
     read_predictions,
     read_sample,
     write_predictions,
@@ -39,6 +40,7 @@ __all__ = [
     "open_maps",
     "open_overview",
     "overview_step",
+    "parsed_sample",
     "read_predictions",
     "read_sample",
     "segmentation_features",

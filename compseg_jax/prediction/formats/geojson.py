@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from jaxtyping import Bool, UInt8
 
 from compseg_jax.prediction.formats.outlines import Outlines, trace
 from compseg_jax.prediction.formats.picture_files import Picture, strips
+from compseg_jax.prediction.formats.smoothing import smoothed_rings
 from compseg_jax.runtime.files import atomic_file
 
 Mask = Bool[np.ndarray, "y x"] | UInt8[np.ndarray, "y x"]
@@ -46,6 +47,11 @@ class Annotation:
     scale_xy: tuple[float, float] = (1.0, 1.0)
     """What x and y of the mask are multiplied by: pixels of the finest level of a slide per pixel of the level that
     was predicted on."""
+    offset_xy: tuple[int, int] = (0, 0)
+    """What is added to x and y of the mask before that: the first column and row of a part of a scan."""
+    smoothing_px: float = 0
+    """How far outlines may run from pixel edges (``smoothing``): 0 along them; up to ``LOSSLESS_PX`` every pixel's
+    centre stays inside or outside."""
     is_outside: bool = False
     """Whether the sample lies outside of what the model was trained on: every region is marked as undecided."""
 
@@ -66,8 +72,8 @@ def segmentation_features(
       annotation: classification, colour, and which regions are too small.
 
     Yields:
-      features with a valid Polygon along the edges of pixels (holes as inner rings, no two edges in one line,
-      outer rings counter-clockwise as RFC 7946 asks where y would point upwards) and the properties that QuPath
+      features with a valid Polygon along the edges of pixels, or smoothed (holes as inner rings, no two edges in one
+      line, outer rings counter-clockwise as RFC 7946 asks where y would point upwards) and the properties that QuPath
       reads: objectType, classification, and the measurements 'Area µm^2' (or 'Area px^2') and 'Mean activation'; where
       the sample lies outside of training also a name and metadata that say so.
 
@@ -86,6 +92,8 @@ def segmentation_features(
         )
     if not all(math.isfinite(factor) and factor > 0 for factor in annotation.scale_xy):
         raise ValueError(f"scale_xy is {annotation.scale_xy}, required two numbers above 0.")
+    if not 0 <= annotation.smoothing_px < math.inf:
+        raise ValueError(f"smoothing_px is {annotation.smoothing_px}, required a number of 0 or more.")
     if not all(0 <= part <= 255 for part in annotation.colour):
         raise ValueError(f"the colour is {annotation.colour}, required red, green, blue from 0 to 255.")
     return _features(mask, activation, pixel_size_um, annotation)
@@ -98,7 +106,13 @@ def segmentation_to_geojson(
     pixel_size_um: float | None = None,
     annotation: Annotation = Annotation(),
 ) -> dict[str, Any]:
-    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes."""
+    """The same as one FeatureCollection in memory; ``json.dumps`` of it is what `write_geojson` writes.
+
+    >>> mask = np.zeros((4, 6), bool)
+    >>> mask[1:3, 2:5] = True
+    >>> segmentation_to_geojson(mask)["features"][0]["geometry"]["coordinates"]
+    [[[2, 1], [5, 1], [5, 3], [2, 3], [2, 1]]]
+    """
     features = segmentation_features(mask, activation, pixel_size_um=pixel_size_um, annotation=annotation)
     return {"type": "FeatureCollection", "features": list(features)}
 
@@ -135,12 +149,13 @@ def _features(
 ) -> Iterator[dict[str, Any]]:
     outlines = trace(_filled(mask, annotation.filled_holes_px))
     areas, means = _measured(outlines, activation)
-    scale = None if annotation.scale_xy == (1.0, 1.0) else np.array(annotation.scale_xy)
+    placed = _placement(annotation)
     marks = {"name": OUTSIDE, "metadata": {"call": "undecided"}} if annotation.is_outside else {}
     unit, factor = ("px^2", 1) if pixel_size_um is None else ("µm^2", pixel_size_um**2)
-    for region in range(1, outlines.count + 1):
-        if areas[region] < annotation.minimum_area_px:
-            continue
+    regions = [n for n in range(1, outlines.count + 1) if areas[n] >= annotation.minimum_area_px]
+    smooth = annotation.smoothing_px > 0
+    rings_of = smoothed_rings(outlines, annotation.smoothing_px, regions=regions) if smooth else None
+    for index, region in enumerate(regions):
         measurements = {f"Area {unit}": float(areas[region] * factor)}
         if means is not None:
             measurements["Mean activation"] = float(means[region])
@@ -151,8 +166,8 @@ def _features(
                 "coordinates": [
                     [*ring, ring[0]]
                     for ring in (
-                        (corners if scale is None else corners * scale).tolist()
-                        for corners in outlines.rings(region)
+                        placed(corners).tolist()
+                        for corners in (outlines.rings(region) if rings_of is None else rings_of[index])
                     )
                 ],
             },
@@ -163,6 +178,14 @@ def _features(
                 **marks,
             },
         }
+
+
+def _placement(annotation: Annotation) -> Callable[[np.ndarray], np.ndarray]:
+    """From corners in the mask to coordinates; whole numbers stay whole where nothing is scaled."""
+    offset, scale = np.array(annotation.offset_xy), np.array(annotation.scale_xy)
+    if annotation.scale_xy == (1.0, 1.0):
+        return lambda corners: corners + offset
+    return lambda corners: (corners + offset) * scale
 
 
 def _filled(mask: np.ndarray, below_px: float) -> np.ndarray:

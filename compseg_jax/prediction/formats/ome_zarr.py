@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from compseg_jax.config.locations import Location, location
 from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
 from compseg_jax.store.pyramid import (
@@ -52,7 +53,7 @@ class ActivationMaps:
     Each is a picture (y, x) at several levels, the full resolution first: ``maps.activation[0][rows, columns]``.
     """
 
-    path: Path
+    path: Location
     activation: tuple[Level, ...]
     """float32 in [0, 1], 0 outside the tissue."""
     segmentation: tuple[Level, ...]
@@ -69,9 +70,9 @@ class ActivationMaps:
         return height, width
 
 
-def open_maps(path: Path | str) -> ActivationMaps:
-    """Opens an activation.ome.zarr; raises StoreError where it is missing or damaged."""
-    path = Path(path)
+def open_maps(path: Location | str) -> ActivationMaps:
+    """Opens an activation.ome.zarr, or one below a URL; raises StoreError where it is missing or damaged."""
+    path = location(path)
     labels = path / "labels"
     return ActivationMaps(
         path=path,

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
+from compseg_jax.config.locations import Location, location
 from compseg_jax.model.seen import Sighting
-from compseg_jax.runtime.files import JsonFormat, atomic_file, json_text, write_text
+from compseg_jax.runtime.files import JsonFormat, json_text
+from compseg_jax.store.kvstore import delete, read_bytes, write_bytes
 
 FILE, PARQUET = "predictions.json", "predictions.parquet"
 ROWS_OF_CSV = 1000
@@ -70,6 +71,10 @@ class SamplePrediction:
     """Columns."""
     pixel_size_um: float | None = None
     """Edge of a pixel in µm."""
+    scale: float | None = None
+    """That by the edge of a pixel of the training images; None where one is unknown."""
+    rescaled: bool | None = None
+    """Whether it was brought to the training's pixels, and its map back."""
     channels: int | None = None
     """Channels that the network saw."""
     score: float | None = None
@@ -98,6 +103,14 @@ class SamplePrediction:
     """Part of the judged pixels that lie outside, 0 to 1."""
     call: Literal["diseased", "healthy", "undecided"] | None = None
     """'undecided' outside; else by the area, where the model has a cut-off for it."""
+    chance: float | None = None
+    """How often a validation sample of the other label would get such an area, at most (``model.call_chance``)."""
+    core: str | None = None
+    """Name of its core, where the source is the scan of a tissue array."""
+    top_px: int | None = None
+    """First row of the core's window in the scan; it may lie outside of it."""
+    left_px: int | None = None
+    """First column of it."""
     seen: Sighting | None = None
     """What the model saw of it before, 'no' for nothing; None where nobody knows."""
     seconds: float | None = None
@@ -124,59 +137,77 @@ class Predictions:
     """Releases of the libraries."""
 
 
-def write_sample(path: Path | str, sample: SamplePrediction) -> None:
+def write_sample(path: Location | str, sample: SamplePrediction) -> None:
     """Writes a sample.json, whole or not at all; raises ValueError for a number that is NaN or out of range."""
+    place = location(path)
     # The maps beside it are not waited for either, and there may be thousands of samples.
-    write_text(path, _as_json(Path(path), SAMPLE.stamped(_plain(sample))), durable=False)
+    write_bytes(place, _as_json(place, SAMPLE.stamped(_plain(sample))))
 
 
-def read_sample(path: Path | str) -> SamplePrediction:
+def read_sample(path: Location | str) -> SamplePrediction:
     """Reads a sample.json; raises ValueError where it is damaged, no such file, or of a newer version."""
-    path = Path(path)
-    return _sample(SAMPLE, path, SAMPLE.read(path))
+    place = location(path)
+    text = read_bytes(place)
+    if text is None:
+        raise SAMPLE.missing(place)
+    return parsed_sample(text, place)
 
 
-def write_predictions(folder: Path | str, predictions: Predictions) -> None:
+def parsed_sample(text: bytes, place: Location) -> SamplePrediction:
+    """The sample of a text that was found at a place; raises as `read_sample` does."""
+    return _sample(SAMPLE, place, SAMPLE.parsed(text, place))
+
+
+def write_predictions(folder: Location | str, predictions: Predictions) -> None:
     """Writes predictions.csv, then predictions.json, each whole or not at all.
 
     Above `ROWS_OF_CSV` samples predictions.parquet is written as well, where the extra 'parquet' is installed.
 
+    Args:
+      folder: of the predictions, or its URL.
+      predictions: what came out.
+
     Raises:
       ValueError: if an id occurs twice, or a number is NaN or out of range.
+      LocationError: if a URL cannot be written.
     """
-    folder = Path(folder)
+    folder = location(folder)
     times = Counter(sample.id for sample in predictions.samples)
     if twice := [name for name, count in times.items() if count > 1]:
         raise ValueError(f"{folder}: the id {twice[0]!r} occurs twice; give every sample its own.")
     samples = [_plain(sample) for sample in predictions.samples]
     values = {name: getattr(predictions, name) for name in ("model", "threshold", "options", "versions")}
     text = _as_json(folder / FILE, TABLE.stamped({**values, "samples": samples}))
-    write_text(folder / "predictions.csv", _as_csv(samples))
+    write_bytes(folder / "predictions.csv", _as_csv(samples).encode(), durable=True)
     # One of fewer or other samples must not stay beside the new tables.
-    (folder / PARQUET).unlink(missing_ok=True)
+    delete(folder / PARQUET)
     if len(samples) > ROWS_OF_CSV and has_parquet():
-        _write_parquet(folder / PARQUET, samples)
-    write_text(folder / FILE, text)
+        write_bytes(folder / PARQUET, _as_parquet(samples), durable=True)
+    write_bytes(folder / FILE, text, durable=True)
 
 
-def read_predictions(folder: Path | str) -> Predictions:
-    """Reads the predictions.json of a folder.
+def read_predictions(folder: Location | str) -> Predictions:
+    """Reads the predictions.json of a folder, or of its URL.
 
     Raises:
       ValueError: if there is none, or it is damaged or of a version that this release cannot read.
+      LocationError: if a URL cannot be reached.
     """
-    path = Path(folder) / FILE
-    values = TABLE.read(path)
+    place = location(folder) / FILE
+    found = read_bytes(place)
+    if found is None:
+        raise TABLE.missing(place)
+    values = TABLE.parsed(found, place)
     try:
         return Predictions(
             model=values["model"] or {},
             threshold=float(values["threshold"]),
-            samples=tuple(_sample(TABLE, path, sample) for sample in values["samples"]),
+            samples=tuple(_sample(TABLE, place, sample) for sample in values["samples"]),
             options=values.get("options") or {},
             versions=values.get("versions") or {},
         )
     except TypeError as error:
-        raise TABLE.damaged(path, repr(error)) from error
+        raise TABLE.damaged(place, repr(error)) from error
 
 
 def _plain(sample: SamplePrediction) -> dict[str, Any]:
@@ -197,7 +228,7 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{where}: {name} is {value}; give None where it does not exist.")
-    for name in ("score", "area_fraction", "area_low", "area_high", "dice", "outside_fraction"):
+    for name in ("score", "area_fraction", "area_low", "area_high", "dice", "outside_fraction", "chance"):
         value = values[name]
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{where}: {name} is {value}, required a number from 0 to 1, or None.")
@@ -228,7 +259,7 @@ def has_parquet() -> bool:
     return find_spec("pyarrow") is not None
 
 
-def _write_parquet(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
+def _as_parquet(samples: Sequence[Mapping[str, Any]]) -> bytes:
     """Columns by the types of :class:`SamplePrediction`, so that an empty one has its type as well."""
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     kinds = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
@@ -240,24 +271,25 @@ def _write_parquet(path: Path, samples: Sequence[Mapping[str, Any]]) -> None:
             for name in columns
         ]
     )
-    with atomic_file(path) as staging:
-        parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), staging)
+    buffer = io.BytesIO()
+    parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), buffer)
+    return buffer.getvalue()
 
 
-def _as_json(path: Path, values: Mapping[str, Any]) -> str:
+def _as_json(place: Location, values: Mapping[str, Any]) -> bytes:
     try:
-        return json_text(values)
+        return json_text(values).encode()
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: a value cannot be written as JSON ({error}). Give finite numbers, text, lists and mappings."
+            f"{place}: a value cannot be written as JSON ({error}). Give finite numbers, text, lists and mappings."
         ) from error
 
 
-def _sample(kind: JsonFormat, path: Path, values: Mapping[str, Any]) -> SamplePrediction:
+def _sample(kind: JsonFormat, place: Location, values: Mapping[str, Any]) -> SamplePrediction:
     known = {f.name for f in dataclasses.fields(SamplePrediction)}
     try:
         sample = SamplePrediction(**{name: value for name, value in values.items() if name in known})
         _plain(sample)
     except (TypeError, ValueError, AttributeError) as error:
-        raise kind.damaged(path, error) from error
+        raise kind.damaged(place, error) from error
     return sample

@@ -16,6 +16,7 @@ from compseg_jax.prediction.formats.png import write_activation_png, write_mask_
 AT_ONCE = 2
 """Files that are written at the same time: their compression does not hold Python's lock."""
 SampleFormat = Literal["png", "geojson", "tiff"]
+"""A kind of file that is written of a sample."""
 
 
 def write_sample_files(

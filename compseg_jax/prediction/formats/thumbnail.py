@@ -8,16 +8,16 @@ power of two.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from compseg_jax.config.locations import Location, location
 from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
-from compseg_jax.store.pyramid import Level, create_level, open_levels, steps, write_group
+from compseg_jax.store.pyramid import Level, create_level, group_attributes, open_levels, steps, write_group
 from compseg_jax.store.read import StoreError
 
 _MEANS = "means.npy"
@@ -40,11 +40,11 @@ class Overview:
     """Axis of the channels (c,), or None for ordinary images."""
 
 
-def open_overview(path: Path | str) -> Overview:
-    """Opens an overview.ome.zarr; raises StoreError where it is missing or damaged."""
-    path = Path(path)
+def open_overview(path: Location | str) -> Overview:
+    """Opens an overview.ome.zarr, or one below a URL; raises StoreError where it is missing or damaged."""
+    path = location(path)
     (bands,) = open_levels(path)
-    about = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"].get("compseg", {})
+    about = group_attributes(path).get("compseg", {})
     axis = about.get("wavenumbers_cm1")
     if type(about.get("step_px")) is not int:
         raise StoreError(f"{path} states no step_px, so it is no overview. Predict again.")

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jaxtyping import Bool, Float, Shaped
 
+from compseg_jax.model.canvas import extent_of, on_canvas
 from compseg_jax.model.extracted import ExtractedNetwork, masked_activation
 from compseg_jax.networks.receptive_field import why_not_local
 from compseg_jax.networks.segnet import SegNet
@@ -43,33 +44,43 @@ class Forward:
         scaled: Float[np.ndarray, "b y x c"],
         tissue: Bool[np.ndarray, "b y x"],
         views: Sequence[Sequence[View]],
+        canvas: tuple[int, int],
     ) -> list[Float[np.ndarray, "v u"]]:
         """Mean activation, over its views, of the core of each tile.
 
         Args:
-          scaled: tiles, as many as the mesh has devices.
-          tissue: their tissue.
+          scaled: tiles, as many as the mesh has devices, each alone or in the top left corner of a canvas of zeros.
+          tissue: their tissue, likewise.
           views: of each tile that counts; they show the same parts of all tiles, where cores may lie differently.
+          canvas: what the network is shown them on, before it is turned.
         """
         totals = [np.zeros((), np.float32)] * len(views)
         for turned in zip(*views, strict=True):
-            found = self._on_devices(_shown(scaled, turned[0]), _shown(tissue, turned[0]))
+            found = self._on_devices(scaled, tissue, turned[0], canvas)
             for at, view in enumerate(turned):
                 totals[at] = totals[at] + view.turn.undo(found[at])[view.inner_y, view.inner_x]
         return [total / np.float32(len(views[0])) for total in totals]
 
-    def _on_devices(self, scaled: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    def _on_devices(
+        self, scaled: np.ndarray, tissue: np.ndarray, view: View, canvas: tuple[int, int]
+    ) -> np.ndarray:
         by_tile = _by_tile(self.mesh)
-        placed = jax.device_put(scaled, by_tile), jax.device_put(tissue, by_tile)
-        program = _program(self.model, self.mesh, scaled.shape[1:3])
-        return np.asarray(program(_placed(self.model, self.mesh), *placed))
+        size = canvas[::-1] if view.turn.transposed else canvas
+        shown = _shown(scaled, view, size), _shown(tissue, view, size)
+        extent = extent_of(view.shape, size, self.mesh.size)
+        placed = jax.device_put((*shown, extent), by_tile)
+        program = _program(self.model, self.mesh, size, padded=extent is not None)
+        found = np.asarray(program(_placed(self.model, self.mesh), *placed))
+        return found[:, : view.shape[0], : view.shape[1]]
 
 
-def _shown(tiles: Shaped[np.ndarray, "b y x *c"], view: View) -> Shaped[np.ndarray, "b v u *c"]:
-    """The tiles as a view shows them; the tiles themselves where it shows them as they were read."""
-    if not any(view.turn) and (view.y, view.x) == tuple(slice(0, size) for size in tiles.shape[1:3]):
+def _shown(
+    tiles: Shaped[np.ndarray, "b y x *c"], view: View, size: tuple[int, int]
+) -> Shaped[np.ndarray, "b v u *c"]:
+    """The tiles as a view shows them, on canvases; the tiles themselves where it shows them as they were read."""
+    if view.is_as_read and tiles.shape[1:3] == size:
         return tiles
-    return np.stack([view.turn.apply(tile[view.y, view.x]) for tile in tiles])
+    return np.stack([on_canvas(view.turn.apply(tile[view.y, view.x]), size) for tile in tiles])
 
 
 def _by_tile(mesh: Mesh) -> jax.sharding.Sharding:
@@ -87,12 +98,16 @@ def _placed(model: ExtractedNetwork, mesh: Mesh) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _program(model: ExtractedNetwork, mesh: Mesh, tile_px: tuple[int, int]) -> jax.stages.Compiled:
-    """The compiled network for a tile on each device."""
-    shape, sharding = (mesh.size, *tile_px), _by_tile(mesh)
+def _program(
+    model: ExtractedNetwork, mesh: Mesh, canvas: tuple[int, int], *, padded: bool = False
+) -> jax.stages.Compiled:
+    """The compiled network for a tile on each device, on canvases that the tiles fill or do not (``padded``)."""
+    shape, sharding = (mesh.size, *canvas), _by_tile(mesh)
     scaled = jax.ShapeDtypeStruct((*shape, len(model.scaling.mean)), jnp.float32, sharding=sharding)
     tissue = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=sharding)
-    return masked_activation.lower(model.network, _placed(model, mesh), scaled, tissue).compile()
+    lengths = jax.ShapeDtypeStruct((mesh.size,), jnp.int32, sharding=sharding)
+    extent = jax.tree.map(lambda _: lengths, extent_of((1, 1), canvas) if padded else None)
+    return masked_activation.lower(model.network, _placed(model, mesh), scaled, tissue, extent).compile()
 
 
 def expected_bytes_per_px(model: ExtractedNetwork, mesh: Mesh) -> float:
@@ -106,8 +121,8 @@ def expected_bytes_per_px(model: ExtractedNetwork, mesh: Mesh) -> float:
     return bytes_per_px(model, mesh, (PROBED_SIDE_PX, PROBED_SIDE_PX))
 
 
-def bytes_per_px(model: ExtractedNetwork, mesh: Mesh, tile_px: tuple[int, int]) -> float:
-    """What the program for tiles of a size takes for each pixel beside the tile; the program is kept for them."""
-    analysis = _program(model, mesh, tile_px).memory_analysis()
+def bytes_per_px(model: ExtractedNetwork, mesh: Mesh, canvas: tuple[int, int]) -> float:
+    """What the program for canvases of a size takes for each of their pixels; the program is kept for them."""
+    analysis = _program(model, mesh, canvas).memory_analysis()
     taken = 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-    return float(taken / (tile_px[0] * tile_px[1]))
+    return float(taken / (canvas[0] * canvas[1]))

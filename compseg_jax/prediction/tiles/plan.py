@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from compseg_jax.model.canvas import canvas_px
+from compseg_jax.networks.build import Module
 from compseg_jax.networks.receptive_field import ReceptiveField
 
 MOST_TILES_A_SIDE = 4096
@@ -48,13 +50,23 @@ TURNS: dict[str, tuple[Turn, ...]] = {"none": _ALL_TURNS[:1], "flips": _ALL_TURN
 
 
 class View(NamedTuple):
-    """What of a tile is shown in one turn, and where the tile's core is in it (both before it is turned)."""
+    """What of a tile is shown in one turn, and where the tile's core is in it (both before it is turned).
+
+    It is as the tile was read where nothing is turned and all of it is shown.
+    """
 
     turn: Turn
     y: slice
     x: slice
     inner_y: slice
     inner_x: slice
+    is_as_read: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns that the network is shown, as they lie after the turn."""
+        height, width = self.y.stop - self.y.start, self.x.stop - self.x.start
+        return (width, height) if self.turn.transposed else (height, width)
 
 
 class Span(NamedTuple):
@@ -161,6 +173,20 @@ class TilePlan:
         """Whether one tile holds the image."""
         return len(self.tiles) == 1
 
+    @cached_property
+    def shown_px(self) -> tuple[int, int]:
+        """Rows and columns of the largest part of a tile that the network is shown at once, before it is turned."""
+        most = []
+        for axis in (0, 1):
+            directions = {turn[axis] for turn in self.turns}
+            seen = [self._seen(span, axis, flipped=way) for span in self._spans(axis) for way in directions]
+            most.append(max(stop - start for start, stop in seen))
+        return most[0], most[1]
+
+    def canvas_px(self, network: Module) -> tuple[int, int]:
+        """What a network is shown tiles on, so that those at the end of an image share the program of the others."""
+        return canvas_px(self.shape_px, network) if self.is_whole else self.shown_px
+
     @property
     def overlap(self) -> float:
         """Pixels computed for each pixel of the image."""
@@ -190,7 +216,8 @@ class TilePlan:
                 seen = slice(start - span.start, stop - span.start)
                 parts.append((seen, slice(span.first - start, span.last - start)))
             (y, inner_y), (x, inner_x) = parts
-            found.append(View(turn, y, x, inner_y, inner_x))
+            is_as_read = not any(turn) and (y, x) == tuple(slice(0, length) for length in tile.shape)
+            found.append(View(turn, y, x, inner_y, inner_x, is_as_read))
         return tuple(found)
 
     def _spans(self, axis: int) -> list[Span]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -177,19 +178,28 @@ class Slide:
     def _buffer(self, batches: list[list[Tile]]) -> np.ndarray:
         """Memory for the largest batch, used again for every other one."""
         channels = max(len(networks[0].model.scaling.mean) for _, networks in self.groups)
-        pixels = max((height * width for tiles in batches for height, width in [tiles[0].shape]), default=0)
+        pixels = max((math.prod(self._canvas(tiles[0].shape)) for tiles in batches), default=0)
         values = np.empty(self.mesh.size * pixels * channels + ALIGNMENT_BYTES // 4, np.float32)
         offset = -values.ctypes.data % ALIGNMENT_BYTES // 4
         return values[offset : offset + self.mesh.size * pixels * channels]
 
+    def _canvas(self, tile_px: tuple[int, int]) -> tuple[int, int]:
+        """What a tile is read into: the largest canvas that a network is shown it on, or more where turns need more."""
+        sizes = [
+            tile_px,
+            *(self.plan.canvas_px(each.model.network) for _, group in self.groups for each in group),
+        ]
+        return max(height for height, _ in sizes), max(width for _, width in sizes)
+
     def _load(self, tiles: list[Tile], number: int, buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tiles after the preparation of a group, scaled where one network takes them."""
+        """Tiles after the preparation of a group, on canvases, scaled where one network takes them."""
         prepared, networks = self.groups[number]
-        shape = self.mesh.size, *tiles[0].shape, len(networks[0].model.scaling.mean)
+        height, width = tiles[0].shape
+        shape = self.mesh.size, *self._canvas(tiles[0].shape), len(networks[0].model.scaling.mean)
         absorbance = buffer[: int(np.prod(shape))].reshape(shape)
         tissue = np.zeros(shape[:3], bool)
         scaling = networks[0].model.scaling if len(networks) == 1 else None
-        absorbance[len(tiles) :] = 0
+        absorbance[len(tiles) :] = absorbance[:, height:] = absorbance[:, :height, width:] = 0
         # While the network works it has the processors; while it waits, all of them read.
         threads = 1 if self.buffers > 1 else min(MOST_READERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(threads, "compseg-fill") as fillers:
@@ -197,7 +207,7 @@ class Slide:
             for at, tile in enumerate(tiles):
                 for rows in _strips(tile.y.window, threads):
                     inner = slice(rows.start - tile.y.start, rows.stop - tile.y.start)
-                    place = absorbance[at, inner], tissue[at, inner]
+                    place = absorbance[at, inner, :width], tissue[at, inner, :width]
                     parts.append(fillers.submit(prepared.read_into, rows, tile.x.window, *place, scaling))
             for part in parts:
                 part.result()
@@ -214,7 +224,8 @@ class Slide:
         if any(core.any() for core in cores):
             views = [self.plan.views(tile) for tile in tiles]
             for place, (network, scaled) in enumerate(_each(networks, absorbance, tissue)):
-                total = [a + b for a, b in zip(total, network(scaled, tissue, views), strict=True)]
+                found = network(scaled, tissue, views, self.plan.canvas_px(network.model.network))
+                total = [a + b for a, b in zip(total, found, strict=True)]
                 distribution = network.model.distribution
                 if distribution is None:
                     continue

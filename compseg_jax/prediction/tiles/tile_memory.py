@@ -73,7 +73,7 @@ def plan_for(
             plan = plans[1]
         if plan is None:
             raise ModelError(f"{specimen.source}: {_too_large(models, field, shape, memory, memory_bytes)}")
-        found = max(bytes_per_px(model, mesh, plan.tiles[0].shape) for model in models)
+        found = max(bytes_per_px(model, mesh, plan.canvas_px(model.network)) for model in models)
         if found <= GUESSED_WELL * network:
             return plan
         network = found
@@ -147,6 +147,7 @@ def buffers_for(members: Sequence[Adapted], mesh: Mesh, plan: TilePlan, memory_b
     largest = max(height * width for height, width in (tile.shape for tile in plan.tiles))
     if largest <= SMALLEST_TILE_PX:
         return BUFFERS
-    network = max(bytes_per_px(member.network, mesh, plan.tiles[0].shape) for member in members)
+    models = [member.network for member in members]
+    network = max(bytes_per_px(model, mesh, plan.canvas_px(model.network)) for model in models)
     memory = TileMemory.of(members, mesh, plan.turns, network)
     return BUFFERS if largest <= memory.most_px(BUFFERS, memory_bytes) else 1

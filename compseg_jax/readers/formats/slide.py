@@ -271,7 +271,7 @@ def _with_tifffile(path: Path, level: int | None) -> SlideScan | None:
         if series.kind == "ndpi" and extents.get("Z", 1) > 1:
             return None  # OpenSlide takes the plane in focus
         sizes = [(each.keyframe.imagelength, each.keyframe.imagewidth) for each in series.levels]
-        size_um, size_stated = _pixel_size_um(file, series, tifffile)
+        size_um, size_stated = tiff.stated_pixel_size(file, series.keyframe, path)
         levels = _levels(sizes, size_um)
         chosen = _chosen(level, levels, path)
         pages = _pages(series.levels[chosen], path)
@@ -365,17 +365,6 @@ def _pages(series: Any, path: Path) -> tuple[_Page, ...] | None:
             return None
         raise
     return tuple(found)
-
-
-def _pixel_size_um(file: Any, series: Any, tifffile: Any) -> tuple[float | None, str]:
-    page = series.keyframe
-    if file.is_svs:
-        stated = tifffile.tifffile.svs_description_metadata(page.description).get("MPP")
-        if stated:
-            return pixel_size.judged([float(stated)], f"MPP = {stated} of the description")
-    if file.is_ome:
-        return tiff.ome_pixel_size(tiff.ome_pixels(tifffile.xml2dict(file.ome_metadata)))
-    return tiff.resolution_um(page)
 
 
 # What OpenSlide reads.

@@ -105,14 +105,11 @@ def read_picture(path: Path, axes: str | None = None) -> Picture:
         is_integer = values.dtype.kind in "ub" and indices is None
         if photometric == _WHITE_IS_ZERO:
             known["bands"] = "grey, white is zero; numbers as stored"
-        axis_found, pixel_size_um = None, None
+        axis_found = None
+        pixel_size_um, known["pixel_size"] = stated_pixel_size(file, page, path)
         if file.is_ome:
             pixels = ome_pixels(tifffile.xml2dict(file.ome_metadata))
-            pixel_size_um, known["pixel_size"] = ome_pixel_size(pixels)
             axis_found = ome_wavenumbers(pixels, values.shape[2], path)
-        else:
-            unit = str((file.imagej_metadata or {}).get("unit", "")) if file.is_imagej else ""
-            pixel_size_um, known["pixel_size"] = resolution_um(page, unit)
         return Picture(
             values,
             known,
@@ -144,22 +141,44 @@ def _images(file: Any, axes: str | None, path: Path) -> list[Any]:
     raise CubeError(f"{path}: found {len(images)} images ({shapes}); {advice}.")
 
 
-def resolution_um(page: Any, imagej_unit: str = "") -> tuple[float | None, str]:
-    """Edge of a pixel in µm by the resolution tags and how it is stated; None where it is not, or is no pixel's.
+def stated_pixel_size(file: Any, page: Any, path: Path) -> tuple[float | None, str]:
+    """Edge of a pixel of a page in µm and how the file states it; None where it does not, or it is no microscope's.
+
+    By the description of Aperio (MPP) or the OME header where there is one, else by the resolution tags, in ImageJ's
+    unit where ImageJ wrote the file.
 
     Args:
-      page: tifffile's page.
-      imagej_unit: the unit of length that ImageJ states, whose tags count pixels per unit.
+      file: tifffile's file.
+      page: its page, of the finest resolution.
+      path: where the file is.
     """
+    tifffile = checks.imported("tifffile", path)
+    if page.is_svs:
+        stated = tifffile.tifffile.svs_description_metadata(page.description).get("MPP")
+        if stated:
+            return pixel_size.judged([float(stated)], f"MPP = {stated} of the description")
+    if file.is_ome:
+        return ome_pixel_size(ome_pixels(tifffile.xml2dict(file.ome_metadata)))
+    unit = str((file.imagej_metadata or {}).get("unit", "")) if file.is_imagej else ""
+    return _resolution_um(page, {"micron": "µm", "microns": "µm", "\\u00B5m": "µm"}.get(unit, unit))
+
+
+def _resolution_um(page: Any, imagej_unit: str) -> tuple[float | None, str]:
+    """The same by the resolution tags, which count pixels per unit: ImageJ's, or that of the tag beside them."""
+    is_imagej = imagej_unit in _UM_PER_UNIT
     name, um, most_um = _RESOLUTION_UNITS.get(int(page.tags.valueof(296, 2)), ("", 0.0, 0.0))
-    known = {"micron": "µm", "microns": "µm", "\\u00B5m": "µm"}.get(imagej_unit, imagej_unit)
-    if known in _UM_PER_UNIT:
-        name, um, most_um = known, _UM_PER_UNIT[known], pixel_size.MOST_UM
+    if is_imagej:
+        name, um, most_um = imagej_unit, _UM_PER_UNIT[imagej_unit], pixel_size.MOST_UM
     rationals = [page.tags.valueof(tag) for tag in (282, 283)]
     if not name or any(each is None or not all(each) for each in rationals):
         return None, "not stated"
     counts = [numerator / denominator for numerator, denominator in rationals]
     words = f"resolution {counts[0]:.6g} × {counts[1]:.6g} pixels per {name} (x × y)"
+    if not is_imagej and pixel_size.is_of_a_screen(counts[0] * pixel_size.UM_PER_INCH / um):
+        return (
+            None,
+            f"{words}, as programs write for screens and prints: not believed; give pixel_size_um= where you know it",
+        )
     return pixel_size.judged([um / each for each in counts], words, most_um=most_um)
 
 

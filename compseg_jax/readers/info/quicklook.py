@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from compseg_jax.drawing import style
+from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.drawing.plots import (
     HEALTHY,
     INK,
@@ -195,9 +196,7 @@ def _ordinary(scan: Scan, sample: Sample) -> tuple[Picture, ChannelValues]:
             values[..., 0], scan.shape[:2], "The only channel", "value as stored", scan.pixel_size_um
         )
         return picture, ChannelValues(sample.spectra, ("the only channel",))
-    largest = float(np.max(values, initial=0, where=np.isfinite(values)))
-    full = next((full for full in (1.0, 255.0, 65535.0) if largest <= full), largest)
-    picture = Picture(values / full, scan.shape[:2], "The image", "", scan.pixel_size_um)
+    picture = Picture(colours_shown(values), scan.shape[:2], "The image", "", scan.pixel_size_um)
     return picture, ChannelValues(sample.spectra, ("red", "green", "blue"))
 
 
@@ -260,7 +259,7 @@ def draw_picture(figure: Figure, axes: Axes, picture: Picture) -> None:
     values = np.asarray(picture.values)
     axes.grid(visible=False)
     if values.ndim == 3:
-        axes.imshow(np.clip(np.nan_to_num(values), 0, 1), extent=place)
+        axes.imshow(values, extent=place)
     else:
         finite = values[np.isfinite(values)]
         low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
