@@ -29,6 +29,14 @@ hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile
 hypothesis.settings.load_profile("thorough" if THOROUGH else "fixed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs without oneDNN are compiled once for all workers and runs, where pytest may keep files."""
+    if hasattr(config, "cache"):
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("programs")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture of the test: whether its programs are optimised and its calls checked."""

@@ -320,6 +320,7 @@ def test_out_of_fold_maps_come_from_networks_that_did_not_see_the_sample(trained
     assert float(row["mean_activation"]) == pytest.approx(mean, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_one_fold_alone_is_its_member(trained, store, tmp_path, capsys):
     alone = tmp_path / "alone"
     recipe = tmp_path / "my.toml"

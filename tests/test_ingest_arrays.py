@@ -17,15 +17,15 @@ from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot
 from compseg_jax.ingest.to_store import ingest, kept_folder
 from compseg_jax.readers import read
 from compseg_jax.spectra.preparation import KeptChunks, Preparation, PreparationError, chunks
+from compseg_jax.spectra.preparation.correction_steps import Emsc
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.training.run import train
 
-pytestmark = pytest.mark.optimised  # the Mie correction
 CONFIG = PhantomConfig(size=24, channels=220, difficulty=0.5)
 AXIS = np.linspace(1800.0, 948.0, 220)
 PITCH, ROWS, COLUMNS = 32, 3, 4
 MISSING = (1, 2)
-STEPS = ("tissue", "quality:max_vapour=none", "resample:points=210", "mie:components=4", "vector")
+STEPS = ("tissue", "quality:max_vapour=none", "resample:points=210", "emsc", "vector")
 
 
 def write_array(folder: Path, seed: int) -> Path:
@@ -118,7 +118,7 @@ def test_the_same_preparation_is_repeated_on_raw_files(made):
 def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     scan, table, store = made
     recipe = RECIPES["default"]
-    few = {"epochs": 1, "starts": 1, "self_check": False, "second_view": False}
+    few = {"epochs": 1, "starts": 1, "self_check": False, "second_view": False, "augment": "none"}
     network = replace(recipe.network, base=2, depth=0)
     config = replace(recipe, data=store.path, out=tmp_path / "run", network=network, **few)
     from compseg_jax.model import load_model
@@ -142,6 +142,7 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
 def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypatch):
     scan, table, store = made
     out = tmp_path / "store"
+    monkeypatch.setattr(Emsc, "expensive", True)  # chunks are kept as those of the Mie correction are
 
     def kill(done: float, total: int) -> None:
         if done > 0.6 * total:

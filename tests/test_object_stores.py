@@ -350,7 +350,7 @@ def phantom(bucket, tmp_path_factory):
 def runs(bucket, phantom, tmp_path_factory):
     """A network trained from the folder, and one from the bucket."""
     folder = tmp_path_factory.mktemp("runs")
-    config = replace(RECIPES["paper2019"], network=Network(base=2, depth=1), **FEW)
+    config = replace(RECIPES["paper2019"], network=Network(base=2, depth=0), **FEW)
     for name, data in (("here", phantom), ("there", location(f"{bucket}/phantom"))):
         train(replace(config, data=data, out=folder / name))
     return folder
@@ -447,7 +447,7 @@ def test_a_report_is_the_same_by_urls_and_is_looked_at(runs, bucket, phantom, tm
 
 @pytest.mark.slow
 def test_an_ensemble_is_copied_and_predicts_from_its_url(bucket, phantom, tmp_path):
-    config = replace(RECIPES["paper2019"], network=Network(base=2, depth=1), **FEW)
+    config = replace(RECIPES["paper2019"], network=Network(base=2, depth=0), **FEW)
     ensemble = Ensemble(seeds=2)
     train_ensemble(
         replace(config, ensemble=ensemble, data=location(f"{bucket}/phantom"), out=tmp_path / "run")

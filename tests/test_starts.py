@@ -157,6 +157,7 @@ def test_a_front_starts_at_the_principal_components_of_training_tissue(store, tm
     assert "no front: 8 channels" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_starts_after_the_plain_ones_begin_with_normalised_features(store, tmp_path):
     config = run(store, tmp_path / "run", plain_starts=2, network=Network(base=2, depth=1))
     setup = set_up(config)
