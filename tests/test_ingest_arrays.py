@@ -17,7 +17,6 @@ from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_spot
 from compseg_jax.ingest.to_store import ingest, kept_folder
 from compseg_jax.readers import read
 from compseg_jax.spectra.preparation import KeptChunks, Preparation, PreparationError, chunks
-from compseg_jax.spectra.preparation.correction_steps import Emsc
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.training.run import train
 
@@ -139,17 +138,20 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     assert "preparation" in model.description
 
 
+@pytest.mark.optimised  # the Mie correction, whose chunks are kept
 def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypatch):
-    scan, table, store = made
+    scan, table, _ = made
     out = tmp_path / "store"
-    monkeypatch.setattr(Emsc, "expensive", True)  # chunks are kept as those of the Mie correction are
+    given = options(scan, prepare=tuple("mie:components=4" if step == "emsc" else step for step in STEPS))
+    ingest(table, tmp_path / "whole", given)
+    store = Store.open(tmp_path / "whole")
 
     def kill(done: float, total: int) -> None:
         if done > 0.6 * total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(table, out, options(scan), progress=kill)
+        ingest(table, out, given, progress=kill)
     assert not out.exists()
     number = len(list(kept_folder(out).iterdir()))
     assert number > 0
@@ -157,12 +159,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypat
     monkeypatch.setattr(
         KeptChunks, "get", lambda self, name, get=KeptChunks.get: found.append(get(self, name)) or found[-1]
     )
-    ingest(table, out, options(scan))
+    ingest(table, out, given)
     assert sum(chunk is not None for chunk in found) >= number
     again = Store.open(out)
     for sample in store.samples:
         np.testing.assert_array_equal(again.read(sample.id), store.read(sample.id))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "whole"]
 
 
 def test_an_edited_core_table_is_followed(made, tmp_path, monkeypatch, capsys):
