@@ -22,7 +22,7 @@ from compseg_jax.config import Training, recipe, recipe_text
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.run_folder import write_run
-from compseg_jax.prediction import claims
+from compseg_jax.prediction.claims import Claims
 from compseg_jax.runtime.interrupts import StopRequest
 from compseg_jax.runtime.jobs import Job, JobEnd, run_here
 from compseg_jax.training.sweep.comparison import Spread
@@ -278,7 +278,7 @@ def test_a_cell_is_trained_and_evaluated_once_and_by_one_process(tmp_path, capsy
     words = ["sweep", str(store), "--out", str(out), "--seeds", "0", "--recipes", "cam", *SMALL]
     plan, (cell,) = begin(asked(out, store, seeds="0", recipes="cam", vary=SMALL[1:]))
     (out / "cells").mkdir()
-    with claims.take(out / "cells", cell.name):
+    with Claims(out / "cells").take(cell.name):
         assert main([*words, "--cell", cell.name]) == 0
         assert "in the hands of another process" in capsys.readouterr().out
         assert not plan.folder(cell).exists()
