@@ -195,7 +195,7 @@ def test_twenty_sizes_take_a_handful_of_programs():
     assert programs == len({canvas_px(size, networks[0].network) for size in SPOTS})
     for size in SPOTS[:: len(SPOTS) - 1]:
         cube, tissue = image_of(size)
-        alone = [each.activation_of_prepared(cube, tissue) for each in networks]
+        alone = [each.activation_of_prepared(jnp.asarray(cube), jnp.asarray(tissue)) for each in networks]
         np.testing.assert_allclose(found[size].activations, alone, atol=1e-5)
         np.testing.assert_array_equal(found[size].tissue, tissue)
         np.testing.assert_array_equal(found[size].absorbance, cube)
@@ -226,7 +226,7 @@ def test_several_devices_share_the_canvas():
 def test_importance_of_bands_is_that_of_the_image_alone():
     model = Model.of(shaken(SMOOTH(depth=1))).with_threshold(0.0)
     own, (cube, tissue) = model.networks[0], image_of((20, 30))
-    found = band_importance(model, [(Cube(cube, None), None)])
+    found = band_importance(model, [Cube(cube, None)])
 
     def mean_logit(x):
         logits = apply_network(own.network, own.variables, x[None])[0, ..., 0]

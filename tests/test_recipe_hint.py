@@ -64,7 +64,7 @@ def test_the_hint_is_printed_and_changes_nothing(tmp_path, capsys):
     images(tmp_path / "data", 3, (16, 16))
     config = dataclasses.replace(
         RECIPES["default"], data=tmp_path / "data", out=tmp_path / "run", self_check=False,
-        network=Network(base=2, depth=0),
+        network=Network(base=2, depth=0), epochs=3,
     )  # fmt: skip
     setup = set_up(config)
     assert "try --recipe texture" in capsys.readouterr().out

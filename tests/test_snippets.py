@@ -17,6 +17,7 @@ from compseg_jax import Batch, PredictOptions, load_model, predict
 from compseg_jax.cli.main import main
 from compseg_jax.store import Store
 from compseg_jax.store.write import StoreWriter
+from tests.runs_example import write_a_run
 from tests.untrained_example import write_ensemble, write_untrained
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +60,7 @@ def folder(tmp_path_factory) -> Path:
             writer.add(sample, absorbance, absorbance.any(axis=-1), None)
     store = Store.open(place / "store")
     write_untrained("default", store, store.samples, place / "runs/mine/model")
+    write_a_run(place / "runs/mine", place / "store", model=False)
     write_ensemble("default", store, place / "runs/five")
     for name in ("onnx", "safetensors"):
         words = [

@@ -192,7 +192,7 @@ def test_the_page_follows_slider_keys_and_clicks(page, folder):
         assert "allowed for" not in text(page, "area")
         assert page.evaluate(curve("inside")) != before
         low = page.evaluate(
-            "Bokeh.documents[0]?.get_model_by_name('image').renderers[2].glyph.color_mapper.low"
+            "Bokeh.documents[0]?.get_model_by_name('image').renderers[4].glyph.color_mapper.low"
         )
         assert value < low < value + 1e-6
         page.click(".reset button")
@@ -240,7 +240,7 @@ def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
         page.wait_for_function(
             "Bokeh.documents[0]?.get_model_by_name('image').renderers[0].data_source.data.image.length"
         )
-        assert visible_layer(page, 2)["shape"] == [1024, 1024]
+        assert visible_layer(page, 4)["shape"] == [1024, 1024]
         assert visible_layer(page, 0)["shape"] == [512, 512]
         frame = place(page, ".image")
         x, y = frame["x"] + 0.55 * frame["width"], frame["y"] + 0.45 * frame["height"]
@@ -249,9 +249,9 @@ def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
             page.mouse.wheel(0, -120)
         page.wait_for_function(
             "(data => data.dw[0] / data.image[0].shape[1] < 0.0056)"  # mm a pixel
-            "(Bokeh.documents[0]?.get_model_by_name('image').renderers[2].data_source.data)"
+            "(Bokeh.documents[0]?.get_model_by_name('image').renderers[4].data_source.data)"
         )
-        assert visible_layer(page, 2)["dw"] < 1024 * 0.0055
+        assert visible_layer(page, 4)["dw"] < 1024 * 0.0055
         page.mouse.click(x, y)
         page.wait_for_function(f"({curve('pixel')}).length === 4")
         page.wait_for_function(
@@ -485,7 +485,7 @@ def seconds_until_seen(page: Page, url: str) -> float:
     start = time.perf_counter()
     page.goto(url)
     page.wait_for_function(
-        "Bokeh.documents[0]?.get_model_by_name('image').renderers[2].data_source.data.image.length"
+        "Bokeh.documents[0]?.get_model_by_name('image').renderers[4].data_source.data.image.length"
     )
     return time.perf_counter() - start
 

@@ -255,8 +255,8 @@ class BilinearUpConvolution(nn.Module):
 
 
 def bilinear_doubled(
-    x: Float[Array, b * shape], axis: int, lengths: Int[Array | np.ndarray, " b"] | None = None
-) -> Float[Array, b * doubled]:
+    x: Float[Array, "b ..."], axis: int, lengths: Int[Array | np.ndarray, " b"] | None = None
+) -> Float[Array, "b ..."]:
     """Twice as many values along an axis, each ¾ of the nearest and ¼ of the next; ends are repeated.
 
     Args:
