@@ -517,7 +517,16 @@ def test_correct_what_is_wrong_and_train_again(page, tmp_path, monkeypatch):
             if label == "tumour":
                 values[8:20, 10:30] += 120
             Image.fromarray(values).save(tmp_path / "pictures" / label / f"{label}{at}.png")
-    ingest = ["ingest", "pictures", "--positive", "tumour", "--val-fraction", "0.34", "--test-fraction", "0.17"]
+    ingest = [
+        "ingest",
+        "pictures",
+        "--positive",
+        "tumour",
+        "--val-fraction",
+        "0.34",
+        "--test-fraction",
+        "0.17",
+    ]
     assert main([*ingest, "--out", "data/first"]) == 0
     train = ["train", "--base", "2", "--depth", "1", "--epochs", "2"]
     assert main([*train, "--data", "data/first", "--out", "runs/first"]) == 0
