@@ -233,7 +233,7 @@ def _train_some(
 def _standing(setup: Setup, stack: ExitStack) -> Member:
     folder = setup.config.out
     checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
-    state, progress = setup.restored(checkpoints)
+    state, progress = setup.begun(checkpoints)
     return Member(setup.run, state, progress, checkpoints, folder)
 
 

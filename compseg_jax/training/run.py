@@ -82,16 +82,22 @@ class Setup:
     run: Run
     seen: Seen
 
-    def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-        """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
-        if not self.config.resume:
-            return self.state, Progress(history=[])
-        state, best, saved = checkpoints.restore(self.state)
-        return state, Progress(**saved, best=best)
+    def begun(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+        """Where the run stands: at its start, or at the latest checkpoint where it is resumed.
+
+        ``config.json`` is written once that is known: what cannot go on leaves its folder as it was.
+        """
+        state, progress = self.state, Progress(history=[])
+        if self.config.resume:
+            state, best, saved = checkpoints.restore(state)
+            progress = Progress(**saved, best=best)
+        wait_for_all()  # each has looked at what the folder held
+        write_config(self.config.out, self.config)
+        return state, progress
 
 
 def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | None = None) -> Setup:
-    """Checks a run, reads its data and builds its network; ``config.json`` is written when all is well.
+    """Checks a run, reads its data and builds its network; nothing is written.
 
     Args:
       config: the run, of one network.
@@ -156,8 +162,6 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
     state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
-    wait_for_all()  # each has looked at what the folder held
-    write_config(config.out, config)
     return Setup(config, store, training, state, run, _seen(cubes, start))
 
 
@@ -199,7 +203,7 @@ def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
     """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
     config = setup.config
     with Checkpoints(config.out / "checkpoints") as checkpoints:
-        state, progress = setup.restored(checkpoints)
+        state, progress = setup.begun(checkpoints)
         try:
             progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
         except (Interrupted, TrainingError):
