@@ -57,6 +57,12 @@ from compseg_jax.training.initial_state import (
 from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
+from compseg_jax.training.same_run import (
+    fingerprint_of,
+    fingerprint_of_values,
+    refuse_another_store,
+    refuse_other_options,
+)
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
@@ -73,6 +79,7 @@ class Setup:
       state: the state before the first step.
       run: data on the devices and compiled steps.
       seen: samples that train and choose the network, and those of a network that it goes on from.
+      fingerprint: what tells the store from any other.
     """
 
     config: Training
@@ -81,6 +88,7 @@ class Setup:
     state: TrainState
     run: Run
     seen: Seen
+    fingerprint: dict[str, str]
 
     def begun(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
         """Where the run stands: at its start, or at the latest checkpoint where it is resumed.
@@ -92,7 +100,7 @@ class Setup:
             state, best, saved = checkpoints.restore(state)
             progress = Progress(**saved, best=best)
         wait_for_all()  # each has looked at what the folder held
-        write_config(self.config.out, self.config)
+        write_config(self.config.out, self.config, self.fingerprint)
         return state, progress
 
 
@@ -122,12 +130,18 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
     _check_folder(config)
+    cubes = (
+        PreparedStore(store, memory=memory or memory_beside(config))
+        if shared is None
+        else shared.training.cubes
+    )
+    fingerprint = fingerprint_of(cubes, (*store.split("train"), *store.split("val")))
+    if config.resume:
+        refuse_another_store(config, fingerprint)
+        refuse_other_options(config, but_for=("network.front",))
     start = _starting_network(config)
     if shared is None:
-        cubes = PreparedStore(store, memory=memory or memory_beside(config))
         cubes = cubes.after(_preparation(config, cubes, start))
-    else:
-        cubes = shared.training.cubes
     preparation = cubes.preparation
     axis = axis_after(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
@@ -146,6 +160,8 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         print(
             f"no front: {channels} channels are fewer than four for each of its {asked.network.front} features"
         )
+    if config.resume:
+        refuse_other_options(config)
     mesh = data_mesh()
     state = initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
@@ -156,13 +172,16 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         training = shared.training
     else:
         training, run = _data(config, cubes, start, mesh)
+    fingerprint |= fingerprint_of_values(cubes, store.split("train"))
+    if config.resume:
+        refuse_another_store(config, fingerprint)
     spectra = None
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
     state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
-    return Setup(config, store, training, state, run, _seen(cubes, start))
+    return Setup(config, store, training, state, run, _seen(cubes, start), fingerprint)
 
 
 def _data(
