@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 
@@ -62,3 +64,24 @@ class Network:
     def is_foreign(self) -> bool:
         """Whether it is code of the user's own, package.module:Class."""
         return ":" in self.network
+
+
+def refuse_foreign(
+    name: str, allowed: str, place: PurePath | str, *, error: type[ValueError] = ValueError
+) -> None:
+    """Refuses a network of somebody's own that the caller has not named.
+
+    Recipes, runs and models are data that others may have made: none runs code because it names some.
+
+    Args:
+      name: the network that a file asks for.
+      allowed: the one that the caller names; empty where none.
+      place: the file, for the message.
+      error: what is raised.
+    """
+    if ":" in name and name != allowed:
+        raise error(
+            f"{place}: asks for the network {name!r}, which is none of compseg's: importing it would run code on this "
+            f"machine. Where you trust it, allow it by its name: {shlex.join(['--network', name])} (in Python, "
+            f"network={name!r})."
+        )

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +21,14 @@ import numpy as np
 
 from compseg_jax.config import Network, from_json
 from compseg_jax.config.locations import Location, Url, location
+from compseg_jax.config.network import refuse_foreign
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
 from compseg_jax.model.model_card import CARD, card, with_evaluation
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE, FILES, local_model
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.model.training_distribution import TrainingDistribution
-from compseg_jax.networks.build import NETWORKS, Variables, build_network
+from compseg_jax.networks.build import Variables, build_network
 from compseg_jax.runtime.files import JsonFormat, atomic_folder, write_text
 from compseg_jax.spectra.scaling import Scaling
 
@@ -139,7 +138,7 @@ def load_model(path: Location | str, *, network: str = "") -> Model:
       path: run of `compseg train`, of one network or an ensemble, or the ``model`` folder of such a run; a folder,
         or a URL as text (``s3://``, ``gs://``, ``http(s)://``).
       network: the one network of your own, 'package.module:Class', that may be imported for it. A model is data that
-        others may have made, so it runs no code that is neither ours, nor named here, nor imported already.
+        others may have made, so it runs no code that is neither ours nor named here.
 
     Returns:
       A :class:`Model`, callable with a cube.
@@ -193,18 +192,6 @@ def _load_distribution(folder: Path, stated: str | None) -> TrainingDistribution
     return found
 
 
-def refuse_foreign(values: Mapping[str, Any], place: Path, allowed: str) -> None:
-    """Raises ModelError where a description names code that is neither ours, nor allowed, nor imported already."""
-    name = str(values["network"]["network"])
-    if name in NETWORKS or name == allowed or name.partition(":")[0] in sys.modules:
-        return
-    raise ModelError(
-        f"{place}: the model needs the network {name!r}, which is none of compseg's: loading it would run code on this "
-        f"machine. Where you trust it, allow it by its name: {shlex.join(['--network', name])} (in Python, import its "
-        f"module, or load_model(…, network={name!r}))."
-    )
-
-
 def network_of(
     values: Mapping[str, Any], variables: Variables, place: Path, allowed: str = ""
 ) -> ExtractedNetwork:
@@ -213,7 +200,7 @@ def network_of(
     Raises:
       ModelError: when the weights are not those of the description, or it needs code that is not allowed.
     """
-    refuse_foreign(values, place, allowed)
+    refuse_foreign(str(values["network"]["network"]), allowed, place, error=ModelError)
     found = weights_sha256(variables)
     if found != values["weights_sha256"]:
         raise ModelError(

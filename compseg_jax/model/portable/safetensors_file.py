@@ -54,11 +54,16 @@ def write(path: Path, model: ExtractedNetwork, facts: Mapping[str, str]) -> None
     path.write_bytes(numpy_file.save(tensors, metadata=metadata))
 
 
-def load_safetensors(path: Path | str) -> Model:
+def load_safetensors(path: Path | str, *, network: str = "") -> Model:
     """The model that `compseg export --format safetensors` wrote; its parameters are equal bit for bit.
 
+    Args:
+      path: the file.
+      network: the one network of your own that may be imported for it, as in ``load_model``.
+
     Raises:
-      ModelError: when the file is damaged, of another kind or of a newer version, or its weights were changed.
+      ModelError: when the file is damaged, of another kind or of a newer version, or its weights were changed; when it
+        needs code that is not allowed.
       PortableError: where the package safetensors is missing.
 
     >>> activation = load_safetensors("tumour.safetensors")(store.cube("a1"))  # doctest: +SKIP
@@ -83,7 +88,7 @@ def load_safetensors(path: Path | str) -> Model:
     missing = [name for name, array in values["scaling"].items() if array is None]
     if missing:
         raise ModelError(f"{path}: {SCALING}/{missing[0]} missing. Copy or export the model again.")
-    return Model.of(network_of(values, _tree(tensors), path))
+    return Model.of(network_of(values, _tree(tensors), path, network))
 
 
 def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
