@@ -97,7 +97,10 @@ def test_a_model_is_loaded_by_nothing_without_its_name(evil, capsys):
         with pytest.raises(ModelError, match="would run code"):
             load_model(path, network="evil_network_of_tests:Other")
     np.save(evil / "cube.npy", np.zeros((4, 4, 3), np.float32))
-    for command in (["predict", "cube.npy", "--model", "model", "--out", "out"], ["export", "model"]):
+    for command in (
+        ["predict", "cube.npy", "--model", "model", "--out", "out"],
+        ["export", "--model", "model", "--out", "a.onnx"],
+    ):
         assert main(command) == 1
         assert f"--network {NAME}" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`compseg check STORE`."""
+"""`compseg check STORE|RUN`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from compseg_jax.cli.next_steps import after_store, print_next
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import Location
+from compseg_jax.model.model_check import check_model
+from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
 from compseg_jax.store.check import check_values, describe, refuse_problems
+from compseg_jax.store.kvstore import exist
 from compseg_jax.store.read import Store
 
 PAGE = HelpPage(
     "check",
-    text="Say what is wrong or remarkable with a store: counts, leakage, value ranges.",
+    text="Say what is wrong or remarkable with a store: counts, leakage, value ranges. Of a run or a model: whether "
+    "its files are those that were written.",
     example="compseg check data",
-    groups={"options": ("data",)},
-    positional=("data", "[STORE]"),
+    groups={"options": ("data", "network")},
+    positional=("data", "[STORE|RUN]"),
 )
 
 
@@ -26,14 +30,25 @@ class CheckOptions:
     """What to check."""
 
     data: Location = Path("data")
-    """Store, directory or URL."""
+    """Store, run or model folder; directory or URL."""
+    network: str = ""
+    """Network of your own that a model may import, as package.module:Class."""
 
 
 def run(arguments: list[str]) -> None:
-    """Says what is wrong or remarkable with a store."""
-    path = parse(CheckOptions, arguments, PAGE).data
-    check(path)
-    print_next(after_store(path))
+    """Says what is wrong or remarkable with a store, or a model."""
+    options = parse(CheckOptions, arguments, PAGE)
+    if _is_model(options.data):
+        model, said = check_model(options.data, options.network)
+        tell(model=options.data, networks=len(model.networks), sealed=model.is_sealed)
+        print(said)
+        return
+    check(options.data)
+    print_next(after_store(options.data))
+
+
+def _is_model(place: Location) -> bool:
+    return any(exist([place / DESCRIPTION, place / "model" / DESCRIPTION, place / ENSEMBLE]))
 
 
 def check(path: Location) -> None:

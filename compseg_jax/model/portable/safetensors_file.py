@@ -6,7 +6,6 @@ Tensors are the variables of the Flax module, named by their path (``params/down
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
-from compseg_jax.model.model_files import NETWORK_JSON, network_of, weights_sha256
+from compseg_jax.model.model_files import NETWORK_JSON, description_text, network_of, weights_sha256
 from compseg_jax.model.portable.description import PortableError
 from compseg_jax.model.portable.libraries import library
 from compseg_jax.model.seen import Seen
@@ -49,7 +48,7 @@ def write(path: Path, model: ExtractedNetwork, facts: Mapping[str, str]) -> None
     }
     tensors = {name: np.array(leaf, order="C") for name, leaf in _flat(model.variables).items()}
     tensors |= {f"{SCALING}/{name}": np.array(getattr(model.scaling, name)) for name in ("mean", "sd")}
-    metadata = {**facts, "format": NETWORK_JSON.name, MODEL: json.dumps(values, ensure_ascii=False)}
+    metadata = {**facts, "format": NETWORK_JSON.name, MODEL: description_text(values)}
     # Its own save_file makes files that only their owner may read.
     path.write_bytes(numpy_file.save(tensors, metadata=metadata))
 
