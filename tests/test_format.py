@@ -256,6 +256,7 @@ def test_changed_weights_are_refused(model_folder: Path, tmp_path: Path) -> None
     for folder, description in ((tmp_path / "model", values), (model_folder, before)):
         files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert description.pop("files") == sorted(files - {"model.json"})
+    assert values.pop("description_sha256") != before.pop("description_sha256")  # other files are listed
     assert values == before
     (tmp_path / "model" / "model.json").write_text(json.dumps(values | {"weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="the weights have the hash"):
