@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +55,15 @@ class Checkpoints:
     ``state``, the arrays of the training state; ``best``, the network's variables at the least validation loss so
     far, which can be restored alone; and ``progress`` (JSON). ``sha256.json`` beside them, written as soon as they are
     there, holds the hash of each file. Use as a context manager: leaving it waits for what is still being written.
+
+    Args:
+      folder: where they lie.
+      guard: called before each is written; raises where this process must not write any more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.folder = folder.resolve()
+        self._guard = guard
         # Several processes wait for one another by name, and networks trained side by side are saved at once.
         name = hashlib.blake2b(folder.parent.name.encode(), digest_size=8).hexdigest()
         options = ocp.CheckpointManagerOptions(
@@ -90,6 +95,7 @@ class Checkpoints:
           CheckpointError: when this one, or the one before, cannot be written.
         """
         number = int(state.step) if number is None else number
+        self._guard()
         with _as_one_error(f"{self.folder}: a checkpoint cannot be written"):
             self._wait()
             self._manager.save(
