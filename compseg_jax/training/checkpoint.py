@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from compseg_jax.networks.build import Variables
-from compseg_jax.runtime.files import JsonFormat, json_text, remove, write_text
+from compseg_jax.runtime.files import JsonFormat, file_sha256, json_text, remove, write_text
 from compseg_jax.runtime.together import is_first, wait_for_all
 from compseg_jax.training.step import TrainState
 
@@ -200,7 +200,7 @@ class Checkpoints:
 
 def write_hashes(folder: Path) -> None:
     """Keeps the hash of each file of a checkpoint beside it."""
-    files = {name: _sha256(folder / name) for name in _files(folder)}
+    files = {name: file_sha256(folder / name) for name in _files(folder)}
     write_text(folder / HASHES, json_text(HASHES_JSON.stamped({"files": files})))
 
 
@@ -212,7 +212,7 @@ def refuse_damage(folder: Path, *, hashed: bool = True) -> None:
         return
     try:
         stated = HASHES_JSON.read(folder / HASHES)["files"]
-        found = {name: _sha256(folder / name) for name in _files(folder)}
+        found = {name: file_sha256(folder / name) for name in _files(folder)}
     except (OSError, DamagedCheckpointError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged: {error}") from error
     if found != stated:
@@ -223,11 +223,6 @@ def refuse_damage(folder: Path, *, hashed: bool = True) -> None:
 def _files(folder: Path) -> list[str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in files if path.name != HASHES)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def numbers_in(folder: Path) -> list[int]:
