@@ -5,8 +5,10 @@ What Orbax and TensorStore raise is turned into :class:`CheckpointError` here, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from compseg_jax.training.step import TrainState
 
 KEPT = 2
 """Checkpoints of a run: where the newest is damaged, the one before it is there."""
+BYTES_A_FILE, BYTES_BESIDE = 4096, 2**17
+"""What a checkpoint takes beside its arrays: blocks that are not full, and files about them."""
 ITEMS = ("state", "best", "progress")
 HASHES = "sha256.json"
 Restored = tuple[TrainState, Variables, dict[str, Any]]
@@ -64,6 +68,8 @@ class Checkpoints:
     def __init__(self, folder: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.folder = folder.resolve()
         self._guard = guard
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_raised_anyway)
         # Several processes wait for one another by name, and networks trained side by side are saved at once.
         name = hashlib.blake2b(folder.parent.name.encode(), digest_size=8).hexdigest()
         options = ocp.CheckpointManagerOptions(
@@ -82,7 +88,9 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _as_one_error(f"{self.folder}: the last checkpoint cannot be written"):
+        with _as_one_error(
+            f"{self.folder}: the last checkpoint cannot be written, go on with --resume once it can"
+        ):
             self._wait()
             self._manager.close()
 
@@ -96,7 +104,8 @@ class Checkpoints:
         """
         number = int(state.step) if number is None else number
         self._guard()
-        with _as_one_error(f"{self.folder}: a checkpoint cannot be written"):
+        self._refuse_full_disk(state, best)
+        with _as_one_error(f"{self.folder}: a checkpoint cannot be written, go on with --resume once it can"):
             self._wait()
             self._manager.save(
                 number,
@@ -111,15 +120,22 @@ class Checkpoints:
             self._hashing = threading.Thread(target=self._hash, args=(number,), name="compseg-checkpoint")
             self._hashing.start()
 
+    def _refuse_full_disk(self, state: TrainState, best: Variables) -> None:
+        """A disk that is full in the midst of a checkpoint ends each of Orbax's writes with a message of its own."""
+        arrays = jax.tree.leaves([_arrays(state), best])
+        needed = sum(leaf.nbytes for leaf in arrays) + len(arrays) * BYTES_A_FILE + BYTES_BESIDE
+        free = shutil.disk_usage(self.folder).free
+        if is_first() and free < needed:
+            raise CheckpointError(
+                f"{self.folder}: a checkpoint takes up to {needed / 1e6:.1f} MB, and the disk has {free / 1e6:.1f} MB "
+                "left. Make room, and go on with --resume."
+            )
+
     def _hash(self, number: int) -> None:
-        with _without_tracebacks():
-            try:
-                self._manager.wait_until_finished()
-                write_hashes(self.folder / str(number))
-            except (
-                Exception
-            ):  # whoever waits for the checkpoint meets it; without hashes it counts as not finished
-                return
+        # Whoever waits for a checkpoint that failed meets its error; without hashes it counts as not finished.
+        with contextlib.suppress(Exception):
+            self._manager.wait_until_finished()
+            write_hashes(self.folder / str(number))
 
     def _wait(self) -> None:
         if self._hashing is not None:
@@ -233,33 +249,30 @@ def numbers_in(folder: Path) -> list[int]:
 
 @contextmanager
 def _as_one_error(what: str, error: type[CheckpointError] = CheckpointError) -> Iterator[None]:
-    """Any error of Orbax, TensorStore and the file system as one of ours, whose tracebacks stay unprinted."""
-    with _without_tracebacks():
-        try:
-            yield
-        except CheckpointError:
-            raise
-        except Exception as foreign:  # neither library says which it raises
-            lines = str(foreign).strip().splitlines() or [type(foreign).__name__]
-            raise error(f"{what} ({lines[0]})") from foreign
+    """Any error of Orbax, TensorStore and the file system as one of ours."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as foreign:  # neither library says which it raises
+        lines = str(foreign).strip().splitlines() or [type(foreign).__name__]
+        raise error(f"{what} ({lines[0]})") from foreign
 
 
 class _RaisedAnyway(logging.Filter):
-    """Leaves out tracebacks, and that single items of a checkpoint have no metadata of their own."""
+    """Leaves out what Orbax prints of errors that it raises as well, and what asyncio says of those of its tasks.
+
+    Single items of a checkpoint have no metadata of their own, which is no cause for a warning either.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncio":
+            said = record.getMessage()
+            return "never retrieved" not in said or "orbax" not in said
         return not record.exc_info and not str(record.msg).startswith("Metadata file does not exist")
 
 
-@contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """Keeps Orbax from printing the traceback of what it raises as well."""
-    logger, filtered = logging.getLogger("absl"), _RaisedAnyway()
-    logger.addFilter(filtered)
-    try:
-        yield
-    finally:
-        logger.removeFilter(filtered)
+_raised_anyway = _RaisedAnyway()
 
 
 def has_checkpoint(folder: Path) -> bool:
