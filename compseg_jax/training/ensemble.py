@@ -298,18 +298,23 @@ def _held_out(
         samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
         # The networks of a fold share their training samples, and so what the preparation learnt from them.
         after = cubes.after(own[0].steps_after(store.preparation or (), str(store.path)))
-        model = Model.of(*own)
+        model, rough = Model.of(*own), Model.of(*(each.smoothed_by(0) for each in own))
+        is_smoothed = any(each.smoothing_px for each in own)
 
         def held_out(
             some: Iterable[Sample],
             fold: int = fold,
             after: PreparedStore = after,
             model: Model = model,
+            rough: Model | None = rough if is_smoothed else None,
         ) -> Iterator[HeldOut]:
             for sample in some:
                 cube, tissue = after.read(sample.id)
                 prediction = model.predict(cube, tissue=tissue, prepared=True)
-                yield HeldOut.of(fold, sample, prediction, store)
+                before = None
+                if rough is not None:
+                    before = rough.predict(cube, tissue=tissue, prepared=True).activation
+                yield HeldOut.of(fold, sample, prediction, store, unsmoothed=before)
 
         yield from spread(held_out, samples)
 
