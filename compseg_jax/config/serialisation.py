@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from compseg_jax.config.fields import described, with_values
-from compseg_jax.config.locations import Url, is_url, location
+from compseg_jax.config.locations import Url, is_url, location, writable
 
 Config = TypeVar("Config")
 
 
 def to_json(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return json.loads(json.dumps(dataclasses.asdict(config), default=lambda place: writable(str(place))))
 
 
 def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | None = None) -> Config:
