@@ -74,6 +74,12 @@ def test_a_run_goes_on_to_what_it_saves():
     assert (code, errors) == (0, "saved\n")
 
 
+def test_what_is_done_stays_done_while_python_shuts_down():
+    late = "import atexit\natexit.register(lambda: [print('now', flush=True), time.sleep(30)])"
+    assert ended(late, signal.SIGTERM) == (0, "")
+    assert ended(late, signal.SIGINT) == (0, "")
+
+
 def ended(body: str, kind: signal.Signals, when: str = "") -> tuple[int, str]:
     """Exit code and errors of a program that prints 'now' and is sent a signal then."""
     process = subprocess.Popen(

@@ -15,7 +15,13 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from compseg_jax.cli.quiet import AS_JSON, QUIET, as_json, quietly
-from compseg_jax.runtime.interrupts import INTERRUPTED_EXIT_CODE, Interrupted, begun, ended_by_signals
+from compseg_jax.runtime.interrupts import (
+    INTERRUPTED_EXIT_CODE,
+    Interrupted,
+    all_is_done,
+    begun,
+    ended_by_signals,
+)
 from compseg_jax.runtime.memory import max_memory
 
 MAX_MEMORY = "--max-memory"
@@ -49,7 +55,9 @@ COMMANDS = {
 def program(arguments: Sequence[str] | None = None) -> int:
     """`main` as a program of its own, which a signal ends at any moment; returns the exit code."""
     with ended_by_signals():
-        return main(arguments)
+        code = main(arguments)
+    all_is_done(code)
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

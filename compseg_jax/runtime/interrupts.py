@@ -98,6 +98,13 @@ def begun() -> None:
         program.has_begun = True
 
 
+def all_is_done(code: int) -> None:
+    """From here on a signal ends the program at once with the exit code of its command, while Python shuts down."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, lambda _signal, _frame: os._exit(code))
+
+
 def _leave() -> NoReturn:
     with suppress(OSError):
         os.write(2, b"\nstopped.\n")
