@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from compseg_jax.cli.quiet import AS_JSON, QUIET, as_json, quietly
+from compseg_jax.runtime.visible import visibly
 
 INTERRUPTED_EXIT_CODE = 130
 BROKEN_PIPE_EXIT_CODE = 141
@@ -89,6 +90,7 @@ def _main(arguments: list[str]) -> int:
     )
 
 
+@visibly()
 def run_command(
     command: Callable[[list[str]], int | None], arguments: list[str], *, keep_memory: bool = True
 ) -> int:

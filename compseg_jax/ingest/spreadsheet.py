@@ -13,6 +13,7 @@ from pathlib import Path
 
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.workbook import Fault, refuse_other_workbooks, sheet_cells
+from compseg_jax.runtime.csv_tables import unguarded
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SEP_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
@@ -161,7 +162,7 @@ def _parsed(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     )
     begins = 1
     for cells in reader:
-        yield begins, cells
+        yield begins, [unguarded(cell) for cell in cells]
         begins = reader.line_num + 1
 
 
