@@ -51,12 +51,17 @@ def atomic_file(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
     with staging_place(path) as staging:
         yield staging
         if durable:
-            descriptor = os.open(staging, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            wait_for_disk(staging)
         put(staging, Path(path))
+
+
+def wait_for_disk(path: Path) -> None:
+    """Returns when the content of a file is on the disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ class PendingRead:
         try:
             return array_answer(self.future, self.path)
         except ValueError as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Store:
         axes = {"c": self.channels, "y": sample.height, "x": sample.width}
         array = _open_array(image / "0", axes)
         if array.dtype != ts.float32:
-            raise _damaged(image / "0", f"found {array.dtype.name} values, required float32")
+            raise damaged(image / "0", f"found {array.dtype.name} values, required float32")
         return image / "0", array[ts.d["y", "x", "c"].transpose[:]]
 
     def _mask(self, sample_id: str, name: str) -> np.ndarray:
@@ -254,8 +254,18 @@ class Store:
         return PendingRead(path, array.read()).result().astype(bool)
 
 
-def _damaged(path: Location, what: object) -> StoreError:
-    return StoreError(f"{path} cannot be read ({what}). The store is damaged: ingest it again.")
+def damaged(path: Location, what: object) -> StoreError:
+    """The error for a file of a store that its reader sees to be damaged."""
+    said = str(what)
+    if _OTHER_CHECKSUM in said:
+        said = "its values are not those that were written: their checksum differs"
+    return StoreError(
+        f"{path} cannot be read ({said}). The store is damaged: ingest it again, or copy it anew."
+    )
+
+
+_OTHER_CHECKSUM = "Digest mismatch"
+"""In TensorStore's words."""
 
 
 def _read_description(path: Location, content: bytes | None) -> dict[str, Any]:
@@ -266,7 +276,7 @@ def _read_description(path: Location, content: bytes | None) -> dict[str, Any]:
 
 def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
     if content is None:
-        raise _damaged(path, "it is missing")
+        raise damaged(path, "it is missing")
     samples: list[Sample] = []
     lines: dict[str, int] = {}
     try:
@@ -279,7 +289,7 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
             if (first := lines.setdefault(samples[-1].id, line)) != line:
                 raise ValueError(f"id {samples[-1].id!r} stands in row {first} already; list a sample once")
         except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, f"row {line}: {error!r}") from error
+            raise damaged(path, f"row {line}: {error!r}") from error
     return tuple(samples)
 
 
@@ -305,8 +315,8 @@ def _open_array(path: Location, axes: dict[str, int]) -> ts.TensorStore:
     try:
         array = open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True)
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     found = dict(zip(array.domain.labels, array.shape, strict=True))
     if found != axes or list(found) != list(axes):
-        raise _damaged(path, f"found the axes {found}, required {axes}")
+        raise damaged(path, f"found the axes {found}, required {axes}")
     return array
