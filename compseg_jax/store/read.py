@@ -282,7 +282,7 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
     try:
         rows = list(csv_rows(content.decode()))
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     for line, row in enumerate(rows, start=2):
         try:
             samples.append(_sample_from_row(row))
