@@ -23,6 +23,7 @@ from compseg_jax.runtime.interrupts import (
     ended_by_signals,
 )
 from compseg_jax.runtime.memory import max_memory
+from compseg_jax.runtime.visible import visibly
 
 MAX_MEMORY = "--max-memory"
 BROKEN_PIPE_EXIT_CODE = 141
@@ -112,6 +113,7 @@ def _main(arguments: list[str]) -> int:
     return run_command(run, rest, keep_memory=name not in RETURNS_MEMORY)
 
 
+@visibly()
 def run_command(
     command: Callable[[list[str]], int | None], arguments: list[str], *, keep_memory: bool = True
 ) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.workbook import Fault, refuse_other_workbooks, sheet_cells
+from compseg_jax.runtime.csv_tables import unguarded
 from compseg_jax.runtime.files import refuse_special
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -163,7 +164,7 @@ def _parsed(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     )
     begins = 1
     for cells in reader:
-        yield begins, cells
+        yield begins, [unguarded(cell) for cell in cells]
         begins = reader.line_num + 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import os
 import platform
@@ -78,6 +79,11 @@ def max_memory(gib: float) -> Iterator[None]:
             del os.environ[_MAX_MEMORY]
         else:
             os.environ[_MAX_MEMORY] = before
+def return_freed_memory() -> None:
+    """Gives the system back what Python has freed and glibc keeps, whatever `keep_freed_memory` said before."""
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory_bytes() -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from compseg_jax.model.model_files import (
     read_description,
 )
 from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
@@ -153,13 +152,12 @@ def _check_folder(config: Training, folds_table: str) -> None:
 
 
 def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["id", "label", "group", "fold"])
-    for sample in store.samples:
-        if sample.split != "test":
-            writer.writerow([sample.id, sample.label, sample.group, fold_of.get(sample.id, "")])
-    return buffer.getvalue()
+    rows = [
+        (sample.id, sample.label, sample.group, fold_of.get(sample.id, ""))
+        for sample in store.samples
+        if sample.split != "test"
+    ]
+    return csv_text(("id", "label", "group", "fold"), rows)
 
 
 def _train_all(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import NamedTuple
@@ -11,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from compseg_jax.drawing.numbers import UNKNOWN, interval, number, percent
+from compseg_jax.runtime.csv_tables import csv_text
 
 SampleRow = Mapping[str, str | int | float | None]
 SAW_ITSELF = ("training", "choice")
@@ -187,11 +186,7 @@ def _out_of_fold(scores: object) -> list[tuple[str, str]]:
 
 def samples_csv(rows: Sequence[SampleRow]) -> str:
     """The rows as CSV; a value that cannot be told is an empty field."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(list(rows[0]), rows)
 
 
 COLUMNS = {
