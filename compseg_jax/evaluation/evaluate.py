@@ -47,6 +47,7 @@ from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.model.model_files import add_evaluation
 from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
+from compseg_jax.model.training_trouble import TROUBLE, trouble_of
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
 from compseg_jax.runtime.together import is_first, spread, told
@@ -202,12 +203,13 @@ def _reported(
         area_rule=model.area_rule(),
         facts=_facts(model),
     )
+    trouble = trouble_of(network.description for network in model.networks)
     evaluation = replace(
         evaluation,
         metrics=evaluation.metrics
         | shift_difference(model, store, results, model.threshold)
-        | {"second_view": model.description.get("second_view")},
-    )
+        | {"second_view": model.description.get("second_view"), TROUBLE: trouble},
+    ).with_notes([each["sentence"] for each in trouble])
     if len(model.networks) > 1:
         where = reduce(WhereAgreement.merge, (each.where for each in looked), WhereAgreement.empty())
         evaluation = with_agreement(evaluation, model, [each.agreement for each in looked], where)

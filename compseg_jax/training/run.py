@@ -23,6 +23,7 @@ from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
+from compseg_jax.model.training_trouble import TROUBLE
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
@@ -66,6 +67,7 @@ from compseg_jax.training.same_run import (
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
+from compseg_jax.training.trouble import told_by_model
 
 
 @dataclass(frozen=True)
@@ -351,6 +353,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "best_epoch": record,
             "epochs_trained": len(progress.history),
             "starts_given_up": progress.start,
+            TROUBLE: told_by_model(config, setup.run.ordering, progress),
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
