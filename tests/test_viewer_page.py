@@ -135,6 +135,7 @@ def viewed(folder: Path, outlines: Path) -> Iterator[str]:
         await ended.wait()
         viewer.close()
         await _let_go()
+        await viewer._http.close_all_connections()  # the browser keeps them for another question
 
     with ThreadPoolExecutor(1) as thread:
         server = thread.submit(asyncio.run, serve())
