@@ -152,7 +152,8 @@ def test_one_sample_by_hand():
     assert metrics["pxap"] == pytest.approx(average_precision_score(pooled_truth, pooled_score))
     assert (metrics["dice_mean"], metrics["dice_sd"]) == (row["dice"], None)
     assert metrics["auc_area"] == 1.0
-    assert any("no width" in note for note in metrics["notes"])
+    assert metrics["auc_area_ci95"] is None
+    assert "The AUC has no interval: 3 diseased samples are needed, here are 1." in metrics["notes"]
 
 
 def random_results(n: int, *, groups: int | None = None, references: bool = True) -> list[SampleResult]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import math
 import os
 import re
 import shutil
@@ -85,6 +86,8 @@ def parse(
         for number, names in enumerate(page.groups.values())
         for name in names
     }
+    for name, value in values.items():
+        _refuse_no_number(name, value)
     return _checked(cls(**values) if default is None else with_values(default, values))
 
 
@@ -121,6 +124,14 @@ def _located(name: str, value: Any, fields: Mapping[str, Described]) -> Any:
     if isinstance(value, Path) and name != "out":
         refuse_url(value, f"--{name.replace('_', '-')} takes no URL. Copy the file to this machine first")
     return value
+
+
+def _refuse_no_number(name: str, value: Any) -> None:
+    """NaN lies in no range and outside of none, so that no comparison finds it."""
+    for each in value if isinstance(value, tuple) else (value,):
+        if isinstance(each, float) and not math.isfinite(each):
+            option = name.rpartition(".")[2].replace("_", "-")
+            raise ValueError(f"--{option} {each}: a finite number is required.")
 
 
 def _checked(options: Options) -> Options:

@@ -11,6 +11,7 @@ from compseg_jax.cli.processes import HELP, together
 from compseg_jax.cli.quiet import tell
 from compseg_jax.config import Training, recipe
 from compseg_jax.config.fields import Described, described
+from compseg_jax.config.network import refuse_foreign
 from compseg_jax.config.recipe_file import toml_value
 from compseg_jax.runtime import cache_compilations
 
@@ -62,7 +63,10 @@ def configuration(arguments: list[str]) -> Training:
     named = _value_of("--recipe", arguments) or "default"
     _refuse_fields_of_recipe_files(arguments, named)
     start = _configuration_of_run(arguments) if "--resume" in arguments else recipe(named)
-    return replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
+    config = replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
+    if "--resume" not in arguments:
+        refuse_foreign(config.network.network, _value_of("--network", arguments) or "", named)
+    return config
 
 
 def _value_of(option: str, arguments: list[str]) -> str | None:

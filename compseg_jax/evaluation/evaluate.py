@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.config.ranges import Bootstrap, Seed, Share, check_ranges
 from compseg_jax.config.serialisation import flat
 from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
@@ -40,6 +41,7 @@ from compseg_jax.model import (
 from compseg_jax.model.canvas import canvas_px
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.model.model_card import CARD, figures_of
+from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.model.model_files import add_evaluation
 from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
@@ -83,11 +85,11 @@ class EvaluateOptions:
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
     """Split to evaluate: train, val or test."""
-    threshold: float | None = None
+    threshold: Share | None = None
     """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
-    bootstrap: int = 1000
+    bootstrap: Bootstrap = 1000
     """Resamples for the 95 % intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resampling."""
     network: str = ""
     """Network of your own that the model may import, as package.module:Class; code that a model names is not run
@@ -101,6 +103,7 @@ class EvaluateOptions:
     """Heading of the report; made from store and split when empty."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         refuse_url(self.out, "reports are written to a folder. Name one, and copy it from there")
 
 
@@ -204,7 +207,9 @@ def _reported(
     scales = [each.scale for each in looked]
     evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
     adapted = [f"Adapted to the model: {note}." for note in notes]
-    evaluation = evaluation.with_notes(adapted)
+    evaluation = evaluation.with_notes(
+        adapted if model.is_sealed else [*adapted, f"{UNSEALED[0].upper()}{UNSEALED[1:]}."]
+    )
     settings = _settings(model, store, options)
     title = options.title or title_of(store.name, options.split, sightings)
     page = write_report(

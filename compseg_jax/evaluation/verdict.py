@@ -21,6 +21,7 @@ LEAST_AGREEMENT = 0.5
 GUESSING = 0.5
 GOOD_AUC = 0.8
 """An interval that reaches from guessing to here says neither that labels were learnt nor that they were not."""
+NO_INTERVAL = "their AUC has no interval"
 GUESSED_AT_MOST = 0.05
 """Chance by which guessing may rank all units perfectly where an AUC is to say anything."""
 
@@ -90,8 +91,8 @@ def _labels(metrics: Metrics) -> tuple[bool | None, str]:
     ]
     if not known:
         return None, "Labels: one alone was evaluated, so nobody knows whether they were learnt"
-    auc, ci = max(known, key=lambda each: each[1][0])
-    few = _too_few(metrics)
+    auc, ci = max(known, key=lambda each: each[1][0] if each[1] else each[0])
+    few = _too_few(metrics) or ("" if ci else NO_INTERVAL)
     if few or ci[0] <= GUESSING <= GOOD_AUC <= ci[1]:
         said = few or f"the 95 % interval, {interval(ci)}, holds both guessing and a good result"
         return (

@@ -26,6 +26,7 @@ from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.call_chance import Chance, chance_of
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.model_description import SEAL
 from compseg_jax.model.scale import ToTrainingScale, scale_of
 from compseg_jax.model.seen import Seen
 from compseg_jax.model.specimen import PreparedSpecimen, Specimen
@@ -366,6 +367,12 @@ class Model:
     def with_threshold(self, threshold: float | None) -> Model:
         """The model with another threshold in use; its own stays in the description. None keeps it."""
         return self if threshold is None else replace(self, threshold=threshold)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether all descriptions state a hash of themselves; those of earlier releases do not."""
+        own = (self.description, *(network.description for network in self.networks))
+        return all(SEAL in description for description in own)
 
     def digest(self) -> str:
         """Hash of everything that a map depends on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from compseg_jax.model import Model, Sightings, load_model
+from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.array_calls import ArrayCalls
 from compseg_jax.prediction.array_cores import open_arrays_as_trained
@@ -90,6 +91,8 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     tasks = Shard.parsed(options.shard).part(found.tasks) if options.shard else found.tasks
     _refuse_others(folder, tasks)
     report = Report(left_out=found.left_out)
+    if not model.is_sealed:
+        listener.remarked(str(options.model), UNSEALED)
     listener.started(len(tasks))
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
         listener.seen(sightings)

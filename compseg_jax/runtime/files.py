@@ -13,6 +13,7 @@ cannot be asked from here.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location
 from compseg_jax.runtime.processes import has_ended, machine, process_start
 
@@ -49,12 +51,17 @@ def atomic_file(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
     with staging_place(path) as staging:
         yield staging
         if durable:
-            descriptor = os.open(staging, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            wait_for_disk(staging)
         put(staging, Path(path))
+
+
+def wait_for_disk(path: Path) -> None:
+    """Returns when the content of a file is on the disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -184,6 +191,13 @@ def json_text(values: Mapping[str, Any], *, default: Callable[[object], object] 
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=default) + "\n"
 
 
+def sha256_of(values: Mapping[str, Any], without: str = "") -> str:
+    """Hash of JSON values but for one key: of their text with sorted keys, no blanks and \\u escapes."""
+    kept = {name: value for name, value in values.items() if name != without}
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
     """Writes a text file, whole or not at all, and waits for the disk unless told not to (see `atomic_file`)."""
     with atomic_file(path, durable=durable) as partial:
@@ -201,6 +215,9 @@ class JsonFormat:
       absent: the next step where there is no file, a sentence.
       again: the next step where one cannot be read, as in 'predict again'.
       error: what is raised.
+      schema: dataclass of the values, which written and read ones have to fit.
+      seal: key of a hash over all other keys, so that what was edited or damaged is known; files of earlier releases
+        have none.
     """
 
     name: str
@@ -210,10 +227,19 @@ class JsonFormat:
     absent: str
     again: str
     error: type[ValueError] = ValueError
+    schema: type | None = None
+    seal: str = ""
 
     def stamped(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values after format and version."""
-        return {"format": self.name, "version": self.version, **values}
+        """The values after format and version, checked and sealed.
+
+        Raises:
+          ValueError: when they do not fit the schema; names key, value and what is allowed.
+        """
+        stamped = {"format": self.name, "version": self.version, **values}
+        if self.schema is not None:
+            values_of(self.schema, stamped)
+        return stamped | {self.seal: sha256_of(stamped, self.seal)} if self.seal else stamped
 
     def read(self, path: Path) -> dict[str, Any]:
         """The values of a file.
@@ -244,6 +270,16 @@ class JsonFormat:
             raise self._refused(place, f"format {name!r} version {version!r}", "update compseg_jax or ")
         if missing := [key for key in self.required if key not in values]:
             raise self.damaged(place, f"{', '.join(missing)} missing")
+        if self.schema is not None:
+            try:
+                values_of(self.schema, values)
+            except ValueError as error:
+                raise self.damaged(place, error) from error
+        if self.seal in values and values[self.seal] != (found := sha256_of(values, self.seal)):
+            raise self.error(
+                f"{place}: its values have the hash {found[:12]}…, {self.seal} states {str(values[self.seal])[:12]}…. "
+                f"The file was edited or damaged: {self.again}."
+            )
         return values
 
     def damaged(self, place: Location | str, what: object) -> ValueError:

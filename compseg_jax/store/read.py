@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tensorstore as ts
 
+from compseg_jax.config.file_schema import Axis, refuse_axis
 from compseg_jax.config.locations import Location, location
+from compseg_jax.config.ranges import Positive, Range, check_ranges
 from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.runtime.files import JsonFormat
+from compseg_jax.spectra.preparation.kept_steps import KeptStep, refuse_steps
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
 
@@ -32,6 +35,23 @@ class StoreError(ValueError):
     """A store is missing, damaged or of another version; the message says where and what to do."""
 
 
+@dataclass(frozen=True)
+class StoreDescription:
+    """dataset.json; docs/format.md says what each key means."""
+
+    channels: Annotated[int, Range(1)]
+    wavenumbers_cm1: Axis | None
+    pixel_size_um: Positive | None
+    background: Background
+    preparation: tuple[KeptStep, ...] | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    created_by: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_axis(self.wavenumbers_cm1, self.channels)
+        refuse_steps(self.preparation)
+
+
 DESCRIPTION = JsonFormat(
     "compseg-store",
     version=1,
@@ -39,6 +59,7 @@ DESCRIPTION = JsonFormat(
     absent="It is no store. Make one with `compseg ingest TABLE.csv --out STORE` or `compseg phantom --out STORE`.",
     again="ingest again",
     error=StoreError,
+    schema=StoreDescription,
 )
 
 
@@ -64,12 +85,15 @@ class Sample:
     label: int
     split: str
     group: str
-    height: int
-    width: int
+    height: Annotated[int, Range(1)]
+    width: Annotated[int, Range(1)]
     has_reference: bool
     source: str = ""
     content: str = field(default="", compare=False)
-    pixel_size_um: float | None = None
+    pixel_size_um: Positive | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def names_a_file(sample_id: str) -> bool:
@@ -94,7 +118,7 @@ class PendingRead:
         try:
             return array_answer(self.future, self.path)
         except ValueError as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
 
 
 @dataclass(frozen=True)
@@ -227,7 +251,7 @@ class Store:
         axes = {"c": self.channels, "y": sample.height, "x": sample.width}
         array = _open_array(image / "0", axes)
         if array.dtype != ts.float32:
-            raise _damaged(image / "0", f"found {array.dtype.name} values, required float32")
+            raise damaged(image / "0", f"found {array.dtype.name} values, required float32")
         return image / "0", array[ts.d["y", "x", "c"].transpose[:]]
 
     def _mask(self, sample_id: str, name: str) -> np.ndarray:
@@ -241,31 +265,38 @@ class Store:
         return PendingRead(path, array.read()).result().astype(bool)
 
 
-def _damaged(path: Location, what: object) -> StoreError:
-    return StoreError(f"{path} cannot be read ({what}). The store is damaged: ingest it again.")
+def damaged(path: Location, what: object) -> StoreError:
+    """The error for a file of a store that its reader sees to be damaged."""
+    said = str(what)
+    if _OTHER_CHECKSUM in said:
+        said = "its values are not those that were written: their checksum differs"
+    return StoreError(
+        f"{path} cannot be read ({said}). The store is damaged: ingest it again, or copy it anew."
+    )
+
+
+_OTHER_CHECKSUM = "Digest mismatch"
+"""In TensorStore's words."""
 
 
 def _read_description(path: Location, content: bytes | None) -> dict[str, Any]:
     if content is None:
         raise DESCRIPTION.missing(path)
-    values = DESCRIPTION.parsed(content, path)
-    channels, axis = values["channels"], values["wavenumbers_cm1"]
-    if axis is not None and len(axis) != channels:
-        raise DESCRIPTION.damaged(path, f"{len(axis)} wavenumbers for {channels} channels")
-    if values["background"] not in ("zero", "none"):
-        raise DESCRIPTION.damaged(path, f"background {values['background']!r}, required 'zero' or 'none'")
-    return values
+    return DESCRIPTION.parsed(content, path)
 
 
 def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
     if content is None:
-        raise _damaged(path, "it is missing")
-    samples = []
+        raise damaged(path, "it is missing")
+    samples: list[Sample] = []
+    lines: dict[str, int] = {}
     for line, row in enumerate(csv.DictReader(StringIO(content.decode(), newline="")), start=2):
         try:
             samples.append(_sample_from_row(row))
+            if (first := lines.setdefault(samples[-1].id, line)) != line:
+                raise ValueError(f"id {samples[-1].id!r} stands in row {first} already; list a sample once")
         except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, f"row {line}: {error!r}") from error
+            raise damaged(path, f"row {line}: {error!r}") from error
     return tuple(samples)
 
 
@@ -291,8 +322,8 @@ def _open_array(path: Location, axes: dict[str, int]) -> ts.TensorStore:
     try:
         array = open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True)
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     found = dict(zip(array.domain.labels, array.shape, strict=True))
     if found != axes or list(found) != list(axes):
-        raise _damaged(path, f"found the axes {found}, required {axes}")
+        raise damaged(path, f"found the axes {found}, required {axes}")
     return array

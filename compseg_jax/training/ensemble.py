@@ -261,7 +261,7 @@ def _put_together(
     config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: Sequence[MemberRun]
 ) -> Path:
     """Predicts every sample by the networks that held it out, and writes ensemble.json."""
-    models = {member.name: load_network(member.model) for member in members}
+    models = {member.name: load_network(member.model, config.network.network) for member in members}
     held_out = list(_held_out(cubes, fold_of, members, models))
     outcome = cross_validate(held_out, rule=config.threshold, seed=config.seed)
     if not outcome.choice.supported:

@@ -17,6 +17,9 @@ SAW_ITSELF = ("training", "choice")
 """Counts of samples that a model saw themselves, not others of their groups."""
 
 
+TOO_FEW = "  (no 95 % interval: too few)"
+
+
 class Measure(NamedTuple):
     """A line of the table of measures: its name, the metrics that hold it and its interval, and what it means."""
 
@@ -116,12 +119,15 @@ def headline(metrics: Mapping[str, object]) -> str:
     """The numbers to print at the end of a run: a few aligned lines."""
     verdict, seen = metrics.get("verdict"), metrics.get("seen")
     auc_ci, dice_n = metrics.get("auc_area_ci95"), metrics.get("n_with_reference")
+    auc_said = (
+        f"  (95 % {interval(auc_ci)})" if auc_ci else TOO_FEW if metrics["auc_area"] is not None else ""
+    )
     lines = [
         *([("seen before", seen["sentence"])] if isinstance(seen, Mapping) else []),
         *([("verdict", verdict["sentence"])] if isinstance(verdict, Mapping) else []),
         ("samples", f"{metrics['n_diseased']} diseased, {metrics['n_healthy']} healthy"),
         ("threshold", number(metrics["threshold"])),
-        ("AUC (area)", number(metrics["auc_area"]) + (f"  (95 % {interval(auc_ci)})" if auc_ci else "")),
+        ("AUC (area)", number(metrics["auc_area"]) + auc_said),
         ("AUC (mean activation)", number(metrics["auc_mean_activation"])),
         *_calls(metrics.get("calls")),
     ]

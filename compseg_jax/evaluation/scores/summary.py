@@ -9,12 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from compseg_jax.evaluation.scores.bootstrap import (
-    group_multiplicities,
-    interval_95,
-    weighted_auc,
-    weighted_mean,
-)
+from compseg_jax.evaluation.scores.auc_interval import auc_interval, too_few_groups
+from compseg_jax.evaluation.scores.bootstrap import group_multiplicities, interval_95, weighted_mean
 from compseg_jax.evaluation.scores.map_measures import MapFacts, map_measures
 from compseg_jax.evaluation.scores.metrics import MeanAndSpread, PixelHistogram
 from compseg_jax.evaluation.scores.sample_scores import (
@@ -72,7 +68,8 @@ def evaluate_samples(
 ) -> Evaluation:
     """Score every sample, and the set, at a threshold chosen beforehand.
 
-    Intervals are 95 % percentile bootstrap intervals, stratified by label, that resample whole groups.
+    Intervals of AUCs are score intervals that count groups (`auc_interval`); those of Dice are 95 % percentile
+    bootstrap intervals, stratified by label, that resample whole groups.
     `by_group` counts each (group, label) once, as the mean over its samples, since a patient may have
     diseased and healthy samples; its `pxap` is the mean of the pooled PxAP inside each group. With an
     `area_rule`, every sample's diseased part has an interval, or a note says why there is none. `facts` are what the
@@ -152,17 +149,16 @@ def pooled_precision(results: Sequence[SampleResult]) -> tuple[float | None, lis
 
 
 def summarise_rows(rows: Sequence[SampleRow], *, seed: int, n_bootstrap: int) -> Metrics:
-    """Measures over rows, each row counted once, with 95 % bootstrap intervals that resample whole groups."""
+    """Measures over rows, each row counted once, with 95 % intervals that know of groups (`evaluate_samples`)."""
     labels = np.array([row["label"] for row in rows], np.int64)
-    weights = group_multiplicities(
-        labels.tolist(), [str(row["group"]) for row in rows], n_bootstrap=n_bootstrap, seed=seed
-    )
+    groups = [str(row["group"]) for row in rows]
+    weights = group_multiplicities(labels.tolist(), groups, n_bootstrap=n_bootstrap, seed=seed)
     both = 0 < labels.sum() < len(labels)
     summary: Metrics = {"n_diseased": int((labels == 1).sum()), "n_healthy": int((labels == 0).sum())}
     for metric, column in SCORES.items():
         scores = np.array([row[column] for row in rows], np.float64)
         summary[metric] = float(roc_auc_score(labels, scores)) if both else None
-        summary[f"{metric}_ci95"] = interval_95(weighted_auc(scores, labels, weights)) if both else None
+        summary[f"{metric}_ci95"] = auc_interval(scores, labels, groups) if both else None
     for name in AGREEMENT:
         mean, sd = MeanAndSpread.from_values(_number(row[name]) for row in rows).compute()
         if name.startswith("pixel") or name == "dice_predict_everything":
@@ -218,13 +214,13 @@ def notes(rows: Sequence[SampleRow], metrics: Metrics, *, n_groups: int) -> list
         said.append(
             f"Only {n_diseased} diseased and {n_healthy} healthy samples: read the intervals, not the digits."
         )
-    by_group = metrics["by_group"]
-    sources = (metrics, by_group) if isinstance(by_group, dict) else (metrics,)
-    intervals = [source["auc_area_ci95"] for source in sources]
-    if any(isinstance(interval, list) and interval[0] == interval[1] for interval in intervals):
-        said.append("An AUC interval has no width: every resample scores the same, a sign of few samples.")
+    few = too_few_groups(
+        np.array([row["label"] for row in rows], np.int64), [str(row["group"]) for row in rows]
+    )
+    if few and metrics["auc_area"] is not None:
+        said.append(f"The AUC has no interval: {few}.")
     if n_groups < len(rows):
-        said.append(f"{len(rows)} samples come from {n_groups} groups; intervals resample whole groups.")
+        said.append(f"{len(rows)} samples come from {n_groups} groups; intervals count groups.")
     diseased = [row for row in rows if row["label"] == 1]
     unmarked = sum(row["reference_pixels"] is None for row in diseased)
     empty = sum(row["reference_pixels"] == 0 for row in diseased)
