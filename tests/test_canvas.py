@@ -166,7 +166,6 @@ def test_canvases_hold_images_and_waste_little(height, width):
     assert min(canvas) <= max(2 * min(height, width), 255)
 
 
-@pytest.mark.many_calls
 def test_there_are_few_canvases():
     small = {canvas_px((y, x), UNet()) for y in range(1, 257, 3) for x in range(1, 257, 3)}
     assert len(small) == 10
