@@ -6,11 +6,9 @@ crop reads the tiles it touches and nothing else. write.py writes them.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +19,15 @@ from compseg_jax.config.file_schema import Axis, refuse_axis
 from compseg_jax.config.locations import Location, location
 from compseg_jax.config.ranges import Positive, Range, check_ranges
 from compseg_jax.readers.cube import Background, Cube
+from compseg_jax.runtime.csv_tables import csv_rows
 from compseg_jax.runtime.files import JsonFormat
 from compseg_jax.spectra.preparation.kept_steps import KeptStep, refuse_steps
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
+from compseg_jax.store.sample_names import is_file_name
 
 SPLITS = ("train", "val", "test")
 """The names of the parts of a store."""
-LONGEST_ID_BYTES = 200
 
 
 class StoreError(ValueError):
@@ -94,16 +93,6 @@ class Sample:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-
-
-def names_a_file(sample_id: str) -> bool:
-    """Whether an id can be the name of a cube on every file system."""
-    return (
-        bool(sample_id.strip())
-        and not sample_id.startswith(".")
-        and len(sample_id.encode()) <= LONGEST_ID_BYTES
-        and not any(character in '/\\:*?"<>|' or not character.isprintable() for character in sample_id)
-    )
 
 
 @dataclass(frozen=True)
@@ -300,7 +289,11 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
         raise damaged(path, "it is missing")
     samples: list[Sample] = []
     lines: dict[str, int] = {}
-    for line, row in enumerate(csv.DictReader(StringIO(content.decode(), newline="")), start=2):
+    try:
+        rows = list(csv_rows(content.decode()))
+    except ValueError as error:
+        raise damaged(path, error) from error
+    for line, row in enumerate(rows, start=2):
         try:
             samples.append(_sample_from_row(row))
             if (first := lines.setdefault(samples[-1].id, line)) != line:
@@ -311,7 +304,7 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
 
 
 def _sample_from_row(row: dict[str, str]) -> Sample:
-    if not names_a_file(row["id"]):
+    if not is_file_name(row["id"]):
         raise ValueError(f"id {row['id']!r} cannot name a file")
     return Sample(
         id=row["id"],

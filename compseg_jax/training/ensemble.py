@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from compseg_jax.model.model_files import (
     read_description,
 )
 from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
@@ -160,13 +159,12 @@ def _check_folder(config: Training, folds_table: str) -> None:
 
 
 def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["id", "label", "group", "fold"])
-    for sample in store.samples:
-        if sample.split != "test":
-            writer.writerow([sample.id, sample.label, sample.group, fold_of.get(sample.id, "")])
-    return buffer.getvalue()
+    rows = [
+        (sample.id, sample.label, sample.group, fold_of.get(sample.id, ""))
+        for sample in store.samples
+        if sample.split != "test"
+    ]
+    return csv_text(("id", "label", "group", "fold"), rows)
 
 
 def _train_all(
@@ -294,18 +292,23 @@ def _held_out(
         samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
         # The networks of a fold share their training samples, and so what the preparation learnt from them.
         after = cubes.after(own[0].steps_after(store.preparation or (), str(store.path)))
-        model = Model.of(*own)
+        model, rough = Model.of(*own), Model.of(*(each.smoothed_by(0) for each in own))
+        is_smoothed = any(each.smoothing_px for each in own)
 
         def held_out(
             some: Iterable[Sample],
             fold: int = fold,
             after: PreparedStore = after,
             model: Model = model,
+            rough: Model | None = rough if is_smoothed else None,
         ) -> Iterator[HeldOut]:
             for sample in some:
                 cube, tissue = after.read(sample.id)
                 prediction = model.predict(cube, tissue=tissue, prepared=True)
-                yield HeldOut.of(fold, sample, prediction, store)
+                before = None
+                if rough is not None:
+                    before = rough.predict(cube, tissue=tissue, prepared=True).activation
+                yield HeldOut.of(fold, sample, prediction, store, unsmoothed=before)
 
         yield from spread(held_out, samples)
 

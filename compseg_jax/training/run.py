@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_cut, result_of
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.evaluation.scores.smoothing import choose_smoothing
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
@@ -23,6 +24,7 @@ from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
+from compseg_jax.model.training_trouble import TROUBLE
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
@@ -67,6 +69,7 @@ from compseg_jax.training.same_run import (
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
+from compseg_jax.training.trouble import told_by_model
 
 
 @dataclass(frozen=True)
@@ -358,6 +361,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "best_epoch": record,
             "epochs_trained": len(progress.history),
             "starts_given_up": progress.start,
+            TROUBLE: told_by_model(config, setup.run.ordering, progress),
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
@@ -373,7 +377,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         },
         distribution=training.distribution,
     )
-    choice, called = _threshold_and_calls(config, extracted, training.cubes)
+    extracted, choice, called = _map_and_calls(config, extracted, training.cubes)
     if not choice.supported and not quiet:
         print(f"threshold: {choice.rule}, because {choice.reason}")
     chosen = {"threshold_choice": choice_as_json(choice), **called}
@@ -406,14 +410,41 @@ def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def _threshold_and_calls(
+def _map_and_calls(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[ThresholdChoice, dict[str, Any]]:
-    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them.
+) -> tuple[ExtractedNetwork, ThresholdChoice, dict[str, Any]]:
+    """Smoothing and threshold by the rules of the run, from maps of the validation samples where these look at them.
 
     With it what samples are called by: the segmented part of the tissue from which on one is called diseased, and the
     areas of these samples; no cut-off where they support no threshold, or were not looked at.
     """
+    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
+    maps = _results(extracted, looked_at, cubes)
+    if config.smooth_maps == "validation" and maps and hasattr(extracted.network, "smoothing_px"):
+        extracted = extracted.smoothed_by(_smoothing_for(maps, seed=config.seed))
+        if extracted.smoothing_px:
+            maps = [
+                replace(after, unsmoothed=before.activation)
+                for after, before in zip(_results(extracted, looked_at, cubes), maps, strict=True)
+            ]
+    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
+    if not choice.supported or len({each.label for each in maps}) < 2:
+        return extracted, choice, {"area_cut": None}
+    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
+    labels = np.array([each.label for each in maps])
+    return (
+        extracted,
+        choice,
+        {
+            "area_cut": choose_area_cut(areas, labels),
+            VALIDATION_AREAS: validation_areas(areas, labels),
+        },
+    )
+
+
+def _results(
+    extracted: ExtractedNetwork, samples: Iterable[Sample], cubes: PreparedStore
+) -> list[SampleResult]:
     model = Model.of(extracted)
 
     def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
@@ -422,14 +453,14 @@ def _threshold_and_calls(
             prediction = model.predict(cube, tissue=tissue, prepared=True)
             yield result_of(sample, prediction, cubes.store)
 
-    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
-    maps = list(spread(results, looked_at))
-    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
-    if not choice.supported or len({each.label for each in maps}) < 2:
-        return choice, {"area_cut": None}
-    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
-    labels = np.array([each.label for each in maps])
-    return choice, {
-        "area_cut": choose_area_cut(areas, labels),
-        VALIDATION_AREAS: validation_areas(areas, labels),
-    }
+    return list(spread(results, list(samples)))
+
+
+def _smoothing_for(maps: Sequence[SampleResult], *, seed: int) -> float:
+    return choose_smoothing(
+        [each.activation for each in maps],
+        [each.tissue for each in maps],
+        [each.label for each in maps],
+        groups=[each.group for each in maps],
+        seed=seed,
+    )
