@@ -167,8 +167,7 @@ def _refuse_options_of_tables(root: Path, options: IngestOptions) -> None:
                 f"{option} belongs to a table, and {root} is a folder. Give a table (CSV or .xlsx), or leave it out."
             )
     check_label_names(options)
-    if options.resize < 0:
-        raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
+    options.check_resize()
 
 
 def _labels(found: LabelFolders, options: IngestOptions) -> tuple[dict[str, int], list[str]]:

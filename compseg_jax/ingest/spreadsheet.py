@@ -14,6 +14,7 @@ from pathlib import Path
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.workbook import Fault, refuse_other_workbooks, sheet_cells
 from compseg_jax.runtime.csv_tables import unguarded
+from compseg_jax.runtime.files import refuse_special
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SEP_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
@@ -88,6 +89,7 @@ def read_spreadsheet(table: Path, sheet: str, expected: Iterable[str]) -> Spread
     Raises:
       IngestError: when the file is missing or no such table.
     """
+    refuse_special(table)
     if not table.is_file():
         what = "is a folder" if table.is_dir() else "no such file"
         raise IngestError(f"{table}: {what}. Give a table (CSV or .xlsx) with the columns id, path, label.")

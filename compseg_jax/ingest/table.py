@@ -143,8 +143,7 @@ def _check_options(options: IngestOptions) -> None:
         raise IngestError("--scans and --images: samples are cores of scans or images of a folder; give one.")
     if options.scans and options.resize:
         raise IngestError("--resize: cores keep the pixels of their scan; leave it out with --scans.")
-    if options.resize < 0:
-        raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
+    options.check_resize()
 
 
 class UnknownLabelError(IngestError):

@@ -241,8 +241,8 @@ def rule_of(model: Model) -> tuple[str, ...]:
     called = (
         f"A core is called diseased where more than {cut:.1%} of its tissue is segmented (activation above "
         f"{model.threshold:.3g}), else healthy: the cut-off of greatest sensitivity plus specificity on {number} "
-        "validation samples of the model. It is undecided where it lies outside of what the model was trained on, or "
-        "no tissue is left."
+        "validation samples of the model. It is undecided where it lies outside of what the model was trained on, and "
+        "left out where no pixel of it is left."
     )
     if not kept:
         return (called, "The model keeps no areas of its validation samples, so that no chance is known.")

@@ -100,14 +100,24 @@ class PendingRead:
     """A cube that is being read in the background."""
 
     path: Location
+    values: np.ndarray
     future: ts.Future
+
+    @classmethod
+    def of(cls, path: Location, array: ts.TensorStore) -> PendingRead:
+        """Begins to read an array whole."""
+        # NumPy asks for huge pages, TensorStore does not: that saves what checksums cost (docs/decisions/57).
+        values = np.empty(array.shape, array.dtype.numpy_dtype)
+        begun = ts.array(values, copy=False, write=True).write(array[ts.d[:].translate_to[0]])
+        return cls(path, values, begun.commit)
 
     def result(self) -> np.ndarray:
         """The values, once they are there; raises StoreError where the file is damaged, LocationError out of reach."""
         try:
-            return array_answer(self.future, self.path)
+            array_answer(self.future, self.path)
         except ValueError as error:
             raise damaged(self.path, error) from error
+        return self.values
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ class Store:
     def read_later(self, sample_id: str) -> PendingRead:
         """The same in the background: the read goes on until its ``result()`` is asked for."""
         path, array = self._cube(sample_id)
-        return PendingRead(path, array.read())
+        return PendingRead.of(path, array)
 
     def cube(self, sample_id: str) -> Cube:
         """A sample with its axis, its pixel size and the steps that the store's spectra have been through."""
@@ -199,7 +209,7 @@ class Store:
         path, array = self._cube(sample_id)
         height, width, _ = array.shape
         rows, columns = slice(*y.indices(height)), slice(*x.indices(width))
-        return PendingRead(path, array[rows, columns].read()).result()
+        return PendingRead.of(path, array[rows, columns]).result()
 
     def content(self, sample_id: str) -> str:
         """What its image is recognised by: as the table states it, else the hash of the cube, which is read for it."""
@@ -251,7 +261,7 @@ class Store:
                 f"{path}: sample {sample_id!r} holds no {name} mask. Ingest it with that column."
             )
         array = _open_array(path, {"y": sample.height, "x": sample.width})
-        return PendingRead(path, array.read()).result().astype(bool)
+        return PendingRead.of(path, array).result().astype(bool)
 
 
 def damaged(path: Location, what: object) -> StoreError:

@@ -21,7 +21,7 @@ import numpy as np
 from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.readers.cube import Background
 from compseg_jax.runtime.csv_tables import csv_text
-from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
+from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove, remove_leftovers
 from compseg_jax.store import ome
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import (
@@ -239,19 +239,23 @@ class StoreWriter:
 
 @contextlib.contextmanager
 def _interrupted_afterwards() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block: TensorStore goes on with a write that nobody waits for any
-    more, and would put files back into a folder that is being removed."""
+    """Ctrl-C and SIGTERM take effect at the end of the block: TensorStore goes on with a write that nobody waits for
+    any more, and would put files back into a folder that is being removed."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C reaches the main thread only
+        yield  # signals reach the main thread only
         return
     received: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    before = {
+        each: signal.signal(each, lambda number, frame: received.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
         if received:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(received[0])
 
 
 def refuse_existing(path: Location) -> None:
@@ -260,6 +264,7 @@ def refuse_existing(path: Location) -> None:
         refuse_read_only(path)
         there = any(exist([path / "dataset.json", path / "samples.csv"]))
     else:
+        remove_leftovers(path.parent, path.name)
         there = path.exists() or path.is_symlink()
     if there:
         raise StoreError(f"{path} exists already. Remove it, or choose another --out.")

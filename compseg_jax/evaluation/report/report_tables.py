@@ -197,6 +197,7 @@ COLUMNS = {
     "seen": "seen by the model", "area_spread": "± area", "label_agreement": "networks agree",
     "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
     "outside_fraction": "pixels outside", "scale": "pixel by training's", "call": "called",
+    "left_out_px": "pixels left out",
 }  # fmt: skip
 OF_MASKS = ("dice", "iou", "precision", "recall", "pixel_ap", "pixel_auc")
 """Columns that need reference masks."""
@@ -212,6 +213,7 @@ def columns(rows: Sequence[SampleRow]) -> list[str]:
         "group": any(row.get("group") != row.get("id") for row in rows),
         **dict.fromkeys(("area_low", "area_high"), any(row.get("area_low") is not None for row in rows)),
         "seen": any(row.get("seen") != "no" for row in rows),
+        "left_out_px": any(row.get("left_out_px") for row in rows),
         **{name: any(row.get(name) is not None for row in rows) for name in ("texture", *OF_MASKS)},
     }
     return [name for name in COLUMNS if name in rows[0] and told.get(name, True)]

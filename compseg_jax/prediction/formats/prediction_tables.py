@@ -101,7 +101,11 @@ class SamplePrediction:
     area_high: Share | None = None
     """Upper end of its interval."""
     tissue_px: Count | None = None
-    """Pixels of tissue."""
+    """Pixels of tissue that were predicted."""
+    left_out_px: Count | None = None
+    """Pixels that no network saw though they are not background; None of tables of earlier releases."""
+    left_out_why: str | None = None
+    """Why, in words, each reason with its pixels; None where there are none."""
     label: Annotated[int, Range(0, 1)] | None = None
     """1 diseased, 0 healthy, where it is known."""
     dice: Share | None = None
