@@ -248,7 +248,7 @@ def finish_epoch(
     validation = run.validate(state)
     val_loss = float(np.mean(validation["loss"]))
     is_best = val_loss < progress.best_loss
-    record = {
+    record: dict[str, Any] = {
         "start": progress.start,
         "epoch": epoch,
         "step": int(state.step),
