@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
-import checked_types  # noqa: F401  (before the package is imported)
+import checked_types  # before the package is imported
 import hypothesis
 import jax
 import jaxtyping
@@ -17,9 +18,15 @@ import pytest
 import compseg_jax  # noqa: F401  (sets the XLA flags before jax starts)
 
 THOROUGH = os.environ.get("COMPSEG_TESTS") == "thorough"
+MOST_CHECKED = 200
+"""Calls of one function that are checked in one test: a check takes longer than many a small function."""
 
 # Compiling takes most of the time of the tests, and half of that goes into LLVM's optimisations.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(not THOROUGH))  # child processes compute the same bits
+if not THOROUGH:
+    # XLA builds its loops by MLIR, which takes four times as long as building them by LLVM alone, its older way.
+    own = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {own}"
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -37,15 +44,20 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def pytest_collection_finish() -> None:
+    """What all imports have made stays until the end; the garbage collector need not look through it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture of the test: whether its programs are optimised and its calls checked."""
+    """Before any fixture of the test: whether its programs are optimised, and which of its calls are checked."""
     optimised = THOROUGH or item.get_closest_marker("optimised") is not None
     jax.config.update("jax_disable_most_optimizations", not optimised)
-    unchecked = any(item.get_closest_marker(name) for name in ("wrong_types", "many_calls"))
-    jaxtyping.config.update(
-        "jaxtyping_disable", unchecked and not (THOROUGH and item.get_closest_marker("many_calls"))
-    )
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("wrong_types") is not None)
+    checked_types.calls.clear()
+    checked_types.most_checked = None if THOROUGH else MOST_CHECKED
 
 
 @pytest.fixture(scope="session")

@@ -174,8 +174,9 @@ def test_a_model_runs_no_code_that_was_not_allowed_by_name(tmp_path):
             loaded = load_model(tmp_path / "model", network=name)
             assert (code / "was_run").exists()
             assert type(loaded.networks[0].network).__name__ == "Net"
-            # What the program has imported runs nothing new.
-            load_model(tmp_path / "model")
+            # One rule: also what the program has imported is named.
+            with pytest.raises(ModelError, match="would run code"):
+                load_model(tmp_path / "model")
         finally:
             sys.modules.pop("own_net_of_tests", None)
     assert str(code) not in sys.path

@@ -131,7 +131,6 @@ def test_all_ranked_right_is_no_proof():
     assert metrics["auc_area_ci95"] == pytest.approx([0.8002, 1], abs=1e-4)
 
 
-@pytest.mark.many_calls
 @pytest.mark.parametrize(
     "case", [CASES[2], Case("", [5] * 4, [5] * 4, shift_of(0.9), 0.5)], ids=["10+10", "4+4x5"]
 )

@@ -267,7 +267,12 @@ def test_a_damaged_ensemble_is_refused(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "e")
     path = tmp_path / "e" / "ensemble.json"
     values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "threshold": values["threshold"] / 2}))
+    with pytest.raises(ModelError, match="edited or damaged"):
+        load_model(tmp_path / "e")
+    del values["description_sha256"]
     for change, message in (
+        ({"threshold": 2}, r"threshold = 2: must be"),
         ({"version": 2}, "version 1 to 1"),
         ({"members": []}, "members missing"),
         ({"members": [{**values["members"][0], "weights_sha256": "0" * 64}]}, "lists 000000000000"),

@@ -385,7 +385,7 @@ def test_a_model_of_before_is_loaded_where_files_are_listed(runs, bucket, tmp_pa
     main(["copy", str(runs / "here/model"), "--out", str(tmp_path / "old")])
     path = tmp_path / "old/model.json"
     values = json.loads(path.read_text())
-    del values["files"]
+    del values["files"], values["description_sha256"]
     path.write_text(json.dumps(values))
     main(["copy", str(tmp_path / "old"), "--out", f"{bucket}/models/old"])
     assert load_model(f"{bucket}/models/old").weights_sha256 == values["weights_sha256"]
@@ -398,6 +398,7 @@ def test_a_damaged_copy_names_the_url(runs, bucket):
     main(["copy", str(runs / "here"), "--out", f"{bucket}/models/damaged"])
     place = location(f"{bucket}/models/damaged")
     values = json.loads(read_bytes(place / "model.json") or b"")
+    del values["description_sha256"]
     kvstore.write_bytes(place / "model.json", json.dumps(values | {"weights_sha256": "0" * 64}).encode())
     with pytest.raises(ModelError, match="s3://lab/models/damaged: the weights have the hash"):
         load_model(str(place))

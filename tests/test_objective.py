@@ -265,9 +265,9 @@ def test_supervised_error_prefers_the_truth():
 
 
 def test_nonsense_parameters_are_refused():
-    for values in ({"alpha": 0.0}, {"alpha": 1.5}, {"beta": 0.0}, {"gamma": -1.0}):
-        with pytest.raises(ValueError, match="alpha must lie in"):
-            Objective(**values)
+    for name, value in (("alpha", 0.0), ("alpha", 1.5), ("alpha", np.nan), ("beta", 0.0), ("gamma", -1.0)):
+        with pytest.raises(ValueError, match=f"{name}={value}: must be "):
+            Objective(**{name: value})
     with pytest.raises(ValueError, match="pair=True"):
         Objective(target="reference", pair=True)
 

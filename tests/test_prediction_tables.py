@@ -107,11 +107,11 @@ def test_keys_of_later_releases_are_ignored(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"score": float("nan")}, "score is nan; give None"),
-        ({"seconds": float("inf")}, "seconds is inf"),
-        ({"area_fraction": 1.5}, "area_fraction is 1.5, required a number from 0 to 1"),
-        ({"label": 2}, "label is 2"),
-        ({"status": "waiting"}, "status is 'waiting'"),
+        ({"score": float("nan")}, "score = NaN: must be a finite number, at least 0 and at most 1"),
+        ({"seconds": float("inf")}, "seconds = Infinity: must be a finite number"),
+        ({"area_fraction": 1.5}, "area_fraction = 1.5: must be a finite number, at least 0 and at most 1"),
+        ({"label": 2}, "label = 2: must be an integer, at least 0 and at most 1"),
+        ({"status": "waiting"}, 'status = "waiting": must be one of "done", "failed"'),
         ({"error": "but done"}, "'done' without an error"),
         ({"status": "failed"}, "'failed' with one"),
     ],

@@ -80,7 +80,6 @@ def spots(name: str, count: int = 4, **options) -> list[semi_real.Spot]:
     return [spot for _, spot in semi_real.simulate(name, PLAN, range(count), **options)]
 
 
-@pytest.mark.many_calls  # reading tables of spectra; the tests of the readers check the same calls
 @pytest.mark.usefixtures("measured_spectra")
 def test_semi_real_spots_are_the_same_whenever_asked_for_and_differ_between_arrays():
     first, again = spots("array_tune_1"), spots("array_tune_1")
@@ -94,7 +93,6 @@ def test_semi_real_spots_are_the_same_whenever_asked_for_and_differ_between_arra
     assert not np.array_equal(first[1].tumour, spots("array_tune_1", test=True)[1].tumour)
 
 
-@pytest.mark.many_calls  # reading tables of spectra; the tests of the readers check the same calls
 @pytest.mark.usefixtures("measured_spectra")
 @pytest.mark.parametrize("name", ARRAYS)
 def test_semi_real_spots_look_like_measured_tissue(name):
@@ -138,7 +136,6 @@ def test_recipes_for_reporting_lie_outside_those_for_tuning():
         assert 0.01 < np.abs(tumour - healthy[TISSUES.index("epithelium")]).max() < 0.2
 
 
-@pytest.mark.many_calls  # reading tables of spectra; the tests of the readers check the same calls
 @pytest.mark.usefixtures("measured_spectra")
 def test_semi_real_stores_hold_both_labels_in_every_split_and_the_same_spots_measured_wrongly(tmp_path):
     semi_real.write_array(tmp_path / "right", "array_tune_1", PLAN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,21 +38,32 @@ def write_array(folder: Path, seed: int) -> Path:
     return folder / f"{folder.name}.hdr"
 
 
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two scans, each with the CSV of its cores beside it."""
+    folder = tmp_path_factory.mktemp("scans")
+    scans = [write_array(folder / name, seed) for seed, name in enumerate(("tma", "tmb"))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert all(main(["dearray", str(scan)]) == 0 for scan in scans)
+    return scans
+
+
 @pytest.fixture
-def arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], list[Path], Path]:
-    """Two scans, the CSV of each, and a table of all their cores."""
-    monkeypatch.chdir(tmp_path)
-    scans = [write_array(tmp_path / name, seed) for seed, name in enumerate(("tma", "tmb"))]
-    assert all(main(["dearray", str(scan)]) == 0 for scan in scans)
+def arrays(found: list[Path], tmp_path: Path) -> tuple[list[Path], list[Path], Path]:
+    """The scans, the CSV of each, which may be edited, and a table of all their cores."""
+    cores = [tmp_path / f"{scan.stem}_cores.csv" for scan in found]
+    for path in cores:
+        shutil.copy(found[0].parents[1] / path.name, path)
     rows = [
         f"{scan.stem}-{'ABC'[row]}{column + 1},{scan.stem},{'ABC'[row]}{column + 1},{column % 2}"
-        for scan in scans
+        for scan in found
         for row in range(ROWS)
         for column in range(COLUMNS)
     ]
     table = tmp_path / "spots.csv"
     table.write_text("id,array,core,label\n" + "\n".join(rows), encoding="utf-8")
-    return scans, [tmp_path / f"{scan.stem}_cores.csv" for scan in scans], table
+    return found, cores, table
 
 
 def edited(path: Path, change: Callable[[dict[str, str]], None]) -> Path:
@@ -117,6 +129,8 @@ def test_cores_of_another_scan_are_refused_by_its_name(arrays):
 )
 def test_a_scan_keeps_its_cores_in_another_folder_and_format(arrays, name):
     scans, cores, table = arrays
+    few = "a,tma,A1,0,train\nb,tma,A2,1,train\nc,tmb,A1,0,val\nd,tmb,A2,1,val\n"
+    table.write_text(f"id,array,core,label,split\n{few}", encoding="utf-8")
     edited(cores[0], lambda row: row.update(scan=name))
     ingest(table, table.parent / "store", IngestOptions(scans=tuple(scans), cores=tuple(cores)))
 

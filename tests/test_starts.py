@@ -146,7 +146,7 @@ def test_a_run_that_is_stopped_in_a_later_start_goes_on_exactly(store, tmp_path,
         patched.setattr(loop, "finish_epoch", finish)
         patched.setattr(loop, "stop_requests", _Stop(stop))
         with pytest.raises(Interrupted, match="everything is saved"):
-            loop.train_epochs(setup.run, setup.state, Progress(history=[]), checkpoints, stopped)
+            loop.train_epochs(setup.run, *setup.begun(checkpoints), checkpoints, stopped)
     train(run(store, stopped, resume=True))
     for name in ("weights_sha256", "starts_given_up"):
         assert described(stopped)[name] == described(whole)[name]

@@ -171,7 +171,6 @@ fields = st.sampled_from(
 )
 
 
-@pytest.mark.many_calls
 @given(fields, st.integers(1, 900), st.integers(1, 700), st.integers(1, 40), st.integers(1, 40), st.data())
 @settings(max_examples=3 * settings().max_examples)
 def test_stitching_is_the_identity(reach, height, width, rows, columns, data):
@@ -216,7 +215,6 @@ def test_every_pixel_that_reaches_a_core_lies_in_its_tile(reach, length, n, flip
             assert stop % reach.multiple == 0 or stop == length
 
 
-@pytest.mark.many_calls
 @given(fields, st.integers(1, 6000), st.integers(1, 6000), st.floats(2e5, 4e6), st.sampled_from([1, 2, 8]))
 @settings(max_examples=settings().max_examples // 2)
 def test_a_plan_keeps_within_its_pixels(reach, height, width, most_px, at_once):

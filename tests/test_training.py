@@ -29,7 +29,7 @@ from compseg_jax.model import ModelError
 from compseg_jax.store.check import check_table
 from compseg_jax.store.read import Store
 from compseg_jax.training import loop
-from compseg_jax.training.checkpoint import CheckpointError
+from compseg_jax.training.checkpoint import CheckpointError, numbers_in
 from compseg_jax.training.progress import TrainingError
 from compseg_jax.training.run import RunError, train
 
@@ -73,7 +73,7 @@ def parameters(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_the_best_network_can_be_restored_alone_from_a_checkpoint(trained):
-    (step,) = [p for p in (trained / "checkpoints").iterdir() if p.name.isdigit()]
+    step = trained / "checkpoints" / str(numbers_in(trained / "checkpoints")[-1])
     with ocp.StandardCheckpointer() as checkpointer:
         best = checkpointer.restore((step / "best").resolve())
     values = parameters(trained)
@@ -130,6 +130,7 @@ def test_damaged_weights_are_refused(trained, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     os.symlink(trained / "model" / "params", folder / "params")
+    del description["description_sha256"]
     (folder / "model.json").write_text(json.dumps({**description, "weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="changed or damaged"):
         load_model(folder)

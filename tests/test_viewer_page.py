@@ -1,4 +1,4 @@
-"""The viewer end to end: `compseg view` as a process, looked at and moved in a headless Chromium."""
+"""The viewer end to end: `compseg view` as a process, and its server, looked at and moved in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from predictions_example import write_predictions, write_sample, write_slide
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
@@ -29,7 +32,9 @@ from compseg_jax.cli.main import main
 from compseg_jax.readers.masks import MaskRule, read_mask
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.store.write import StoreWriter
-from tools.browser import ARGUMENTS, find_chromium, open_page
+from compseg_jax.viewer.opening import open_source
+from compseg_jax.viewer.server import Viewer, _let_go
+from tools.browser import find_chromium, open_browser
 
 THRESHOLD = 0.375
 HEIGHT, WIDTH, CHANNELS = 48, 64, 6
@@ -37,14 +42,21 @@ AXIS = np.array([1800.0, 1655.0, 1500.0, 1300.0, 1100.0, 950.0])
 NAMES = ("much", "some", "none")
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """An empty page of a browser."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests here, each of which has pages, and a memory, of its own."""
     executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium on the path and no $CHROMIUM: the page was not looked at")
-    with open_page(executable) as opened:
+    with open_browser(executable) as opened:
         yield opened
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    """An empty page."""
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +124,29 @@ def served(folder: Path, *options: str, quiet: bool = True) -> Iterator[tuple[st
         process.stderr.close()
 
 
+@contextmanager
+def viewed(folder: Path, outlines: Path) -> Iterator[str]:
+    """The address of what `compseg view` shows, from a thread here: a process takes seconds to start."""
+    listening: SimpleQueue[tuple[str, Callable[[], object]]] = SimpleQueue()
+
+    async def serve() -> None:
+        viewer, ended = Viewer(open_source(folder), outlines), asyncio.Event()
+        listening.put((viewer.url, partial(asyncio.get_running_loop().call_soon_threadsafe, ended.set)))
+        await ended.wait()
+        viewer.close()
+        await _let_go()
+        await viewer._http.close_all_connections()  # the browser keeps them for another question
+
+    with ThreadPoolExecutor(1) as thread:
+        server = thread.submit(asyncio.run, serve())
+        url, end = listening.get(timeout=20)
+        try:
+            yield url
+        finally:
+            end()
+        server.result()
+
+
 def text(page: Page, name: str) -> str:
     """What a text of the page says, without its tags."""
     return re.sub("<[^>]+>", " ", page.evaluate(f"Bokeh.documents[0]?.get_model_by_name('{name}').text"))
@@ -136,8 +171,8 @@ def curve(name: str) -> str:
     return f"Array.from(Bokeh.documents[0]?.get_model_by_name('spectra').renderers[{index}].data_source.data.y ?? [])"
 
 
-def test_the_address_is_a_secret_of_this_machine(folder):
-    with served(folder, quiet=False) as (url, _):
+def test_the_address_is_a_secret_of_this_machine(folder, tmp_path):
+    with served(folder, "--outlines", str(tmp_path / "drawn"), quiet=False) as (url, _):
         origin, secret = url.rsplit("/", 1)
         assert len(secret) >= 16
         page = urllib.request.urlopen(url).read().decode()
@@ -149,8 +184,12 @@ def test_the_address_is_a_secret_of_this_machine(folder):
                 urllib.request.urlopen(origin + wrong)
         for other in ("http://evil.example", origin.replace("127.0.0.1", "evil.example")):
             request = HTTPRequest(f"{url}/ws".replace("http", "ws"), headers={"Origin": other})
-            with pytest.raises(HTTPClientError, match="403"):
-                asyncio.run(connected(request))
+            # Playwright's event loop is the running one of this thread, as long as its browser is open.
+            with ThreadPoolExecutor(1) as thread, pytest.raises(HTTPClientError, match="403"):
+                thread.submit(asyncio.run, connected(request)).result()
+        own = {"Origin": origin, "Content-Type": "application/json"}
+        assert answered(f"{url}/outlines?sample=much", "PUT", SQUARE, **own) == 200
+    assert (tmp_path / "drawn" / "much.geojson").is_file()
 
 
 async def connected(request: HTTPRequest) -> None:
@@ -235,7 +274,7 @@ def visible_layer(page: Page, index: int) -> dict:
 def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
     problems = problems_of(page)
     folder = write_slide(tmp_path, 2048, channels=4)
-    with served(folder) as (url, _):
+    with viewed(folder, tmp_path / "drawn") as url:
         page.goto(url)
         page.wait_for_function(
             "Bokeh.documents[0]?.get_model_by_name('image').renderers[0].data_source.data.image.length"
@@ -269,7 +308,7 @@ def test_the_page_fits_its_window_and_says_what_was_seen(page, folder, tmp_path,
     copied = shutil.copytree(folder, tmp_path / "out")
     (copied / "predictions.json").write_text(json.dumps(values))
     page.set_viewport_size({"width": width, "height": 844})
-    with served(copied) as (url, _):
+    with viewed(copied, tmp_path / "drawn") as url:
         page.goto(url)
         page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -283,6 +322,7 @@ def test_the_page_fits_its_window_and_says_what_was_seen(page, folder, tmp_path,
         assert "no longer in its place" in text(page, "threshold_story")  # the end of the sentence
 
 
+SQUARE = {"outlines": [{"class": "diseased", "rings": [[[1, 1], [5, 1], [5, 5]]]}], "version": ""}
 STATUS = "document.getElementById('outline-status').textContent"
 
 
@@ -310,7 +350,7 @@ def test_an_outline_is_drawn_corrected_saved_and_opened_again(page, folder, tmp_
     problems = problems_of(page)
     drawn = tmp_path / "drawn"
     page.set_viewport_size({"width": 1400, "height": 900})
-    with served(folder, "--outlines", str(drawn)) as (url, _):
+    with viewed(folder, drawn) as url:
         page.goto(url)
         page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
         page.click("#outlines summary")
@@ -401,18 +441,13 @@ def test_an_outline_is_drawn_corrected_saved_and_opened_again(page, folder, tmp_
     assert [each for each in problems if "409" not in each] == []
 
 
-def test_outlines_are_drawn_with_a_finger(folder, tmp_path):
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("no Chromium on the path and no $CHROMIUM: the page was not looked at")
+def test_outlines_are_drawn_with_a_finger(browser, folder, tmp_path):
+    size = {"width": 390, "height": 844}
     with (
-        sync_playwright() as playwright,
-        served(folder, "--outlines", str(tmp_path / "drawn")) as (url, _),
+        viewed(folder, tmp_path / "drawn") as url,
+        browser.new_context(viewport=size, has_touch=True, is_mobile=True) as context,
     ):
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        page = browser.new_context(
-            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
-        ).new_page()
+        page = context.new_page()
         page.goto(url)
         page.wait_for_function(f"({curve('inside')}).length === {CHANNELS}")
         page.locator("#outlines summary").tap()
@@ -425,7 +460,6 @@ def test_outlines_are_drawn_with_a_finger(folder, tmp_path):
         page.locator("[data-do=save]").tap()
         page.wait_for_function(f"{STATUS}.startsWith('Saved 1 outline')")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
     np.testing.assert_allclose(kept(tmp_path / "drawn", "much"), [[[20, 12], [50, 12], [50, 40]]], atol=0.3)
 
 
@@ -442,9 +476,7 @@ def answered(url: str, method: str = "GET", body: object = None, **headers: str)
 
 def test_only_the_page_writes_and_only_into_its_folder(folder, tmp_path):
     drawn = tmp_path / "drawn"
-    square = [[1, 1], [5, 1], [5, 5]]
-    body = {"outlines": [{"class": "diseased", "rings": [square]}], "version": ""}
-    with served(folder, "--outlines", str(drawn)) as (url, _):
+    with viewed(folder, drawn) as url:
         origin, secret = url.rsplit("/", 1)
         own = {"Origin": origin, "Content-Type": "application/json"}
         there = f"{url}/outlines?sample=much"
@@ -466,14 +498,14 @@ def test_only_the_page_writes_and_only_into_its_folder(folder, tmp_path):
             (f"{url}/outlines", own, 400),
         ]
         for address, headers, status in refused:
-            assert answered(address, "PUT", body, **headers) == status, (address, headers)
+            assert answered(address, "PUT", SQUARE, **headers) == status, (address, headers)
         assert answered(there, "PUT", {"outlines": [{"class": "x"}], "version": ""}, **own) == 422
         assert answered(there, "PUT", [], **own) == 400
-        assert answered(there, "POST", body, **own) == 405
+        assert answered(there, "POST", SQUARE, **own) == 405
         assert answered(there, Host="evil.example") == 403
         assert list(tmp_path.iterdir()) == []
-        assert answered(there, "PUT", body, **own) == 200
-        assert answered(there, "PUT", body, **own) == 409  # the version that was opened is no longer there
+        assert answered(there, "PUT", SQUARE, **own) == 200
+        assert answered(there, "PUT", SQUARE, **own) == 409  # the version that was opened is no longer there
         assert answered(there) == 200
     assert [each.name for each in drawn.iterdir()] == ["much.geojson"]
 

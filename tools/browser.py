@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -22,11 +22,18 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def open_page(executable: str, *, width: int = 1280, height: int = 800) -> Iterator[Page]:
-    """An empty page of a browser without a window, which ends with the ``with``."""
+def open_browser(executable: str) -> Iterator[Browser]:
+    """A browser without a window, which ends with the ``with``."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         try:
-            yield browser.new_page(viewport={"width": width, "height": height})
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def open_page(executable: str, *, width: int = 1280, height: int = 800) -> Iterator[Page]:
+    """An empty page of a browser of its own."""
+    with open_browser(executable) as browser:
+        yield browser.new_page(viewport={"width": width, "height": height})

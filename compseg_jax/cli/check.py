@@ -1,4 +1,4 @@
-"""`compseg check STORE`."""
+"""`compseg check STORE|RUN`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compseg_jax.cli.next_steps import after_store, print_next
-from compseg_jax.cli.parsing import HelpPage, parse
+from compseg_jax.cli.parsing import HelpPage, parse, progress_bar
 from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import Location
+from compseg_jax.model.model_check import check_model
+from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
 from compseg_jax.store.check import check_values, describe, refuse_problems
+from compseg_jax.store.checksums import seal
+from compseg_jax.store.kvstore import exist
 from compseg_jax.store.read import Store
 
 PAGE = HelpPage(
     "check",
-    text="Say what is wrong or remarkable with a store: counts, leakage, value ranges.",
+    text="Say what is wrong or remarkable with a store: counts, leakage, value ranges. Of a run or a model: whether "
+    "its files are those that were written.",
     example="compseg check data",
-    groups={"options": ("data",)},
-    positional=("data", "[STORE]"),
+    groups={"options": ("data", "seal", "deep", "network")},
+    positional=("data", "[STORE|RUN]"),
 )
 
 
@@ -26,24 +31,48 @@ class CheckOptions:
     """What to check."""
 
     data: Location = Path("data")
-    """Store, directory or URL."""
+    """Store, run or model folder; directory or URL."""
+    seal: bool = False
+    """First add checksums to cubes and masks that have none, as those of earlier releases: each is written anew,
+    values unchanged."""
+    deep: bool = False
+    """Also hold cubes as measured against the hashes in samples.csv, and read the metadata of OME-Zarr."""
+    network: str = ""
+    """Network of your own that a model may import, as package.module:Class."""
 
 
 def run(arguments: list[str]) -> None:
-    """Says what is wrong or remarkable with a store."""
-    path = parse(CheckOptions, arguments, PAGE).data
-    check(path)
-    print_next(after_store(path))
+    """Says what is wrong or remarkable with a store, or a model."""
+    options = parse(CheckOptions, arguments, PAGE)
+    if _is_model(options.data):
+        model, said = check_model(options.data, options.network)
+        tell(model=options.data, networks=len(model.networks), sealed=model.is_sealed)
+        print(said)
+        return
+    if options.seal:
+        with progress_bar("arrays") as progress:
+            number = seal(Store.open(options.data), progress)
+        print(f"{options.data}: {number} cubes and masks were given checksums")
+    check(options.data, deep=options.deep)
+    print_next(after_store(options.data))
 
 
-def check(path: Location) -> None:
+def _is_model(place: Location) -> bool:
+    return any(exist([place / DESCRIPTION, place / "model" / DESCRIPTION, place / ENSEMBLE]))
+
+
+def check(path: Location, *, deep: bool = False) -> None:
     """Prints what was found in a store.
+
+    Args:
+      path: the store.
+      deep: as of ``store.check.check_values``.
 
     Raises:
       StoreError: when there is no store, or something is wrong with it.
     """
     store = Store.open(path)
-    findings, ranges = check_values(store)
+    findings, ranges = check_values(store, deep=deep)
     counts = {split: {"diseased": 0, "healthy": 0} for split, _ in findings.counts}
     for (split, label), number in findings.counts.items():
         counts[split]["diseased" if label else "healthy"] = number

@@ -8,6 +8,7 @@ from pathlib import Path
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import refuse_url
+from compseg_jax.config.ranges import Bootstrap, Count, Seed, check_ranges
 from compseg_jax.evaluation.run_records.comparison import compare
 from compseg_jax.evaluation.run_records.comparison_page import check_page, write_comparison
 from compseg_jax.evaluation.run_records.comparison_text import comparison_text
@@ -32,14 +33,15 @@ class CompareOptions:
     """Page to write; none where it is not given."""
     split: str = "test"
     """Of a run's reports the one of this split; 'out of fold' for the folds of ensembles."""
-    samples: int = 24
+    samples: Count = 24
     """Most samples whose maps the page shows: those whose segmented areas differ most."""
-    bootstrap: int = 1000
+    bootstrap: Bootstrap = 1000
     """Resamples for the 95 % intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resampling."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         for folder in self.folders:
             refuse_url(folder, "runs and reports are read from this machine. Copy it first")
 

@@ -25,7 +25,7 @@ PAGE = HelpPage(
     "prints a job array, --ray runs them on a Ray cluster. docs/sweep.md says more.",
     example="compseg sweep store --recipes default,cam --seeds 0,1,2 --out sweep",
     groups={
-        "options": ("data", "out", "recipes", "seeds", "folds", "vary", "split"),
+        "options": ("data", "out", "recipes", "seeds", "folds", "vary", "network", "split"),
         "many machines": ("shard", "ray", "cell"),
     },
     positional=("data", "STORE"),

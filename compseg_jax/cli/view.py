@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 from compseg_jax.cli.parsing import HelpPage, parse
 from compseg_jax.config.locations import Location, Url
+from compseg_jax.config.ranges import Range, check_ranges
 from compseg_jax.runtime.extras import install_line
 
 PAGE = HelpPage(
@@ -28,7 +30,7 @@ class ViewOptions:
     outlines: Path | None = None
     """Folder that outlines drawn on the page are kept in, for `compseg ingest --references`; PATH-outlines, beside
     PATH (of a URL in the working folder), when not given."""
-    port: int = 0
+    port: Annotated[int, Range(0, 65_535)] = 0
     """Port of 127.0.0.1 to listen at; 0: any that is free."""
     browser: bool = True
     """Open the page in the browser (the default) or not; its address is printed in any case."""
@@ -39,6 +41,9 @@ class ViewOptions:
     network: str = ""
     """Network of your own that the model may import, as package.module:Class; code that a model names is not run
     otherwise."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def run(arguments: list[str]) -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import PurePath
+from typing import Annotated, Literal
+
+from compseg_jax.config.ranges import Range, check_ranges
+
+MOST_FEATURES = 65_536
+"""Features of the deepest level: a 3×3 kernel between two such levels holds 144 GiB."""
 
 
 @dataclass(frozen=True)
@@ -13,9 +20,9 @@ class Network:
     network: str = "unet"
     """'unet', 'segnet', or package.module:Class, a Flax linen module of your own. Of the fields below those
     that your class has are passed on, and 'maps', the number of logits per pixel."""
-    base: int = 16
+    base: Annotated[int, Range(1, 1024)] = 16
     """Features of the first level; each deeper level doubles them (the paper: 64)."""
-    depth: int = 4
+    depth: Annotated[int, Range(0, 8)] = 4
     """Number of 2×2 poolings."""
     activation: Literal["softplus", "relu", "gelu", "elu"] = "softplus"
     """Activation of every hidden layer."""
@@ -27,15 +34,15 @@ class Network:
     normalisation: Literal["none", "batch", "group", "layer"] = "none"
     """After every hidden convolution: over the batch, over groups of features of a sample, or over the features
     of a pixel."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Share of features dropped after the encoder's convolutions from the second level on."""
-    head_bias: float = 0.0
+    head_bias: Annotated[float, Range(-100, 100)] = 0.0
     """Starting bias of the logits; −3 starts the activation map at 5 %, where labels carry information."""
     head_norm: bool = False
     """Normalise the logits over the batch, so that they start with standard deviation 1."""
-    attention_features: int = 0
+    attention_features: Annotated[int, Range(0, 4096)] = 0
     """Hidden features of the gated attention that makes the second map (0: a linear second map)."""
-    front: int = 0
+    front: Annotated[int, Range(0, 4096)] = 0
     """Features that a linear projection of each spectrum makes before the network (0: none); left out of cubes of fewer
     than four times as many channels. Once trained it can be folded into the first convolution."""
     front_start: Literal["random", "principal_components"] = "random"
@@ -52,13 +59,35 @@ class Network:
     """'fast': 3×3 convolutions written out for CPUs where a shape gains from it. 'plain': XLA's own everywhere."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: a share at or above 0 and below 1 is needed.")
-        for name, least in (("base", 1), ("depth", 0), ("attention_features", 0), ("front", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
+        check_ranges(self)
+        if self.base * 2**self.depth > MOST_FEATURES:
+            raise ValueError(
+                f"base={self.base} and depth={self.depth}: the deepest level has base·2^depth features, which must be "
+                f"at most {MOST_FEATURES:,}."
+            )
 
     @property
     def is_foreign(self) -> bool:
         """Whether it is code of the user's own, package.module:Class."""
         return ":" in self.network
+
+
+def refuse_foreign(
+    name: str, allowed: str, place: PurePath | str, *, error: type[ValueError] = ValueError
+) -> None:
+    """Refuses a network of somebody's own that the caller has not named.
+
+    Recipes, runs and models are data that others may have made: none runs code because it names some.
+
+    Args:
+      name: the network that a file asks for.
+      allowed: the one that the caller names; empty where none.
+      place: the file, for the message.
+      error: what is raised.
+    """
+    if ":" in name and name != allowed:
+        raise error(
+            f"{place}: asks for the network {name!r}, which is none of compseg's: importing it would run code on this "
+            f"machine. Where you trust it, allow it by its name: {shlex.join(['--network', name])} (in Python, "
+            f"network={name!r})."
+        )

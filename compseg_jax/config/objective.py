@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from compseg_jax.config.ranges import Range, check_ranges
 
 ALPHA = 0.1
 """Least share of the tissue that is diseased in a diseased sample; the paper's α."""
@@ -20,12 +22,12 @@ class Objective:
     target: Literal["label", "reference"] = "label"
     """'label': sample labels through the pooling neuron. 'reference': reference masks, the supervised upper
     bound, never used for a weak-label claim."""
-    alpha: float = ALPHA
+    alpha: Annotated[float, Range(0, 1, above=True)] = ALPHA
     """Least diseased fraction of the pooled area in a diseased sample (0 to 1); the bound of σ, the end of the
     trapezoid's rise."""
-    beta: float = BETA
+    beta: Annotated[float, Range(0, above=True)] = BETA
     """Slope parameter of σ (its slope at zero is beta/2 + gamma); width of the trapezoid's plateau."""
-    gamma: float = GAMMA
+    gamma: Annotated[float, Range(0)] = GAMMA
     """Asymptotic slope of σ, an incentive to mark more than alpha."""
     error: Literal["absolute", "one_sided", "cross_entropy", "maxmin"] = "absolute"
     """'absolute': the printed loss |o − αℓ|. 'one_sided': a diseased sample may exceed alpha unpunished.
@@ -40,29 +42,25 @@ class Objective:
     transfer: Literal["sigmoid", "trapezoid", "logistic"] = "sigmoid"
     """From the pooled value to the output: σ (as printed), a trapezoid that falls again towards 1, or the logistic
     function of a pooled logit."""
-    sharpness: float = 10.0
+    sharpness: Annotated[float, Range(0, above=True)] = 10.0
     """Sharpness of 'log_mean_exp': towards 0 it is the mean, towards infinity the maximum."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Range(0, 0.5, below=True)] = 0.0
     """Share of each label that counts as the other one, with error='cross_entropy': logits then keep a finite aim once
     all labels are told, and a network goes on marking instead of growing surer of its most active pixels."""
-    healthy_weight: float = 1.0
+    healthy_weight: Annotated[float, Range(0)] = 1.0
     """Weight of a healthy sample's error of the pooled value."""
-    diseased_weight: float = 1.0
+    diseased_weight: Annotated[float, Range(0)] = 1.0
     """Weight of a diseased sample's error of the pooled value."""
-    negatives_weight: float = 0.0
+    negatives_weight: Annotated[float, Range(0)] = 0.0
     """Weight of −log(1 − p) of pixels known to be healthy: all of a healthy sample, those of a diseased one that
     are not pooled over (0: left out)."""
-    background_weight: float = 1.0
+    background_weight: Annotated[float, Range(0)] = 1.0
     """Weight of the undecided remainder with error='maxmin'."""
     pair: bool = False
     """Train the pair of maps a⁺ and a⁻ with pooling neurons p⁺ and p⁻ instead of a⁺ alone."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha <= 1 or self.beta <= 0 or self.gamma < 0:
-            raise ValueError(
-                f"alpha={self.alpha}, beta={self.beta}, gamma={self.gamma}: alpha must lie in (0, 1], "
-                "beta above 0 and gamma at or above 0."
-            )
+        check_ranges(self)
         if self.transfer == "trapezoid" and self.alpha + self.beta >= 1:
             raise ValueError(
                 f"alpha={self.alpha} and beta={self.beta}: with transfer='trapezoid' their sum must lie below 1, "
@@ -73,17 +71,10 @@ class Objective:
                 f"pooling_function={self.pooling_function!r} with transfer={self.transfer!r}: a pooled logit needs "
                 "'logistic', the mean of the activation map 'sigmoid' or 'trapezoid'."
             )
-        for name in ("healthy_weight", "diseased_weight", "negatives_weight", "background_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at or above 0.")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing={self.label_smoothing}: must be at least 0 and below 0.5.")
         if self.label_smoothing and self.error != "cross_entropy":
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} with error={self.error!r}: needs error='cross_entropy'."
             )
-        if self.sharpness <= 0:
-            raise ValueError(f"sharpness={self.sharpness}: must be above 0.")
         if self.target == "reference" and self.pair:
             raise ValueError("pair=True needs target='label': reference masks describe one map, a⁺.")
         if self.pair and self._needs_two_maps:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from compseg_jax.config.locations import Location, refuse_url
 from compseg_jax.config.network import Network
 from compseg_jax.config.objective import Objective
+from compseg_jax.config.ranges import Range, Seed, check_ranges
 
 PAPER_THRESHOLD = 0.35
 """Activation above which the paper calls a pixel tumour, .35 · 255 of its 8-bit maps."""
@@ -18,56 +19,45 @@ PAPER_THRESHOLD = 0.35
 class Optimiser:
     """RMSprop and its schedule."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(0, 1000, above=True)] = 1e-3
     """Step size of RMSprop."""
-    decay: float = 0.9
+    decay: Annotated[float, Range(0, 1, below=True)] = 0.9
     """Decay of the mean squared gradient (OpenVibSpec's code passes learning rate / epochs here, 1.67e-5)."""
     rmsprop: Literal["keras", "tf1"] = "keras"
     """'keras': ε 1e-7 outside the root, accumulator from 0. 'tf1': ε 1e-10 inside it, accumulator from 1."""
     schedule: Literal["constant", "cosine", "step"] = "constant"
     """'cosine': the learning rate rises over the first tenth of the steps and falls to zero by the last. 'step': it is
     multiplied by step_factor every step_epochs epochs."""
-    step_factor: float = 0.9
+    step_factor: Annotated[float, Range(0, 1, above=True)] = 0.9
     """Factor of the 'step' schedule."""
-    step_epochs: int = 30
+    step_epochs: Annotated[int, Range(1)] = 30
     """Epochs between two steps of the 'step' schedule."""
-    clip_norm: float = 0.0
+    clip_norm: Annotated[float, Range(0)] = 0.0
     """Largest norm of the summed gradient (0: not clipped)."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or not 0 <= self.decay < 1 or self.clip_norm < 0:
-            raise ValueError(
-                f"learning_rate={self.learning_rate}, decay={self.decay}, clip_norm={self.clip_norm}: the learning "
-                "rate must lie above 0, the decay in [0, 1), the norm at or above 0."
-            )
-        if not 0 < self.step_factor <= 1 or self.step_epochs < 1:
-            raise ValueError(
-                f"step_factor={self.step_factor}, step_epochs={self.step_epochs}: the factor must lie in (0, 1], "
-                "the epochs must be at least 1."
-            )
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """Several networks instead of one, whose spread says how sure they are."""
 
-    folds: int = 1
+    folds: Annotated[int, Range(1, 1000)] = 1
     """Parts that training and validation samples are dealt into, whole groups each; every part in turn chooses epoch
     and threshold of networks trained on the others (1: the store's own split). The test split is left alone."""
-    seeds: int = 1
+    seeds: Annotated[int, Range(1, 1000)] = 1
     """Networks per fold, of the seeds from `seed` on; more than one network in all makes an ensemble."""
     fold: int | None = None
     """Train this fold (from 0) alone, an ordinary run; not given: all of them, an ensemble."""
-    fold_seed: int = 0
+    fold_seed: Seed = 0
     """Seed of dealing the folds."""
     side_by_side: Literal["auto"] | int = "auto"
     """Networks of an ensemble trained at once. 'auto': on accelerators as many as fit; on CPUs one after the other,
     which is faster there."""
 
     def __post_init__(self) -> None:
-        for name in ("folds", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1.")
+        check_ranges(self)
         if self.fold is not None and not 0 <= self.fold < self.folds:
             raise ValueError(
                 f"fold={self.fold}: with folds={self.folds} it must lie in 0 … {self.folds - 1}."
@@ -102,24 +92,24 @@ class Training:
     network: Network = field(default_factory=Network)
     optimiser: Optimiser = field(default_factory=Optimiser)
     ensemble: Ensemble = field(default_factory=Ensemble)
-    epochs: int = 60
+    epochs: Annotated[int, Range(0, 1_000_000)] = 60
     """Passes over the training samples; 0: 20, or as many as make 240 steps (docs/decisions/48)."""
-    starts: int = 1
+    starts: Annotated[int, Range(1, 1000)] = 1
     """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
     the next, with all its epochs before it; the last one goes on. Needs the absolute error, or cross-entropy of a
     pooled logit."""
-    plain_starts: int = 3
+    plain_starts: Annotated[int, Range(1)] = 3
     """Random starts before those whose hidden features are brought to variance 1 over training samples. These learn
     labels where plain ones stay on the plateau, and more often by something else than the disease. Networks with
     normalisation layers, and your own, have plain starts alone."""
-    start_share: float = 0.4
+    start_share: Annotated[float, Range(0, 1, above=True)] = 0.4
     """Share of the epochs after which a start is judged."""
-    batch_size: int = 7
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 7
     """Samples per step."""
-    microbatch: int = 0
+    microbatch: Annotated[int, Range(0)] = 0
     """Samples of a batch that are computed at once, for devices whose memory is too small (0: all). The loss is a sum
     over samples, so the result is the same."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the starting parameters, the order of samples and the augmentation."""
     augment: Literal["none", "flips", "dihedral"] = "none"
     """Random mirroring ('flips'), with random quarter turns of square images ('dihedral')."""
@@ -130,10 +120,10 @@ class Training:
     'paper': .35. 'reference': the best Dice with their reference masks, for the supervised upper bound alone."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
-    resident_limit_gib: float = 0.0
+    resident_limit_gib: Annotated[float, Range(0)] = 0.0
     """Largest scaled data set that 'auto' keeps on the device, in GiB; 0: a third of an accelerator's memory, 4 on
     CPUs."""
-    checkpoint_every: int = 1
+    checkpoint_every: Annotated[int, Range(1)] = 1
     """Epochs between checkpoints. Each holds the network of the best epoch too, and so does the end."""
     resume: bool = False
     """Go on with the run in OUT, exactly as if it had not stopped."""
@@ -155,24 +145,11 @@ class Training:
             "checkpoints need a file system. Train into a folder, and copy its model at the end: "
             "compseg copy RUN --out URL",
         )
-        for name, least in (
-            ("epochs", 0),
-            ("starts", 1),
-            ("plain_starts", 1),
-            ("batch_size", 1),
-            ("microbatch", 0),
-            ("checkpoint_every", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
+        check_ranges(self)
         if self.threshold == "reference" and self.objective.target != "reference":
             raise ValueError(
                 "threshold='reference' looks at reference masks, and target='label' must not: choose 'validation'."
             )
-        if self.resident_limit_gib < 0:
-            raise ValueError(f"resident_limit_gib={self.resident_limit_gib}: must be at least 0.")
-        if not 0 < self.start_share <= 1:
-            raise ValueError(f"start_share={self.start_share}: must lie above 0 and at or below 1.")
         if self.starts > 1 and not self.objective.has_a_guess:
             raise ValueError(
                 f"starts={self.starts}: what a guess would lose is known for error='absolute' and for "

@@ -12,12 +12,14 @@ import jax
 import numpy as np
 
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.config.ranges import Bootstrap, Seed, Share, check_ranges
 from compseg_jax.config.serialisation import flat
 from compseg_jax.drawing.pictures import colours_shown
 from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agreement
 from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
+from compseg_jax.evaluation.left_out import NotScored, nothing_to_score, with_left_out
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
@@ -39,7 +41,9 @@ from compseg_jax.model import (
 )
 from compseg_jax.model.canvas import canvas_px
 from compseg_jax.model.importance import importance_flops
+from compseg_jax.model.left_out import LeftOut, why_nothing_is_left
 from compseg_jax.model.model_card import CARD, figures_of
+from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.model.model_files import add_evaluation
 from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
@@ -84,11 +88,11 @@ class EvaluateOptions:
     """Folder of the report; an older report there is replaced, anything else is left alone."""
     split: str = "test"
     """Split to evaluate: train, val or test."""
-    threshold: float | None = None
+    threshold: Share | None = None
     """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
-    bootstrap: int = 1000
+    bootstrap: Bootstrap = 1000
     """Resamples for the 95 % intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resampling."""
     network: str = ""
     """Network of your own that the model may import, as package.module:Class; code that a model names is not run
@@ -102,6 +106,7 @@ class EvaluateOptions:
     """Heading of the report; made from store and split when empty."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         refuse_url(self.out, "reports are written to a folder. Name one, and copy it from there")
 
 
@@ -115,6 +120,7 @@ class _Looked:
     departure: Departure | None
     sighting: Sighting | None
     scale: float | None
+    left_out: LeftOut
     notes: tuple[str, ...]
 
 
@@ -142,7 +148,7 @@ def evaluate(
             f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
             "Choose one with --split."
         )
-    looked: list[_Looked] = []
+    looked: list[_Looked | NotScored] = []
     seen = spread(lambda some: _looked_at(options, model, store, some), samples)
     for number, each in enumerate(seen, 1):
         if is_first():  # the maps of all samples are kept by the process that draws them
@@ -153,11 +159,14 @@ def evaluate(
 
 def _looked_at(
     options: EvaluateOptions, model: Model, store: Store, samples: Sequence[Sample]
-) -> Iterator[_Looked]:
+) -> Iterator[_Looked | NotScored]:
     """Predicts samples of a store, and keeps what the report says of them."""
     for sample, cube, prediction in model.predict_store(
         store, samples, to_training_scale=options.to_training_scale
     ):
+        if not prediction.tissue.any():
+            yield NotScored(sample.id, why_nothing_is_left(prediction.left_out, prediction.tissue.size))
+            continue
         where = WhereAgreement.empty()
         if sample.label == 1 and len(model.networks) > 1:
             where = WhereAgreement.of_prediction(prediction, model.threshold)
@@ -168,14 +177,19 @@ def _looked_at(
             departure=prediction.departure,
             sighting=sighting_of(model, sample, cube),
             scale=prediction.scale,
+            left_out=dict(prediction.left_out),
             notes=tuple(prediction.notes),
         )
 
 
 def _reported(
-    options: EvaluateOptions, model: Model, store: Store, looked: Sequence[_Looked]
+    options: EvaluateOptions, model: Model, store: Store, seen: Sequence[_Looked | NotScored]
 ) -> tuple[Path, str]:
     """Writes the report; returns its page and the headline numbers."""
+    looked = [each for each in seen if isinstance(each, _Looked)]
+    not_scored = [each for each in seen if isinstance(each, NotScored)]
+    if not looked:
+        raise nothing_to_score(not_scored)
     results = [each.result for each in looked]
     sightings = [each.sighting for each in looked]
     notes = dict.fromkeys(
@@ -205,8 +219,11 @@ def _reported(
     evaluation = with_calls(with_departures(evaluation, model, [each.departure for each in looked]), model)
     scales = [each.scale for each in looked]
     evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
+    evaluation = with_left_out(evaluation, [each.left_out for each in looked], not_scored)
     adapted = [f"Adapted to the model: {note}." for note in notes]
-    evaluation = evaluation.with_notes(adapted)
+    evaluation = evaluation.with_notes(
+        adapted if model.is_sealed else [*adapted, f"{UNSEALED[0].upper()}{UNSEALED[1:]}."]
+    )
     settings = _settings(model, store, options)
     title = options.title or title_of(store.name, options.split, sightings)
     page = write_report(
@@ -229,7 +246,8 @@ def _reported(
         ),
     )
     said = [*_kept(options, model, store, evaluation.metrics), *_tracked(options, model, evaluation.metrics)]
-    return page, "\n".join([headline(evaluation.metrics), *said])
+    unscored = [f"not scored: {each.id}: {each.why}" for each in not_scored]
+    return page, "\n".join([headline(evaluation.metrics), *unscored, *said])
 
 
 def _kept(options: EvaluateOptions, model: Model, store: Store, metrics: Mapping[str, Any]) -> list[str]:

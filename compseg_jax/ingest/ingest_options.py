@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from compseg_jax.config.ranges import Range, Seed, Share, check_ranges
 from compseg_jax.readers import MaskRule
 from compseg_jax.readers.reading_options import ReadingOptions
 
 MaskKind = Literal["reference", "tissue"]
 _LISTS = ("--positive", "--negative", "--exclude", "--mask-values", "--reference-names", "--tissue-names")
+
+
+MOST_RESIZED_PX = 8192
 
 
 class IngestError(ValueError):
@@ -53,7 +57,7 @@ class IngestOptions(ReadingOptions):
     exclude: tuple[str, ...] = ()
     """Label names whose samples are left out, separated by commas."""
     resize: int = 0
-    """Height and width in pixels that all images are resized to (0: as they are)."""
+    """Height and width in pixels that all images are resized to, up to 8192 (0: as they are)."""
     background: Literal["auto", "zero", "none"] = "auto"
     """Tissue where no tissue mask is given. 'zero': pixels whose channels are all 0 are background. 'none':
     every pixel is tissue. 'auto': 'none' for ordinary images, 'zero' for cubes with wavenumbers or above 4 channels."""
@@ -61,25 +65,36 @@ class IngestOptions(ReadingOptions):
     """Share of the samples for validation, when the table has no 'split' column."""
     test_fraction: float = 0.2
     """Share of the samples for the test, when the table has no 'split' column."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the splits, when the table has no 'split' column."""
     scans: tuple[Path, ...] = ()
     """Scans of tissue arrays whose cores are the samples. The table then names cores in a column 'core' (the id
     where there is none) and, for several scans, the file's name without suffix in a column 'array'."""
     cores: tuple[Path, ...] = ()
     """CSV of `compseg dearray` for each scan, in their order, edited or not; found anew when not given."""
-    margin: float = 0.1
+    margin: Annotated[float, Range(0, 1)] = 0.1
     """Rim around a core that is cut with it, as a share of its diameter."""
     prepare: tuple[str, ...] = ()
     """Preparation steps in order, such as: tissue quality resample mie:reference=matrigel.csv vector.
     `--prepare help` explains all of them."""
-    least_tissue: float = 0.02
+    least_tissue: Share = 0.02
     """Share of an image that must be tissue after the preparation; samples with less are dropped and listed."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def mask_rule(self, kind: MaskKind) -> MaskRule:
         """What counts in masks of a kind."""
         names = self.reference_names if kind == "reference" else self.tissue_names
         return MaskRule(self.mask_values, self.mask_threshold, names, is_of_disease=kind == "reference")
+
+    def check_resize(self) -> None:
+        """Raises IngestError for a size that no image is to have."""
+        if not 0 <= self.resize <= MOST_RESIZED_PX:
+            raise IngestError(
+                f"--resize {self.resize}: 1 to {MOST_RESIZED_PX} pixels are possible, or 0 to keep sizes. Give one of "
+                "these; larger images are predicted as they are."
+            )
 
     @staticmethod
     def in_mask_words(message: str, kind: MaskKind) -> str:

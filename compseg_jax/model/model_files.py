@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +21,16 @@ import numpy as np
 
 from compseg_jax.config import Network, from_json
 from compseg_jax.config.locations import Location, Url, location
+from compseg_jax.config.network import refuse_foreign
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
 from compseg_jax.model.model_card import CARD, card, with_evaluation
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE, FILES, local_model
+from compseg_jax.model.model_description import SEAL, EnsembleDescription, ModelDescription
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.model.training_distribution import TrainingDistribution
-from compseg_jax.networks.build import NETWORKS, Variables, build_network
-from compseg_jax.runtime.files import JsonFormat, atomic_folder, write_text
+from compseg_jax.networks.build import Variables, build_network
+from compseg_jax.runtime.files import JsonFormat, atomic_folder, json_text, write_text
 from compseg_jax.spectra.scaling import Scaling
 
 MEMBERS = "members"
@@ -42,6 +42,8 @@ NETWORK_JSON = JsonFormat(
     absent="Give the run that `compseg train` finished, or its folder model.",
     again="copy or extract the model again",
     error=ModelError,
+    schema=ModelDescription,
+    seal=SEAL,
 )
 ENSEMBLE_JSON = JsonFormat(
     "compseg-ensemble",
@@ -51,6 +53,8 @@ ENSEMBLE_JSON = JsonFormat(
     "a single network is RUN/model.",
     again="finish the run with --resume, or copy the whole of it again",
     error=ModelError,
+    schema=EnsembleDescription,
+    seal=SEAL,
 )
 
 
@@ -73,18 +77,18 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
         if others:
             save_tree(staging / "collections", others)
         axis = extracted.wavenumbers_cm1
-        values = NETWORK_JSON.stamped(
-            {
-                "network": vars(config),
-                "maps": getattr(extracted.network, "maps", 1),
-                "channels": len(extracted.scaling.mean),
-                "wavenumbers_cm1": None if axis is None else axis.tolist(),
-                "threshold": float(extracted.threshold),
-                "background": extracted.background,
-                "weights_sha256": weights_sha256(extracted.variables),
-                "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
-            }
-        )
+        values: dict[str, Any] = {
+            "format": NETWORK_JSON.name,
+            "version": NETWORK_JSON.version,
+            "network": vars(config),
+            "maps": getattr(extracted.network, "maps", 1),
+            "channels": len(extracted.scaling.mean),
+            "wavenumbers_cm1": None if axis is None else axis.tolist(),
+            "threshold": float(extracted.threshold),
+            "background": extracted.background,
+            "weights_sha256": weights_sha256(extracted.variables),
+            "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
+        }
         (staging / CARD).write_text(card(extracted), encoding="utf-8")
         distribution = extracted.distribution
         if distribution is not None:
@@ -95,7 +99,7 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
         values[FILES] = sorted(path.relative_to(staging).as_posix() for path in files)
         # A model that was loaded and changed describes its old self under the same keys.
         values |= {name: value for name, value in extracted.description.items() if name not in values}
-        (staging / DESCRIPTION).write_text(_json_text(values), encoding="utf-8")
+        (staging / DESCRIPTION).write_text(description_text(values), encoding="utf-8")
 
 
 def add_evaluation(folder: Path, model: ExtractedNetwork, figures: Mapping[str, Any]) -> None:
@@ -115,12 +119,15 @@ def add_evaluation(folder: Path, model: ExtractedNetwork, figures: Mapping[str, 
         raise ModelError(f"{folder}: the network was replaced while it was evaluated. Evaluate it again.")
     changed = with_evaluation(replace(model, description=values), figures)
     listed = {FILES: sorted({*values[FILES], CARD})} if FILES in values else {}
-    write_text(folder / DESCRIPTION, _json_text({**changed.description, **listed}))
+    write_text(folder / DESCRIPTION, description_text({**changed.description, **listed}))
     write_text(folder / CARD, card(changed))
 
 
-def _json_text(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=1, default=_plain, ensure_ascii=False) + "\n"
+def description_text(values: Mapping[str, Any]) -> str:
+    """The text of a model.json, checked and sealed; raises ValueError where values do not fit."""
+    # JSON has no NaN, such as the AUC of an epoch whose validation samples have one label.
+    plain = json.loads(json.dumps(values, default=_plain), parse_constant=lambda _: None)
+    return json_text(NETWORK_JSON.stamped(plain))
 
 
 def _plain(value: object) -> object:
@@ -139,7 +146,7 @@ def load_model(path: Location | str, *, network: str = "") -> Model:
       path: run of `compseg train`, of one network or an ensemble, or the ``model`` folder of such a run; a folder,
         or a URL as text (``s3://``, ``gs://``, ``http(s)://``).
       network: the one network of your own, 'package.module:Class', that may be imported for it. A model is data that
-        others may have made, so it runs no code that is neither ours, nor named here, nor imported already.
+        others may have made, so it runs no code that is neither ours nor named here.
 
     Returns:
       A :class:`Model`, callable with a cube.
@@ -193,18 +200,6 @@ def _load_distribution(folder: Path, stated: str | None) -> TrainingDistribution
     return found
 
 
-def refuse_foreign(values: Mapping[str, Any], place: Path, allowed: str) -> None:
-    """Raises ModelError where a description names code that is neither ours, nor allowed, nor imported already."""
-    name = str(values["network"]["network"])
-    if name in NETWORKS or name == allowed or name.partition(":")[0] in sys.modules:
-        return
-    raise ModelError(
-        f"{place}: the model needs the network {name!r}, which is none of compseg's: loading it would run code on this "
-        f"machine. Where you trust it, allow it by its name: {shlex.join(['--network', name])} (in Python, import its "
-        f"module, or load_model(…, network={name!r}))."
-    )
-
-
 def network_of(
     values: Mapping[str, Any], variables: Variables, place: Path, allowed: str = ""
 ) -> ExtractedNetwork:
@@ -213,7 +208,7 @@ def network_of(
     Raises:
       ModelError: when the weights are not those of the description, or it needs code that is not allowed.
     """
-    refuse_foreign(values, place, allowed)
+    refuse_foreign(str(values["network"]["network"]), allowed, place, error=ModelError)
     found = weights_sha256(variables)
     if found != values["weights_sha256"]:
         raise ModelError(
@@ -244,8 +239,6 @@ def is_ensemble_run(folder: Path) -> bool:
 
 def _load_ensemble(folder: Path, allowed: str) -> Model:
     values = ENSEMBLE_JSON.read(folder / ENSEMBLE)
-    if not values["members"]:
-        raise ENSEMBLE_JSON.damaged(folder / ENSEMBLE, "members missing")
     networks = []
     for entry in values["members"]:
         network = load_network(folder / entry["model"], allowed)

@@ -13,18 +13,22 @@ cannot be asked from here.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
 import re
 import shutil
+import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location
 from compseg_jax.runtime.processes import has_ended, machine, process_start
 
@@ -49,12 +53,17 @@ def atomic_file(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
     with staging_place(path) as staging:
         yield staging
         if durable:
-            descriptor = os.open(staging, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            wait_for_disk(staging)
         put(staging, Path(path))
+
+
+def wait_for_disk(path: Path) -> None:
+    """Returns when the content of a file is on the disk."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -78,6 +87,17 @@ def staging_place(path: Path | str) -> Iterator[Path]:
         yield staging
     finally:
         remove(staging)
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Empty folder among the temporary files of this machine, gone at the end of the block.
+
+    What killed processes left of the same name is removed first.
+    """
+    with staging_place(Path(tempfile.gettempdir()) / f"compseg-{name}") as folder:
+        folder.mkdir(mode=0o700)
+        yield folder
 
 
 def begin_staging(path: Path | str) -> Path:
@@ -179,9 +199,46 @@ def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
     return time.time() - newest > ABANDONED_S
 
 
+class NotRegularError(OSError):
+    """What is to be read is no regular file: it may never end, or never begin."""
+
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe (FIFO)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def refuse_special(path: Path) -> None:
+    """Looks at what is to be opened for reading, through links; folders and what is not there pass.
+
+    Raises:
+      NotRegularError: for named pipes, sockets and devices.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for is_kind, words in _KINDS:
+        if is_kind(mode):
+            link = f"a link to {words}" if path.is_symlink() else words
+            raise NotRegularError(
+                f"{path}: is {link}; only regular files are read. Save what it delivers as a file, and give that."
+            )
+
+
 def json_text(values: Mapping[str, Any], *, default: Callable[[object], object] | None = None) -> str:
     """The text of a JSON file as the package writes it; raises ValueError for NaN and infinities."""
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=default) + "\n"
+
+
+def sha256_of(values: Mapping[str, Any], without: str = "") -> str:
+    """Hash of JSON values but for one key: of their text with sorted keys, no blanks and \\u escapes."""
+    kept = {name: value for name, value in values.items() if name != without}
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
@@ -201,6 +258,9 @@ class JsonFormat:
       absent: the next step where there is no file, a sentence.
       again: the next step where one cannot be read, as in 'predict again'.
       error: what is raised.
+      schema: dataclass of the values, which written and read ones have to fit.
+      seal: key of a hash over all other keys, so that what was edited or damaged is known; files of earlier releases
+        have none.
     """
 
     name: str
@@ -210,10 +270,19 @@ class JsonFormat:
     absent: str
     again: str
     error: type[ValueError] = ValueError
+    schema: type | None = None
+    seal: str = ""
 
     def stamped(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values after format and version."""
-        return {"format": self.name, "version": self.version, **values}
+        """The values after format and version, checked and sealed.
+
+        Raises:
+          ValueError: when they do not fit the schema; names key, value and what is allowed.
+        """
+        stamped = {"format": self.name, "version": self.version, **values}
+        if self.schema is not None:
+            values_of(self.schema, stamped)
+        return stamped | {self.seal: sha256_of(stamped, self.seal)} if self.seal else stamped
 
     def read(self, path: Path) -> dict[str, Any]:
         """The values of a file.
@@ -221,6 +290,7 @@ class JsonFormat:
         Raises:
           ValueError (`error`): when it is missing, damaged, or of a format or version that is not read.
         """
+        refuse_special(path)
         try:
             text = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -244,6 +314,16 @@ class JsonFormat:
             raise self._refused(place, f"format {name!r} version {version!r}", "update compseg_jax or ")
         if missing := [key for key in self.required if key not in values]:
             raise self.damaged(place, f"{', '.join(missing)} missing")
+        if self.schema is not None:
+            try:
+                values_of(self.schema, values)
+            except ValueError as error:
+                raise self.damaged(place, error) from error
+        if self.seal in values and values[self.seal] != (found := sha256_of(values, self.seal)):
+            raise self.error(
+                f"{place}: its values have the hash {found[:12]}…, {self.seal} states {str(values[self.seal])[:12]}…. "
+                f"The file was edited or damaged: {self.again}."
+            )
         return values
 
     def damaged(self, place: Location | str, what: object) -> ValueError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from compseg_jax.runtime.typed import typed
 from compseg_jax.store.check_masks import mask_notes, mask_shares
-from compseg_jax.store.kvstore import exist
+from compseg_jax.store.checksums import altered, arrays_without
+from compseg_jax.store.kvstore import exist, read_many
 from compseg_jax.store.one_patient import leakage_note
-from compseg_jax.store.read import SPLITS, Store, StoreError
+from compseg_jax.store.read import SPLITS, Sample, Store, StoreError
 from compseg_jax.store.splits import leaking_groups
 
 FEWEST_VALIDATION_SAMPLES = 10
@@ -97,8 +100,13 @@ def _notes(counts: Counter[tuple[str, int]], *, only_test: bool) -> list[str]:
     return notes
 
 
-def check_values(store: Store) -> tuple[Findings, list[str]]:
-    """:func:`check_table`, then every cube is read: finite values, tissue, value ranges (one line per split)."""
+def check_values(store: Store, *, deep: bool = False) -> tuple[Findings, list[str]]:
+    """:func:`check_table`, then every cube is read: finite values, tissue, value ranges (one line per split).
+
+    Args:
+      store: what is checked.
+      deep: also hold cubes against the hashes that samples.csv states, and read the metadata that viewers need.
+    """
     findings = check_table(store)
     problems, notes = list(findings.problems), list(findings.notes)
     lines, contradictions, masks = [], [], []
@@ -111,6 +119,8 @@ def check_values(store: Store) -> tuple[Findings, list[str]]:
             except StoreError as error:
                 problems.append(str(error))
                 continue
+            if deep:
+                problems += _damage_below(store, sample, absorbance)
             if not np.all(np.isfinite(absorbance)):
                 problems.append(
                     f"sample {sample.id!r} holds NaN or infinite values; repair it and ingest again."
@@ -132,6 +142,11 @@ def check_values(store: Store) -> tuple[Findings, list[str]]:
                 f"tissue {100 * min(tissue_shares):.0f}–{100 * max(tissue_shares):.0f} % of the image"
             )
     notes += mask_notes(masks)
+    if without := arrays_without(store):
+        notes.append(
+            f"{len(without)} cubes and masks hold no checksums, the first of sample {without[0][0].id!r}: damage would "
+            f"be read as other numbers. Add them: {typed('check', '--seal', store.path)}"
+        )
     if contradictions:
         first, *others = contradictions
         also = f", then {', '.join(repr(sample.id) for sample in others[:3])}" if others else ""
@@ -141,6 +156,33 @@ def check_values(store: Store) -> tuple[Findings, list[str]]:
             f"{' …' if len(others) > 3 else '.'}"
         )
     return Findings(findings.counts, findings.groups, problems, notes), lines
+
+
+def _damage_below(store: Store, sample: Sample, absorbance: np.ndarray) -> list[str]:
+    """What only `compseg check --deep` looks at: the hash of a cube as measured, and groups of its OME-Zarr image."""
+    image = store.cube_folder(sample.id)
+    problems = []
+    if altered(store, sample, absorbance):
+        problems.append(
+            f"sample {sample.id!r} is not what was ingested: {image / '0'} and the hash in samples.csv differ. "
+            "It was damaged or changed; ingest it again."
+        )
+    masks = ["tissue", "reference"] if sample.has_reference else ["tissue"]
+    groups = [image, image / "labels", *(image / "labels" / mask for mask in masks)]
+    for place, text in zip(groups, read_many(group / "zarr.json" for group in groups), strict=True):
+        if not _is_group(text):
+            problems.append(
+                f"sample {sample.id!r}: {place / 'zarr.json'} is missing or no OME-Zarr group; ingest it again."
+            )
+    return problems
+
+
+def _is_group(text: bytes | None) -> bool:
+    try:
+        values = json.loads(text or b"")
+        return values["node_type"] == "group" and "version" in values["attributes"]["ome"]
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def refuse_problems(store: Store, findings: Findings) -> None:

@@ -14,6 +14,8 @@ LEVEL_CHUNK = 512
 """Longest edge in pixels of a chunk of a picture with several levels."""
 BANDS_IN_FILE = 32
 """Most channels of a thumbnail in one file; each is a chunk of its own, so that one is read alone."""
+CHECKSUM: dict[str, Any] = {"name": "crc32c"}
+"""Last codec of what is compressed: Blosc and Zstandard read most altered bytes as other numbers."""
 
 
 def image_group(name: str, pixel_size_um: float | None) -> dict[str, Any]:
@@ -49,8 +51,9 @@ def cube_array(shape: tuple[int, int, int]) -> dict[str, Any]:
                 {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
                 {"name": "bytes", "configuration": {"endian": "little"}},
                 {"name": "blosc", "configuration": {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}},
+                CHECKSUM,
             ],
-            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, CHECKSUM],
         },
     }
     return _array(shape, "float32", shard, [sharding], "cyx")
@@ -58,7 +61,8 @@ def cube_array(shape: tuple[int, int, int]) -> dict[str, Any]:
 
 def mask_array(shape: tuple[int, int]) -> dict[str, Any]:
     """Array (y, x) of 0 and 1, in one chunk."""
-    codecs: list[dict[str, Any]] = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}]
+    zstd: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
+    codecs = [{"name": "bytes"}, zstd, CHECKSUM]
     return _array(shape, "uint8", list(shape), codecs, "yx")
 
 
@@ -99,7 +103,7 @@ def level_array(shape: tuple[int, ...], data_type: str, axes: str) -> dict[str, 
         "configuration": {
             "chunk_shape": [1, *shape[1:]],
             "codecs": codecs,
-            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, CHECKSUM],
         },
     }
     return _array(shape, data_type, [min(shape[0], BANDS_IN_FILE), *shape[1:]], [sharding], axes)

@@ -6,30 +6,49 @@ crop reads the tiles it touches and nothing else. write.py writes them.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tensorstore as ts
 
+from compseg_jax.config.file_schema import Axis, refuse_axis
 from compseg_jax.config.locations import Location, location
+from compseg_jax.config.ranges import Positive, Range, check_ranges
 from compseg_jax.readers.cube import Background, Cube
+from compseg_jax.runtime.csv_tables import csv_rows
 from compseg_jax.runtime.files import JsonFormat
+from compseg_jax.spectra.preparation.kept_steps import KeptStep, refuse_steps
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
+from compseg_jax.store.sample_names import is_file_name
 
 SPLITS = ("train", "val", "test")
 """The names of the parts of a store."""
-LONGEST_ID_BYTES = 200
 
 
 class StoreError(ValueError):
     """A store is missing, damaged or of another version; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """dataset.json; docs/format.md says what each key means."""
+
+    channels: Annotated[int, Range(1)]
+    wavenumbers_cm1: Axis | None
+    pixel_size_um: Positive | None
+    background: Background
+    preparation: tuple[KeptStep, ...] | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    created_by: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_axis(self.wavenumbers_cm1, self.channels)
+        refuse_steps(self.preparation)
 
 
 DESCRIPTION = JsonFormat(
@@ -39,6 +58,7 @@ DESCRIPTION = JsonFormat(
     absent="It is no store. Make one with `compseg ingest TABLE.csv --out STORE` or `compseg phantom --out STORE`.",
     again="ingest again",
     error=StoreError,
+    schema=StoreDescription,
 )
 
 
@@ -64,22 +84,15 @@ class Sample:
     label: int
     split: str
     group: str
-    height: int
-    width: int
+    height: Annotated[int, Range(1)]
+    width: Annotated[int, Range(1)]
     has_reference: bool
     source: str = ""
     content: str = field(default="", compare=False)
-    pixel_size_um: float | None = None
+    pixel_size_um: Positive | None = None
 
-
-def names_a_file(sample_id: str) -> bool:
-    """Whether an id can be the name of a cube on every file system."""
-    return (
-        bool(sample_id.strip())
-        and not sample_id.startswith(".")
-        and len(sample_id.encode()) <= LONGEST_ID_BYTES
-        and not any(character in '/\\:*?"<>|' or not character.isprintable() for character in sample_id)
-    )
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -87,14 +100,24 @@ class PendingRead:
     """A cube that is being read in the background."""
 
     path: Location
+    values: np.ndarray
     future: ts.Future
+
+    @classmethod
+    def of(cls, path: Location, array: ts.TensorStore) -> PendingRead:
+        """Begins to read an array whole."""
+        # NumPy asks for huge pages, TensorStore does not: that saves what checksums cost (docs/decisions/57).
+        values = np.empty(array.shape, array.dtype.numpy_dtype)
+        begun = ts.array(values, copy=False, write=True).write(array[ts.d[:].translate_to[0]])
+        return cls(path, values, begun.commit)
 
     def result(self) -> np.ndarray:
         """The values, once they are there; raises StoreError where the file is damaged, LocationError out of reach."""
         try:
-            return array_answer(self.future, self.path)
+            array_answer(self.future, self.path)
         except ValueError as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
+        return self.values
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,7 @@ class Store:
     def read_later(self, sample_id: str) -> PendingRead:
         """The same in the background: the read goes on until its ``result()`` is asked for."""
         path, array = self._cube(sample_id)
-        return PendingRead(path, array.read())
+        return PendingRead.of(path, array)
 
     def cube(self, sample_id: str) -> Cube:
         """A sample with its axis, its pixel size and the steps that the store's spectra have been through."""
@@ -186,7 +209,7 @@ class Store:
         path, array = self._cube(sample_id)
         height, width, _ = array.shape
         rows, columns = slice(*y.indices(height)), slice(*x.indices(width))
-        return PendingRead(path, array[rows, columns].read()).result()
+        return PendingRead.of(path, array[rows, columns]).result()
 
     def content(self, sample_id: str) -> str:
         """What its image is recognised by: as the table states it, else the hash of the cube, which is read for it."""
@@ -227,7 +250,7 @@ class Store:
         axes = {"c": self.channels, "y": sample.height, "x": sample.width}
         array = _open_array(image / "0", axes)
         if array.dtype != ts.float32:
-            raise _damaged(image / "0", f"found {array.dtype.name} values, required float32")
+            raise damaged(image / "0", f"found {array.dtype.name} values, required float32")
         return image / "0", array[ts.d["y", "x", "c"].transpose[:]]
 
     def _mask(self, sample_id: str, name: str) -> np.ndarray:
@@ -238,39 +261,50 @@ class Store:
                 f"{path}: sample {sample_id!r} holds no {name} mask. Ingest it with that column."
             )
         array = _open_array(path, {"y": sample.height, "x": sample.width})
-        return PendingRead(path, array.read()).result().astype(bool)
+        return PendingRead.of(path, array).result().astype(bool)
 
 
-def _damaged(path: Location, what: object) -> StoreError:
-    return StoreError(f"{path} cannot be read ({what}). The store is damaged: ingest it again.")
+def damaged(path: Location, what: object) -> StoreError:
+    """The error for a file of a store that its reader sees to be damaged."""
+    said = str(what)
+    if _OTHER_CHECKSUM in said:
+        said = "its values are not those that were written: their checksum differs"
+    return StoreError(
+        f"{path} cannot be read ({said}). The store is damaged: ingest it again, or copy it anew."
+    )
+
+
+_OTHER_CHECKSUM = "Digest mismatch"
+"""In TensorStore's words."""
 
 
 def _read_description(path: Location, content: bytes | None) -> dict[str, Any]:
     if content is None:
         raise DESCRIPTION.missing(path)
-    values = DESCRIPTION.parsed(content, path)
-    channels, axis = values["channels"], values["wavenumbers_cm1"]
-    if axis is not None and len(axis) != channels:
-        raise DESCRIPTION.damaged(path, f"{len(axis)} wavenumbers for {channels} channels")
-    if values["background"] not in ("zero", "none"):
-        raise DESCRIPTION.damaged(path, f"background {values['background']!r}, required 'zero' or 'none'")
-    return values
+    return DESCRIPTION.parsed(content, path)
 
 
 def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
     if content is None:
-        raise _damaged(path, "it is missing")
-    samples = []
-    for line, row in enumerate(csv.DictReader(StringIO(content.decode(), newline="")), start=2):
+        raise damaged(path, "it is missing")
+    samples: list[Sample] = []
+    lines: dict[str, int] = {}
+    try:
+        rows = list(csv_rows(content.decode()))
+    except ValueError as error:
+        raise damaged(path, error) from error
+    for line, row in enumerate(rows, start=2):
         try:
             samples.append(_sample_from_row(row))
+            if (first := lines.setdefault(samples[-1].id, line)) != line:
+                raise ValueError(f"id {samples[-1].id!r} stands in row {first} already; list a sample once")
         except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, f"row {line}: {error!r}") from error
+            raise damaged(path, f"row {line}: {error!r}") from error
     return tuple(samples)
 
 
 def _sample_from_row(row: dict[str, str]) -> Sample:
-    if not names_a_file(row["id"]):
+    if not is_file_name(row["id"]):
         raise ValueError(f"id {row['id']!r} cannot name a file")
     return Sample(
         id=row["id"],
@@ -291,8 +325,8 @@ def _open_array(path: Location, axes: dict[str, int]) -> ts.TensorStore:
     try:
         array = open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True)
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     found = dict(zip(array.domain.labels, array.shape, strict=True))
     if found != axes or list(found) != list(axes):
-        raise _damaged(path, f"found the axes {found}, required {axes}")
+        raise damaged(path, f"found the axes {found}, required {axes}")
     return array

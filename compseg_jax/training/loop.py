@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -286,7 +286,7 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def write_config(folder: Path, config: Training) -> None:
-    """Keeps the configuration beside the run, and where its store is."""
+def write_config(folder: Path, config: Training, fingerprint: Mapping[str, str] | None = None) -> None:
+    """Keeps the configuration beside the run, where its store is, and what tells that from any other."""
     if is_first():
-        write_run(folder, config)
+        write_run(folder, config, fingerprint)

@@ -58,6 +58,12 @@ from compseg_jax.training.initial_state import (
 from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
+from compseg_jax.training.same_run import (
+    fingerprint_of,
+    fingerprint_of_values,
+    refuse_another_store,
+    refuse_other_options,
+)
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
@@ -75,6 +81,7 @@ class Setup:
       state: the state before the first step.
       run: data on the devices and compiled steps.
       seen: samples that train and choose the network, and those of a network that it goes on from.
+      fingerprint: what tells the store from any other.
     """
 
     config: Training
@@ -83,17 +90,24 @@ class Setup:
     state: TrainState
     run: Run
     seen: Seen
+    fingerprint: dict[str, str]
 
-    def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-        """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
-        if not self.config.resume:
-            return self.state, Progress(history=[])
-        state, best, saved = checkpoints.restore(self.state)
-        return state, Progress(**saved, best=best)
+    def begun(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+        """Where the run stands: at its start, or at the latest checkpoint where it is resumed.
+
+        ``config.json`` is written once that is known: what cannot go on leaves its folder as it was.
+        """
+        state, progress = self.state, Progress(history=[])
+        if self.config.resume:
+            state, best, saved = checkpoints.restore(state)
+            progress = Progress(**saved, best=best)
+        wait_for_all()  # each has looked at what the folder held
+        write_config(self.config.out, self.config, self.fingerprint)
+        return state, progress
 
 
 def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | None = None) -> Setup:
-    """Checks a run, reads its data and builds its network; ``config.json`` is written when all is well.
+    """Checks a run, reads its data and builds its network; nothing is written.
 
     Args:
       config: the run, of one network.
@@ -118,12 +132,18 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
     _check_folder(config)
+    cubes = (
+        PreparedStore(store, memory=memory or memory_beside(config))
+        if shared is None
+        else shared.training.cubes
+    )
+    fingerprint = fingerprint_of(cubes, (*store.split("train"), *store.split("val")))
+    if config.resume:
+        refuse_another_store(config, fingerprint)
+        refuse_other_options(config, but_for=("network.front",))
     start = _starting_network(config)
     if shared is None:
-        cubes = PreparedStore(store, memory=memory or memory_beside(config))
         cubes = cubes.after(_preparation(config, cubes, start))
-    else:
-        cubes = shared.training.cubes
     preparation = cubes.preparation
     axis = axis_after(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
@@ -142,6 +162,8 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         print(
             f"no front: {channels} channels are fewer than four for each of its {asked.network.front} features"
         )
+    if config.resume:
+        refuse_other_options(config)
     mesh = data_mesh()
     state = initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
@@ -152,15 +174,16 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         training = shared.training
     else:
         training, run = _data(config, cubes, start, mesh)
+    fingerprint |= fingerprint_of_values(cubes, store.split("train"))
+    if config.resume:
+        refuse_another_store(config, fingerprint)
     spectra = None
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
     state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
-    wait_for_all()  # each has looked at what the folder held
-    write_config(config.out, config)
-    return Setup(config, store, training, state, run, _seen(cubes, start))
+    return Setup(config, store, training, state, run, _seen(cubes, start), fingerprint)
 
 
 def _data(
@@ -201,7 +224,7 @@ def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
     """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
     config = setup.config
     with Checkpoints(config.out / "checkpoints") as checkpoints:
-        state, progress = setup.restored(checkpoints)
+        state, progress = setup.begun(checkpoints)
         try:
             progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
         except (Interrupted, TrainingError):

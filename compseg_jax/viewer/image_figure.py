@@ -196,7 +196,7 @@ class ImageFigure:
         x.update(start=-rest_x, end=width + rest_x, reset_start=-rest_x, reset_end=width + rest_x)
         y.update(start=height + rest_y, end=-rest_y, reset_start=height + rest_y, reset_end=-rest_y)
 
-    def _resized(self, name: str, old: int | None, new: int | None) -> None:
+    def _resized(self, name: str, old: object, new: int | None) -> None:
         fitted = self.is_fitted
         self._frame_px[name] = new or FRAME_PX
         if fitted:

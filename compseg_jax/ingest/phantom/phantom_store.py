@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compseg_jax.config.locations import Location
+from compseg_jax.config.ranges import Seed, check_ranges
 from compseg_jax.ingest.phantom.spots import PhantomConfig, simulate_array, wavenumber_axis
 from compseg_jax.store.read import Sample
 from compseg_jax.store.write import StoreWriter
@@ -27,9 +28,12 @@ class PhantomOptions:
     """Validation spots, from arrays 0 and 1."""
     test: int = 40
     """Test spots, from array 2."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything simulated."""
     phantom: PhantomConfig = field(default_factory=PhantomConfig)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def write_phantom(

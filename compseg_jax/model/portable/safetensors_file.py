@@ -6,7 +6,6 @@ Tensors are the variables of the Flax module, named by their path (``params/down
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.model import Model
-from compseg_jax.model.model_files import NETWORK_JSON, network_of, weights_sha256
+from compseg_jax.model.model_files import NETWORK_JSON, description_text, network_of, weights_sha256
 from compseg_jax.model.portable.description import PortableError
 from compseg_jax.model.portable.libraries import library
 from compseg_jax.model.seen import Seen
@@ -49,16 +48,21 @@ def write(path: Path, model: ExtractedNetwork, facts: Mapping[str, str]) -> None
     }
     tensors = {name: np.array(leaf, order="C") for name, leaf in _flat(model.variables).items()}
     tensors |= {f"{SCALING}/{name}": np.array(getattr(model.scaling, name)) for name in ("mean", "sd")}
-    metadata = {**facts, "format": NETWORK_JSON.name, MODEL: json.dumps(values, ensure_ascii=False)}
+    metadata = {**facts, "format": NETWORK_JSON.name, MODEL: description_text(values)}
     # Its own save_file makes files that only their owner may read.
     path.write_bytes(numpy_file.save(tensors, metadata=metadata))
 
 
-def load_safetensors(path: Path | str) -> Model:
+def load_safetensors(path: Path | str, *, network: str = "") -> Model:
     """The model that `compseg export --format safetensors` wrote; its parameters are equal bit for bit.
 
+    Args:
+      path: the file.
+      network: the one network of your own that may be imported for it, as in ``load_model``.
+
     Raises:
-      ModelError: when the file is damaged, of another kind or of a newer version, or its weights were changed.
+      ModelError: when the file is damaged, of another kind or of a newer version, or its weights were changed; when it
+        needs code that is not allowed.
       PortableError: where the package safetensors is missing.
 
     >>> activation = load_safetensors("tumour.safetensors")(store.cube("a1"))  # doctest: +SKIP
@@ -83,7 +87,7 @@ def load_safetensors(path: Path | str) -> Model:
     missing = [name for name, array in values["scaling"].items() if array is None]
     if missing:
         raise ModelError(f"{path}: {SCALING}/{missing[0]} missing. Copy or export the model again.")
-    return Model.of(network_of(values, _tree(tensors), path))
+    return Model.of(network_of(values, _tree(tensors), path, network))
 
 
 def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

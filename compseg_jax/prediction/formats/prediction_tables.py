@@ -5,33 +5,48 @@ The layout of the folder and every key are written down in docs/outputs.md.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
+from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location, location
+from compseg_jax.config.ranges import Count, Positive, Range, Share
 from compseg_jax.model.seen import Sighting
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import JsonFormat, json_text
 from compseg_jax.store.kvstore import delete, read_bytes, write_bytes
 
 FILE, PARQUET = "predictions.json", "predictions.parquet"
 ROWS_OF_CSV = 1000
 """Of more samples than these there is a Parquet table, too: smaller, typed, and read a column at a time."""
+
+
+@dataclass(frozen=True)
+class PredictionsFile:
+    """predictions.json; its samples are :class:`SamplePrediction`."""
+
+    model: Mapping[str, Any] | None
+    threshold: Share
+    samples: tuple[Mapping[str, Any], ...]
+    options: Mapping[str, Any] | None = None
+    versions: Mapping[str, Any] | None = None
+
+
 TABLE = JsonFormat(
     "compseg-predictions",
     version=1,
     required=("model", "threshold", "samples"),
     absent="Give a folder that `compseg predict` has finished writing.",
     again="predict again",
+    schema=PredictionsFile,
 )
 SAMPLE = JsonFormat(
     "compseg-prediction",
@@ -65,31 +80,35 @@ class SamplePrediction:
     """Id in that store, where the source is one."""
     error: str | None = None
     """Why it failed."""
-    height_px: int | None = None
+    height_px: Count | None = None
     """Rows."""
-    width_px: int | None = None
+    width_px: Count | None = None
     """Columns."""
-    pixel_size_um: float | None = None
+    pixel_size_um: Positive | None = None
     """Edge of a pixel in µm."""
-    scale: float | None = None
+    scale: Positive | None = None
     """That by the edge of a pixel of the training images; None where one is unknown."""
     rescaled: bool | None = None
     """Whether it was brought to the training's pixels, and its map back."""
-    channels: int | None = None
+    channels: Count | None = None
     """Channels that the network saw."""
-    score: float | None = None
+    score: Share | None = None
     """Mean activation in the tissue, 0 to 1."""
-    area_fraction: float | None = None
+    area_fraction: Share | None = None
     """Part of the tissue that is segmented, 0 to 1."""
-    area_low: float | None = None
+    area_low: Share | None = None
     """Lower end of its interval."""
-    area_high: float | None = None
+    area_high: Share | None = None
     """Upper end of its interval."""
-    tissue_px: int | None = None
-    """Pixels of tissue."""
-    label: int | None = None
+    tissue_px: Count | None = None
+    """Pixels of tissue that were predicted."""
+    left_out_px: Count | None = None
+    """Pixels that no network saw though they are not background; None of tables of earlier releases."""
+    left_out_why: str | None = None
+    """Why, in words, each reason with its pixels; None where there are none."""
+    label: Annotated[int, Range(0, 1)] | None = None
     """1 diseased, 0 healthy, where it is known."""
-    dice: float | None = None
+    dice: Share | None = None
     """Agreement with a reference mask, where there is one."""
     outside: bool | None = None
     """Whether it lies outside of what the model was trained on; None where the model cannot say."""
@@ -99,11 +118,11 @@ class SamplePrediction:
     """Mean residual by its limit; above 1 outside."""
     texture: float | None = None
     """Of images of few channels, the distance of its texture by its limit."""
-    outside_fraction: float | None = None
+    outside_fraction: Share | None = None
     """Part of the judged pixels that lie outside, 0 to 1."""
     call: Literal["diseased", "healthy", "undecided"] | None = None
     """'undecided' outside; else by the area, where the model has a cut-off for it."""
-    chance: float | None = None
+    chance: Share | None = None
     """How often a validation sample of the other label would get such an area, at most (``model.call_chance``)."""
     core: str | None = None
     """Name of its core, where the source is the scan of a tissue array."""
@@ -220,20 +239,15 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
         name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
     }
     where = f"sample {sample.id!r}"
+    try:
+        values_of(SamplePrediction, values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     if sample.status not in ("done", "failed") or (sample.status == "failed") != (sample.error is not None):
         raise ValueError(
             f"{where}: status is {sample.status!r} and error {sample.error!r}; required 'done' without an error, "
             "or 'failed' with one."
         )
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{where}: {name} is {value}; give None where it does not exist.")
-    for name in ("score", "area_fraction", "area_low", "area_high", "dice", "outside_fraction", "chance"):
-        value = values[name]
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{where}: {name} is {value}, required a number from 0 to 1, or None.")
-    if sample.label not in (0, 1, None):
-        raise ValueError(f"{where}: label is {sample.label!r}, required 0 (healthy), 1 (diseased) or None.")
     return values
 
 
@@ -247,11 +261,7 @@ def _rows(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[st
 
 def _as_csv(samples: Sequence[Mapping[str, Any]]) -> str:
     columns, rows = _rows(samples)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(columns, rows, line_end="\r\n")
 
 
 def has_parquet() -> bool:
@@ -286,9 +296,8 @@ def _as_json(place: Location, values: Mapping[str, Any]) -> bytes:
 
 
 def _sample(kind: JsonFormat, place: Location, values: Mapping[str, Any]) -> SamplePrediction:
-    known = {f.name for f in dataclasses.fields(SamplePrediction)}
     try:
-        sample = SamplePrediction(**{name: value for name, value in values.items() if name in known})
+        sample = values_of(SamplePrediction, values)
         _plain(sample)
     except (TypeError, ValueError, AttributeError) as error:
         raise kind.damaged(place, error) from error

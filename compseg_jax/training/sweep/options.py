@@ -28,6 +28,9 @@ class SweepOptions:
     vary: tuple[str, ...] = ()
     """FIELD=VALUE,VALUE …: fields of a recipe file and the values that each recipe gets in turn, such as
     objective.alpha=.05,.1 epochs=30."""
+    network: str = ""
+    """Network of your own that the recipe files may name, as package.module:Class; code that a file names is not run
+    otherwise."""
     split: str = "test"
     """Samples that all are compared on: those of this split of the store."""
     shard: str = ""

@@ -17,6 +17,7 @@ from typing import Any
 from compseg_jax.config import Training, from_json, recipe, to_json
 from compseg_jax.config.fields import described, with_values
 from compseg_jax.config.locations import absolute
+from compseg_jax.config.network import refuse_foreign
 from compseg_jax.config.recipes import RECIPES
 from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import CONFIG, from_the_root, read_run
@@ -142,6 +143,7 @@ class Plan:
         folder, config = self.folder(cell), self.variants[cell.variant]
         if cell.fold is not None:
             config = with_values(config, {"ensemble.folds": self.folds, "ensemble.fold": cell.fold})
+        refuse_foreign(config.network.network, options.network, self.out / PLAN_FILE, error=SweepError)
         begun = has_checkpoint(folder / "checkpoints") or (folder / FOLDS_FILE).is_file()
         return replace(config, data=options.data, out=folder, seed=cell.seed, resume=begun)
 
@@ -277,6 +279,7 @@ def _variants(named: str, options: SweepOptions) -> Iterator[tuple[str, Training
         words = [f"{field.rpartition('.')[2]}={text}" for field, text in zip(fields, chosen, strict=True)]
         # Checked as a recipe file is, where a value of another type is refused by name.
         config = from_json(Training, values, base=base)
+        refuse_foreign(config.network.network, options.network, named, error=SweepError)
         if config.ensemble.n_members > 1 and options.folds > 1:
             raise SweepError(
                 f"--folds {options.folds}: {' '.join([named, *words])} is an ensemble already. Leave out --folds, or "
