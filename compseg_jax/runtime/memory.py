@@ -79,6 +79,8 @@ def max_memory(gib: float) -> Iterator[None]:
             del os.environ[_MAX_MEMORY]
         else:
             os.environ[_MAX_MEMORY] = before
+
+
 def return_freed_memory() -> None:
     """Gives the system back what Python has freed and glibc keeps, whatever `keep_freed_memory` said before."""
     gc.collect()
