@@ -133,6 +133,9 @@ def compiled_step(options: argparse.Namespace) -> Any:
     mesh = Mesh(np.array(card.devices), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere, by_sample = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
+    def shape(sizes: tuple[int, ...], dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct(sizes, dtype)
+
     def on_card(leaf: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere)
 
@@ -140,14 +143,14 @@ def compiled_step(options: argparse.Namespace) -> Any:
     state = init_train_state(jax.random.key(0), network, options.channels, channel_multiple=CHANNEL_MULTIPLE)
     n, image = options.samples, (options.size, options.size)
     samples = Batch(
-        cube=jax.ShapeDtypeStruct((n, *image, options.channels), jnp.bfloat16),
-        tissue=jax.ShapeDtypeStruct((n, *image), jnp.bool_),
-        label=jax.ShapeDtypeStruct((n,), jnp.int32),
-        weight=jax.ShapeDtypeStruct((n,), jnp.float32),
+        cube=shape((n, *image, options.channels), jnp.bfloat16),
+        tissue=shape((n, *image), jnp.bool_),
+        label=shape((n,), jnp.int32),
+        weight=shape((n,), jnp.float32),
     )
     steps = (-(-n // options.batch), options.batch)
-    draws = [jax.ShapeDtypeStruct(steps, dtype) for dtype in (jnp.int32, jnp.float32)]
-    bounds = [jax.ShapeDtypeStruct((), jnp.int32)] * 2
+    draws = [shape(steps, dtype) for dtype in (jnp.int32, jnp.float32)]
+    bounds = [shape((), jnp.int32)] * 2
     program = jax.jit(
         partial(train_steps, by_sample=by_sample), out_shardings=everywhere, donate_argnums=(0,)
     )
