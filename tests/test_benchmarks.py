@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu
 from benchmarks.cases import Case, cases, flop_per_step
-from benchmarks.record import measurement, table
+from benchmarks.gpu_program import kernels_of
+from benchmarks.record import Results, measurement, table
 from benchmarks.scaling import count_collectives
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +50,63 @@ def test_collectives_are_counted_with_their_bytes():
     assert found == {"all-reduce": {"count": 1, "bytes": 52}, "all-gather": {"count": 1, "bytes": 24}}
 
 
+PROGRAM = """
+%body.1 (p: f32[2]) -> bf16[2] {
+  %x = bf16[7,4,4,8]{3,2,1,0} parameter(0)
+  %w = bf16[8,3,3,8]{3,2,1,0} parameter(1)
+  %conv = (bf16[7,4,4,8]{3,2,1,0}, u8[0]{0}) custom-call(%x, %w), custom_call_target="__cudnn$convForward"
+  %y = bf16[7,4,4,8]{3,2,1,0} get-tuple-element(%conv), index=0
+  ROOT %act = bf16[7,4,4,8]{3,2,1,0} fusion(%y), kind=kLoop, calls=%f, metadata={op_name="jvp(UNet)/softplus/exp"}
+}
+ENTRY %main (a: f32[2]) -> f32[2] {
+  %big = f32[1000,1000]{1,0} fusion(%a), kind=kLoop, calls=%g
+}
+"""
+
+
+def test_bytes_and_kernels_are_those_of_the_step():
+    """By hand: 7·4·4·8 values of 2 bytes are 1,792 bytes, the kernel's 576 are 1,152; a tuple's element is free."""
+    convolution, activation = kernels_of(PROGRAM)
+    assert (convolution.kind, convolution.n_bytes) == ("convolution", 1792 + 1152 + 1792)
+    assert (activation.kind, activation.n_bytes) == ("softplus, forward", 2 * 1792)
+
+
+def test_no_call_on_a_gpu_can_outlast_ten_minutes():
+    assert {name for names in gpu.PARTS.values() for name in names} == set(gpu.LIMIT_S)
+    assert [gpu.longest_s([part]) for part in gpu.PARTS] == [300, 180, 180]
+    assert gpu.LIMIT_S["variants"] > gpu.VARIANTS_BEGIN_WITHIN_S
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [([], "name one or two"), (["speed"], "found"), (list(gpu.PARTS), "660 s")]
+)
+def test_a_call_that_cannot_be_made_is_refused(asked, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu.sh", *asked])
+    with pytest.raises(SystemExit):
+        gpu.main()
+    assert said in capsys.readouterr().err
+
+
+def test_what_was_measured_before_a_limit_is_kept_and_nothing_is_left_running(tmp_path, capsys):
+    child = "import time; time.sleep(60)"
+    program = (
+        f"import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', {child!r}]);"
+        'print(\'{"name": "first", "pid": %d}\' % child.pid, flush=True); time.sleep(60)'
+    )
+    results = Results(tmp_path, "card", "command")
+    assert not gpu.run(gpu.Measurement("steps", [sys.executable, "-c", program]), results, 2.0)
+    assert "steps was ended after its limit of 2 s" in capsys.readouterr().out
+    (record,) = results.records
+    assert record["name"] == "first"
+    for _ in range(100):
+        try:
+            os.kill(record["pid"], 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("its child still runs")
+
+
 @pytest.mark.slow
 def test_the_gpu_script_runs_small_on_a_cpu(tmp_path):
     command = ["sh", str(ROOT / "benchmarks" / "gpu.sh"), "--small", "--no-peer", "--out", str(tmp_path)]
@@ -56,14 +116,15 @@ def test_the_gpu_script_runs_small_on_a_cpu(tmp_path):
     (file,) = tmp_path.glob("*.jsonl")
     first, *lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert first["command"].startswith("benchmarks/gpu.sh --small")
-    names = [line["name"] for line in lines]
-    assert names == [
+    assert [line["name"] for line in lines] == [
         "self_check",
+        "paper_training/base4_c6_s16_b4",
         "train_step/base4_c6_s16_b4",
         "forward/base4_c6_s16_b4",
-        "paper_training/base4_c6_s16_b4",
+        "variant/as shipped",
+        "variant/relu",
     ]
     assert all(line["median_s"] > 0 for line in lines[1:])
-    training = lines[-1]
+    training = lines[1]
     assert training["epochs"] == 3
     assert 0 < training["loop_without_compilation_s"] <= training["loop_s"] <= training["median_s"]

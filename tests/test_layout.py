@@ -18,7 +18,7 @@ import jaxlib
 import pytest
 
 import compseg_jax
-from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merged_flags
+from compseg_jax.runtime import flags_for_jaxlib, has_onednn_convolutions, merged_flags, xla_flags
 
 PACKAGE = Path(compseg_jax.__file__).parent
 ROOMS = [
@@ -159,7 +159,19 @@ def test_flags_are_appended_and_never_override():
     assert merged_flags("--b=7 --c", ("--a=1", "--b=2")) == "--b=7 --c --a=1"
     assert flags_for_jaxlib("0.10.2") == ("--xla_cpu_experimental_ynn_fusion_type=",)
     assert "--xla_cpu_experimental_ynn_fusion_type=" in flags_for_jaxlib("0.11.2")
+    assert flags_for_jaxlib("0.12.0.1") == flags_for_jaxlib("0.11.2")
     assert flags_for_jaxlib("9.9.9") == ()
+
+
+def test_a_jaxlib_that_is_not_known_is_named_and_gets_no_flags(monkeypatch):
+    monkeypatch.setattr(xla_flags, "version", lambda name: "0.13.1")
+    monkeypatch.setenv("XLA_FLAGS", "--own=1")
+    with pytest.warns(
+        RuntimeWarning, match=r"jaxlib 0\.13\.1 .* knows 0\.10 to 0\.12, .*oneDNN is off.*'jax<0\.13'"
+    ):
+        xla_flags.append_xla_flags()
+    assert os.environ["XLA_FLAGS"] == "--own=1"
+    assert not has_onednn_convolutions(), "nothing counts on what no flag asked for"
 
 
 # Each process costs seconds, so what one process says serves several tests.

@@ -195,6 +195,27 @@ def test_cross_entropy_is_that_of_the_filled_share(z, label):
     np.testing.assert_allclose(cross_entropy(jnp.float32(z), label), float(exact), rtol=1e-4, atol=1e-6)
 
 
+@given(st.floats(-12.0, -4.0))
+@example(-12.0)
+@example(-4.0)
+def test_a_map_that_has_all_but_vanished_still_grows(exponent):
+    """d/dz of −log tanh 25z is −50/sinh 50z: to the digits of float32, however small z is."""
+    z = np.float32(10.0**exponent)
+    exact = -50 / mpmath.sinh(50 * mpmath.mpf(float(z)))
+    np.testing.assert_allclose(jax.grad(cross_entropy)(z, 1), float(exact), rtol=1e-5)
+
+
+def test_a_map_of_zeros_has_finite_loss_and_gradient():
+    for label in (0, 1):
+        value, gradient = jax.value_and_grad(cross_entropy)(jnp.float32(0), label)
+        assert np.isfinite([value, gradient]).all()
+    # Through the pixels the gradient stays of order 1, also of logits whose activation is 1e-26.
+    logits = jnp.full((1, 4, 4, 1), -60.0)
+    objective = Objective(error="cross_entropy")
+    pushed = jax.grad(lambda s: jnp.sum(comparative_error(s, jnp.ones(1, int), None, objective)))(logits)
+    np.testing.assert_allclose(pushed, -1 / 16, rtol=1e-4)
+
+
 @given(st.floats(-20, 20, width=32), st.integers(0, 1), st.floats(0, 0.375, width=32))
 def test_smoothed_labels_aim_at_a_finite_logit(logit, label, smoothing):
     """The loss is that of the label 1 − ε or ε, and lies lowest where the logit says so."""

@@ -52,6 +52,7 @@ NETWORKS = {
     "segnet groups": Network("segnet", normalisation="group", activation="relu"),
     "no levels": Network(depth=0),
     "bilinear way up": Network(way_up="bilinear", normalisation="batch", depth=3),
+    "smoothed": Network(depth=1, smoothing_px=1.4),
 }
 DEEPER = ("paper", "gated attention", "segnet")
 EVERY_PIXEL = ("attention by pixel", "segnet groups")

@@ -34,7 +34,7 @@ from compseg_jax.prediction.predict import Listener, predict
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import FolderError
 from compseg_jax.prediction.tiles.plan import TilePlan
-from compseg_jax.prediction.working import WorkingMaps
+from compseg_jax.prediction.working import Finished, WorkingMaps
 from compseg_jax.runtime.interrupts import Interrupted
 from tests.model_example import write_model
 from tests.store_example import CHANNELS, WAVENUMBERS_CM1, write_store
@@ -43,7 +43,7 @@ KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
     "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
-    "scale", "rescaled", "chance", "core", "top_px", "left_px",
+    "scale", "rescaled", "chance", "left_out_px", "left_out_why", "core", "top_px", "left_px",
 }  # fmt: skip
 
 
@@ -376,11 +376,11 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
         file.write("1")
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == (
         (24, 24),
-        {0: (), 1: (), 2: ()},
+        {0: ((), {}), 1: ((), {}), 2: ((), {})},
     )
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "b"}) is None
     assert WorkingMaps.continued(tmp_path / "w", (50, 40), {"model": "a"}) is None
-    with WorkingMaps(tmp_path / "w", plan, {0: (), 1: (), 2: ()}) as maps:
+    with WorkingMaps(tmp_path / "w", plan, dict.fromkeys(range(3), Finished((), {}))) as maps:
         first, second = plan.tiles[:2]
         np.testing.assert_array_equal(maps.activation()[first.y.core, first.x.core], 0)
         np.testing.assert_array_equal(maps.activation(second.y.core, second.x.core), 0.25)
@@ -389,7 +389,7 @@ def test_a_torn_journal_counts_whole_lines_of_the_same_purpose(tmp_path):
     (tmp_path / "w" / "activation.ome.zarr").rename(tmp_path / "w" / "finished" / "activation.ome.zarr")
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) == (
         (24, 24),
-        {0: (), 1: (), 2: ()},
+        {0: ((), {}), 1: ((), {}), 2: ((), {})},
     )
     shutil.rmtree(tmp_path / "w" / "activation.ome.zarr")
     assert WorkingMaps.continued(tmp_path / "w", (40, 50), {"model": "a"}) is None
@@ -477,10 +477,11 @@ def test_ordinary_images_and_samples_without_tissue(tmp_path):
     options = PredictOptions((tmp_path / "black.png", tmp_path / "wide.npy"), model, tmp_path / "out")
     listener = Counting()
     report = predict(options, listener)
-    (sample,) = report.done
-    assert (sample.tissue_px, sample.score, sample.area_fraction) == (0, None, None)
-    assert listener.remarks == ["no tissue"]
-    assert "found 4 channels; the model needs 3" in report.failed[0].error
+    assert not report.done
+    black, wide = report.failed
+    assert "no pixel is left to predict: all 156 lie outside the tissue" in black.error
+    assert (black.left_out_px, black.score) == (0, None)
+    assert "found 4 channels; the model needs 3" in wide.error
 
 
 def test_help_and_wrong_options(capsys):

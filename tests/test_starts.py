@@ -66,6 +66,36 @@ def test_a_guess_is_the_best_constant_output(labels, balance, smoothing):
     assert starts.guess_loss(config, ordering) == pytest.approx(losses.mean(axis=1).min(), rel=1e-3)
 
 
+@pytest.mark.parametrize("labels", [(0, 1) * 5, (0,) * 9 + (1,), (1,) * 7 + (0,) * 3])
+@pytest.mark.parametrize("balance", ["none", "weights"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"transfer": "trapezoid", "alpha": 0.05, "beta": 0.8}, {"alpha": 0.3}]
+)
+def test_a_guess_by_the_printed_loss_is_its_best_constant_output(labels, balance, changes):
+    objective = Objective(healthy_weight=0.4, **changes)
+    config = dataclasses.replace(RECIPES["paper2019"], objective=objective)
+    ordering = Ordering(labels, 4, 0, balance)
+    truth, level = np.array(labels), objective.alpha if objective.transfer == "sigmoid" else 1.0
+    losses = np.abs(np.linspace(0, level, 101)[:, None] - level * truth) * np.where(truth == 1, 1.0, 0.4)
+    if balance == "weights":
+        losses *= (len(labels) / (2 * np.bincount(truth)))[truth]
+    assert starts.guess_loss(config, ordering) == pytest.approx(losses.mean(axis=1).min(), rel=1e-6)
+
+
+def test_a_dead_start_is_given_up_at_once():
+    config = dataclasses.replace(RECIPES["paper2019"], starts=2, epochs=400)
+    ordering = Ordering((0, 1) * 30, 6, 0)
+    learnt = [{"loss": 0.02, "trouble": None}] * 3
+    dead = {"loss": 0.06, "trouble": starts.DEAD}
+    assert not starts.has_failed(config, ordering, Progress(history=learnt))
+    assert starts.has_failed(config, ordering, Progress(history=[*learnt, dead]))
+    assert not starts.has_failed(config, ordering, Progress(history=[*learnt, dead], start=1)), (
+        "the last goes on"
+    )
+    said = starts.given_up(config, ordering, Progress(history=[*learnt, dead]))
+    assert said == "start 1 of 2 is dead after 4 epochs (every gradient is 0): another random start"
+
+
 def test_a_start_is_judged_once_and_not_too_early():
     ordering = Ordering((0, 1) * 30, 6, 0)
     config = dataclasses.replace(RECIPES["default"], epochs=20, starts=2)
@@ -116,7 +146,7 @@ def test_a_run_that_is_stopped_in_a_later_start_goes_on_exactly(store, tmp_path,
         patched.setattr(loop, "finish_epoch", finish)
         patched.setattr(loop, "stop_requests", _Stop(stop))
         with pytest.raises(Interrupted, match="everything is saved"):
-            loop.train_epochs(setup.run, setup.state, Progress(history=[]), checkpoints, stopped)
+            loop.train_epochs(setup.run, *setup.begun(checkpoints), checkpoints, stopped)
     train(run(store, stopped, resume=True))
     for name in ("weights_sha256", "starts_given_up"):
         assert described(stopped)[name] == described(whole)[name]
@@ -191,6 +221,7 @@ def test_the_next_start_is_named(store, tmp_path, capsys, never_learns):
 
 def test_starts_without_a_known_guess_are_refused():
     with pytest.raises(ValueError, match=r"starts=2.*or starts=1"):
-        Training(objective=Objective(), starts=2)
+        Training(objective=Objective(error="one_sided"), starts=2)
+    assert Training(objective=Objective(), starts=2).objective.has_a_guess
     with pytest.raises(ValueError, match="start_share=0"):
         Training(start_share=0.0)

@@ -259,8 +259,14 @@ def test_other_versions_are_refused(tmp_path: Path, version: object) -> None:
     ("changes", "message"),
     [
         ({"format": "other"}, "found format 'other'"),
-        ({"wavenumbers_cm1": [1.0]}, "found a damaged file .1 wavenumbers for 3 channels"),
-        ({"background": "black"}, "found a damaged file .background 'black', required 'zero' or 'none'"),
+        (
+            {"wavenumbers_cm1": [1.0]},
+            "found a damaged file .wavenumbers_cm1 has 1 wavenumbers for 3 channels: must be one for each",
+        ),
+        (
+            {"background": "black"},
+            'found a damaged file .background = "black": must be one of "zero", "none"',
+        ),
     ],
 )
 def test_a_wrong_description_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:

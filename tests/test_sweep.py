@@ -72,7 +72,7 @@ def test_cells_are_recipes_by_values_by_seeds_by_folds(tmp_path):
         ({"vary": ("alfa=.1",)}, "no such field"),
         ({"vary": ("seed=1,2",)}, "The sweep sets it itself"),
         ({"vary": ("epochs=many",)}, 'epochs = "many": must be an integer'),
-        ({"vary": ("optimiser.decay=2",)}, "the decay in"),
+        ({"vary": ("optimiser.decay=2",)}, "decay=2.0: must be at least 0 and below 1"),
         ({"vary": ("prepare=emsc",)}, "a recipe file for each"),
         ({"vary": ("seeds=2",), "folds": 2}, "an ensemble already"),
         ({"shard": "3/2"}, "I from 1 to N"),

@@ -22,14 +22,16 @@ import pytest
 from compseg_jax import load_model
 from compseg_jax.cli.main import main
 from compseg_jax.config import RECIPES, Network, Training, from_json, to_json
+from compseg_jax.evaluation.scores.smoothing import smoothed
 from compseg_jax.ingest.ingest_options import split_commas
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
-from compseg_jax.model import ModelError
+from compseg_jax.model import Model, ModelError
 from compseg_jax.store.check import check_table
 from compseg_jax.store.read import Store
 from compseg_jax.training import loop
-from compseg_jax.training.checkpoint import CheckpointError
+from compseg_jax.training import run as training_run
+from compseg_jax.training.checkpoint import CheckpointError, numbers_in
 from compseg_jax.training.progress import TrainingError
 from compseg_jax.training.run import RunError, train
 
@@ -73,7 +75,7 @@ def parameters(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_the_best_network_can_be_restored_alone_from_a_checkpoint(trained):
-    (step,) = [p for p in (trained / "checkpoints").iterdir() if p.name.isdigit()]
+    step = trained / "checkpoints" / str(numbers_in(trained / "checkpoints")[-1])
     with ocp.StandardCheckpointer() as checkpointer:
         best = checkpointer.restore((step / "best").resolve())
     values = parameters(trained)
@@ -346,3 +348,24 @@ def test_label_names_are_separated_by_commas():
     expected = ["--positive", "T", "TI-III", "M", "--resize", "32"]
     assert split_commas(["--positive", "T,TI-III, M", "--resize", "32"]) == expected
     assert split_commas(["--positive=T,TI-III,M", "--resize", "32"]) == expected
+
+
+def test_the_extracted_network_smooths_its_maps_as_its_validation_samples_ask(store, tmp_path, monkeypatch):
+    seen = []
+
+    def chosen(activations, tissues, labels, **options):
+        seen.append((len(activations), sorted(labels)))
+        return 1.4
+
+    monkeypatch.setattr(training_run, "choose_smoothing", chosen)
+    train(small(store, tmp_path / "run", epochs=1))
+    assert seen == [(4, [0, 0, 1, 1])]
+    (network,) = load_model(tmp_path / "run").networks
+    assert network.smoothing_px == 1.4
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["network"]["smoothing_px"] == 0
+    sample = Store.open(store).split("test")[0]
+    cube = Store.open(store).cube(sample.id)
+    rough = Model.of(network.smoothed_by(0)).predict(cube)
+    found = Model.of(network).predict(cube).activation
+    np.testing.assert_allclose(found, smoothed(rough.activation, rough.tissue, 1.4), atol=2e-6)
+    assert np.abs(found - rough.activation).max() > 1e-4

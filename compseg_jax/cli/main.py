@@ -10,11 +10,22 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
+from io import TextIOWrapper
 
 from compseg_jax.cli.quiet import AS_JSON, QUIET, as_json, quietly
+from compseg_jax.runtime.interrupts import (
+    INTERRUPTED_EXIT_CODE,
+    Interrupted,
+    all_is_done,
+    begun,
+    ended_by_signals,
+)
+from compseg_jax.runtime.memory import max_memory
+from compseg_jax.runtime.visible import visibly
 
-INTERRUPTED_EXIT_CODE = 130
+MAX_MEMORY = "--max-memory"
 BROKEN_PIPE_EXIT_CODE = 141
 """128 and the number of SIGPIPE: what a program gets whose reader, such as `head`, has gone."""
 RETURNS_MEMORY = frozenset({"predict"})
@@ -42,8 +53,19 @@ COMMANDS = {
 }
 
 
+def program(arguments: Sequence[str] | None = None) -> int:
+    """`main` as a program of its own, which a signal ends at any moment; returns the exit code."""
+    with ended_by_signals():
+        code = main(arguments)
+    all_is_done(code)
+    return code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `compseg`; returns the exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Names of files hold whatever bytes they were given.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -82,13 +104,16 @@ def _main(arguments: list[str]) -> int:
         hint = f" Did you mean `compseg {near[0]}`?" if near else ""
         print(f"compseg: there is no command {name!r}.{hint}\n\n{_overview()}", file=sys.stderr)
         return 2
-    return run_command(
-        lambda options: import_module(f"compseg_jax.cli.{name}").run(options),
-        rest,
-        keep_memory=name not in RETURNS_MEMORY,
-    )
+
+    def run(options: list[str]) -> int | None:
+        command = import_module(f"compseg_jax.cli.{name}").run
+        begun()
+        return command(options)
+
+    return run_command(run, rest, keep_memory=name not in RETURNS_MEMORY)
 
 
+@visibly()
 def run_command(
     command: Callable[[list[str]], int | None], arguments: list[str], *, keep_memory: bool = True
 ) -> int:
@@ -109,10 +134,10 @@ def run_command(
         from compseg_jax.runtime import keep_freed_memory
 
         keep_freed_memory()
-    from compseg_jax.runtime.interrupts import Interrupted
-
     try:
-        code = command(arguments)
+        rest, gib = _max_memory(arguments)
+        with nullcontext() if gib is None else max_memory(gib):
+            code = command(rest)
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
@@ -131,6 +156,21 @@ def run_command(
     return code or 0
 
 
+def _max_memory(arguments: list[str]) -> tuple[list[str], float | None]:
+    """The arguments without ``--max-memory``, and its GiB; None where it is not given."""
+    rest, gib, left = [], None, iter(arguments)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if name != MAX_MEMORY:
+            rest.append(argument)
+            continue
+        try:
+            gib = float(value if equals else next(left, ""))
+        except ValueError:
+            raise ValueError(f"{MAX_MEMORY}: a number of GiB is required, as in {MAX_MEMORY} 8.") from None
+    return rest, gib
+
+
 def _overview() -> str:
     lines = [f"  {name:<10} {summary}" for name, summary in COMMANDS.items()]
     return (
@@ -138,5 +178,6 @@ def _overview() -> str:
         "usage: compseg COMMAND [--help] …\n\ncommands:\n" + "\n".join(lines) + "\n\n"
         "example: compseg train --data store --out runs/mine\n\n"
         "compseg COMMAND --help explains every option with its unit and default;\n"
-        "--quiet prints errors alone, --json one object for scripts."
+        "--quiet prints errors alone, --json one object for scripts;\n"
+        "--max-memory GIB bounds what reading one file may take (half of what is free)."
     )

@@ -75,10 +75,9 @@ def parse(
     fields = described(cls)
     if default is not None:
         fields = {name: field._replace(default=attrgetter(name)(default)) for name, field in fields.items()}
-    shown = _shown(fields, page)
     if {"-h", "--help"}.intersection(arguments):
-        _print_help(shown, page)
-    given: Any = _or_error(shown, arguments, page)
+        _print_help(_shown(fields, page), page)
+    given: Any = _or_error(_shown(fields, page, both_ways=True), arguments, page)
     values = {
         name: _located(
             name, getattr(getattr(given, f"group_{number}", given), name.rpartition(".")[2]), fields
@@ -191,11 +190,17 @@ class _Captured(io.StringIO):
         return sys.__stdout__ is not None and sys.__stdout__.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _shown(fields: Mapping[str, Described], page: HelpPage) -> type:
-    """A dataclass of what is shown; tyro draws a box for its own fields and one for each dataclass in it."""
+def _shown(fields: Mapping[str, Described], page: HelpPage, *, both_ways: bool = False) -> type:
+    """A dataclass of what is shown; tyro draws a box for its own fields and one for each dataclass in it.
+
+    Args:
+      fields: of the options.
+      page: which of them, and where.
+      both_ways: takes ``--no-flag`` of a flag that is off too, as it may be given again with --resume.
+    """
     shown: list[Any] = []
     for number, (heading, names) in enumerate(page.groups.items()):
-        own = [_argument(name, fields[name], page) for name in names]
+        own = [_argument(name, fields[name], page, both_ways=both_ways) for name in names]
         if number == 0:
             shown += own
         else:
@@ -204,7 +209,7 @@ def _shown(fields: Mapping[str, Described], page: HelpPage) -> type:
     return dataclasses.make_dataclass("Shown", shown, kw_only=True)
 
 
-def _argument(name: str, field: Described, page: HelpPage) -> tuple[str, Any, Any]:
+def _argument(name: str, field: Described, page: HelpPage, *, both_ways: bool) -> tuple[str, Any, Any]:
     is_flag = field.hint is bool
     is_positional = name == page.positional[0]
     shown = arg(
@@ -212,7 +217,9 @@ def _argument(name: str, field: Described, page: HelpPage) -> tuple[str, Any, An
         metavar=page.positional[1] if is_positional else None if is_flag else _metavar(field.hint),
         help_behavior_hint=_default_shown,
     )
-    markers = [Positional] * is_positional + [FlagCreatePairsOff] * (is_flag and not field.default)
+    markers = [Positional] * is_positional + [FlagCreatePairsOff] * (
+        is_flag and not field.default and not both_ways
+    )
     annotated: Any = getitem(Annotated, (_with_urls(field.hint), shown, *markers))
     return name.rpartition(".")[2], annotated, dataclasses.field(default=field.default)
 

@@ -282,6 +282,8 @@ def _summary(report: Report) -> str:
             else "as it is"
         )
         parts.append(f"{len(others)} of another scale than the training, {done} ({_named(others)})")
+    if partly := [sample.id for sample in report.done if sample.left_out_px]:
+        parts.append(f"{len(partly)} with pixels left out ({_named(partly)})")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another process ({_named(report.elsewhere)})")
     if report.missing:

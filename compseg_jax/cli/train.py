@@ -60,11 +60,16 @@ def _train(arguments: list[str]) -> None:
 
 def configuration(arguments: list[str]) -> Training:
     """The run that arguments ask for; raises ValueError where they do not fit together."""
-    named = _value_of("--recipe", arguments) or "default"
+    given = _value_of("--recipe", arguments)
+    named = given or "default"
     _refuse_fields_of_recipe_files(arguments, named)
-    start = _configuration_of_run(arguments) if "--resume" in arguments else recipe(named)
+    start = recipe(named)
+    if "--resume" in arguments:
+        own = _configuration_of_run(arguments)
+        # A recipe that is given again starts anew from it; training refuses what differs from the run.
+        start = own if given is None else replace(start, data=own.data, out=own.out, init_from=own.init_from)
     config = replace(parse(Training, arguments, PAGE, default=start), recipe=start.recipe)
-    if "--resume" not in arguments:
+    if "--resume" not in arguments or given is not None:
         refuse_foreign(config.network.network, _value_of("--network", arguments) or "", named)
     return config
 

@@ -123,8 +123,16 @@ def location(text: str | Path | Url) -> Location:
 
 
 def absolute(place: Location) -> str:
-    """A place as a text that means the same from every folder of this machine."""
-    return str(place.resolve() if isinstance(place, Path) else place)
+    """A place as a text that means the same from every folder of this machine, and can be written (`writable`)."""
+    return writable(str(place.resolve() if isinstance(place, Path) else place))
+
+
+def writable(text: str) -> str:
+    r"""A text in which bytes of file names that are no UTF-8 are spelt out, as Latin-1 é in 'caf\xe9'.
+
+    Python keeps them as surrogates, which no file in UTF-8 can hold.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_url(text: str) -> bool:

@@ -89,9 +89,11 @@ class Objective:
 
     @property
     def has_a_guess(self) -> bool:
-        """Whether the loss is that of a classifier alone, so that a constant output has a known loss."""
-        classifies = self.error == "cross_entropy" and self.transfer == "logistic" and self.target == "label"
-        return classifies and self.negatives_weight == 0 and not self.pair
+        """Whether the loss is that of the pooled value's label alone, so that a constant output has a known loss."""
+        classifies = self.error == "cross_entropy" and self.transfer == "logistic"
+        compares = self.error == "absolute" and self.transfer != "logistic"
+        alone = self.target == "label" and self.negatives_weight == 0 and not self.pair
+        return alone and (classifies or compares)
 
     @property
     def n_maps(self) -> int:

@@ -22,6 +22,8 @@ from compseg_jax.config.training import Training
 
 OF_A_RUN = frozenset({"data", "out", "resume", "recipe"})
 """Fields that say where a run lies and what it starts from, not how it is trained."""
+STORE_FINGERPRINT = "store_fingerprint"
+"""Key of a run's config.json that is no field: what tells the store that it was started with from any other."""
 _WIDTH = 100
 
 
@@ -102,6 +104,7 @@ def _read(path: Path) -> Training:
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         if not isinstance(values, Mapping):
             raise ValueError(f"holds {type(values).__name__}; a recipe holds fields and their values")
+        values = {name: value for name, value in values.items() if name != STORE_FINGERPRINT}
         start = values.get("recipe", "default")
         if str(start) not in RECIPES:
             raise ValueError(f"recipe = {json.dumps(start)}: must be one of {', '.join(RECIPES)}.")

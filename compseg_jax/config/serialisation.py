@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from compseg_jax.config.fields import described, with_values
-from compseg_jax.config.locations import Url, is_url, location
+from compseg_jax.config.locations import Url, is_url, location, writable
 from compseg_jax.config.ranges import Range
 
 Config = TypeVar("Config")
@@ -22,7 +22,7 @@ _UNIONS = (Union, types.UnionType)
 
 def to_json(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return json.loads(json.dumps(dataclasses.asdict(config), default=lambda place: writable(str(place))))
 
 
 def from_json(cls: type[Config], values: Mapping[str, Any], *, base: Config | None = None) -> Config:

@@ -96,7 +96,8 @@ class Training:
     """Passes over the training samples; 0: 20, or as many as make 240 steps (docs/decisions/48)."""
     starts: Annotated[int, Range(1, 1000)] = 1
     """Random starts: one whose training loss is no better than a guess after start_share of the epochs is given up for
-    the next, with all its epochs before it; the last one goes on. Needs cross-entropy of a pooled logit."""
+    the next, with all its epochs before it; the last one goes on. Needs the absolute error, or cross-entropy of a
+    pooled logit."""
     plain_starts: Annotated[int, Range(1)] = 3
     """Random starts before those whose hidden features are brought to variance 1 over training samples. These learn
     labels where plain ones stay on the plateau, and more often by something else than the disease. Networks with
@@ -117,6 +118,9 @@ class Training:
     threshold: Literal["validation", "paper", "reference"] = "validation"
     """Activation above which a pixel is segmented. 'validation': chosen from the labels of the validation samples.
     'paper': .35. 'reference': the best Dice with their reference masks, for the supervised upper bound alone."""
+    smooth_maps: Literal["no", "validation"] = "no"
+    """How much finished maps are smoothed. 'validation': as much as takes the noise out of those of the validation
+    samples, by their labels (docs/decisions/64). 'no': by network.smoothing_px."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
     resident_limit_gib: Annotated[float, Range(0)] = 0.0
@@ -151,8 +155,9 @@ class Training:
             )
         if self.starts > 1 and not self.objective.has_a_guess:
             raise ValueError(
-                f"starts={self.starts}: what a guess would lose is known for error='cross_entropy' with "
-                "transfer='logistic' and negatives_weight=0 alone. Choose those, or starts=1."
+                f"starts={self.starts}: what a guess would lose is known for error='absolute' and for "
+                "error='cross_entropy' with transfer='logistic', with target='label', negatives_weight=0 and without a "
+                "pair alone. Choose those, or starts=1."
             )
         if self.network.activation_map == "attention" and self.objective.pooling_function != "attention":
             raise ValueError(

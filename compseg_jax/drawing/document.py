@@ -10,8 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from compseg_jax.drawing.numbers import interval, number, percent
 from compseg_jax.drawing.pictures import data_uri
 from compseg_jax.drawing.style import STYLE_SHEET
+from compseg_jax.runtime.visible import visible
 
 GENERATOR = '<meta name="generator" content="compseg_jax report">'
+
+
+def _shown(value: object) -> object:
+    """Text as it can be seen; marked-up text is ours."""
+    return visible(value) if type(value) is str else value
 
 
 @functools.cache
@@ -20,6 +26,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

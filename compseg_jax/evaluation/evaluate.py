@@ -19,6 +19,7 @@ from compseg_jax.evaluation.agreement import Agreement, WhereAgreement, with_agr
 from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
+from compseg_jax.evaluation.left_out import NotScored, nothing_to_score, with_left_out
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
@@ -40,11 +41,13 @@ from compseg_jax.model import (
 )
 from compseg_jax.model.canvas import canvas_px
 from compseg_jax.model.importance import importance_flops
+from compseg_jax.model.left_out import LeftOut, why_nothing_is_left
 from compseg_jax.model.model_card import CARD, figures_of
 from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.model.model_files import add_evaluation
 from compseg_jax.model.run_folder import model_of_run, run_of, store_of
 from compseg_jax.model.seen import Sighting
+from compseg_jax.model.training_trouble import TROUBLE, trouble_of
 from compseg_jax.readers.amide_i import AMIDE_I_CM1
 from compseg_jax.readers.cube import Cube
 from compseg_jax.runtime.together import is_first, spread, told
@@ -117,6 +120,7 @@ class _Looked:
     departure: Departure | None
     sighting: Sighting | None
     scale: float | None
+    left_out: LeftOut
     notes: tuple[str, ...]
 
 
@@ -144,7 +148,7 @@ def evaluate(
             f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
             "Choose one with --split."
         )
-    looked: list[_Looked] = []
+    looked: list[_Looked | NotScored] = []
     seen = spread(lambda some: _looked_at(options, model, store, some), samples)
     for number, each in enumerate(seen, 1):
         if is_first():  # the maps of all samples are kept by the process that draws them
@@ -155,11 +159,14 @@ def evaluate(
 
 def _looked_at(
     options: EvaluateOptions, model: Model, store: Store, samples: Sequence[Sample]
-) -> Iterator[_Looked]:
+) -> Iterator[_Looked | NotScored]:
     """Predicts samples of a store, and keeps what the report says of them."""
     for sample, cube, prediction in model.predict_store(
         store, samples, to_training_scale=options.to_training_scale
     ):
+        if not prediction.tissue.any():
+            yield NotScored(sample.id, why_nothing_is_left(prediction.left_out, prediction.tissue.size))
+            continue
         where = WhereAgreement.empty()
         if sample.label == 1 and len(model.networks) > 1:
             where = WhereAgreement.of_prediction(prediction, model.threshold)
@@ -170,14 +177,19 @@ def _looked_at(
             departure=prediction.departure,
             sighting=sighting_of(model, sample, cube),
             scale=prediction.scale,
+            left_out=dict(prediction.left_out),
             notes=tuple(prediction.notes),
         )
 
 
 def _reported(
-    options: EvaluateOptions, model: Model, store: Store, looked: Sequence[_Looked]
+    options: EvaluateOptions, model: Model, store: Store, seen: Sequence[_Looked | NotScored]
 ) -> tuple[Path, str]:
     """Writes the report; returns its page and the headline numbers."""
+    looked = [each for each in seen if isinstance(each, _Looked)]
+    not_scored = [each for each in seen if isinstance(each, NotScored)]
+    if not looked:
+        raise nothing_to_score(not_scored)
     results = [each.result for each in looked]
     sightings = [each.sighting for each in looked]
     notes = dict.fromkeys(
@@ -191,12 +203,13 @@ def _reported(
         area_rule=model.area_rule(),
         facts=_facts(model),
     )
+    trouble = trouble_of(network.description for network in model.networks)
     evaluation = replace(
         evaluation,
         metrics=evaluation.metrics
         | shift_difference(model, store, results, model.threshold)
-        | {"second_view": model.description.get("second_view")},
-    )
+        | {"second_view": model.description.get("second_view"), TROUBLE: trouble},
+    ).with_notes([each["sentence"] for each in trouble])
     if len(model.networks) > 1:
         where = reduce(WhereAgreement.merge, (each.where for each in looked), WhereAgreement.empty())
         evaluation = with_agreement(evaluation, model, [each.agreement for each in looked], where)
@@ -206,6 +219,7 @@ def _reported(
     evaluation = with_calls(with_departures(evaluation, model, [each.departure for each in looked]), model)
     scales = [each.scale for each in looked]
     evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
+    evaluation = with_left_out(evaluation, [each.left_out for each in looked], not_scored)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(
         adapted if model.is_sealed else [*adapted, f"{UNSEALED[0].upper()}{UNSEALED[1:]}."]
@@ -232,7 +246,8 @@ def _reported(
         ),
     )
     said = [*_kept(options, model, store, evaluation.metrics), *_tracked(options, model, evaluation.metrics)]
-    return page, "\n".join([headline(evaluation.metrics), *said])
+    unscored = [f"not scored: {each.id}: {each.why}" for each in not_scored]
+    return page, "\n".join([headline(evaluation.metrics), *unscored, *said])
 
 
 def _kept(options: EvaluateOptions, model: Model, store: Store, metrics: Mapping[str, Any]) -> list[str]:

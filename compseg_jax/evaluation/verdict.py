@@ -15,6 +15,7 @@ from typing import Any
 from compseg_jax.drawing.numbers import interval, number
 from compseg_jax.evaluation.scores.phases import TOLERATED
 from compseg_jax.evaluation.scores.summary import Evaluation
+from compseg_jax.model.training_trouble import PAINTS_BACKGROUND, TROUBLE
 
 LEAST_AGREEMENT = 0.5
 """Part of what two masks could share beyond chance from which on two networks count as agreeing on where."""
@@ -159,6 +160,8 @@ def _against(metrics: Metrics, threshold_supported: bool | None) -> list[str]:
             f"it is combed: activations differ by {number(metrics['phase_spread'], 2)} with the place in a cell of "
             f"{metrics['phase_period']}×{metrics['phase_period']} pixels, which no tissue does"
         )
+    if any(each["kept"] and each["word"] == PAINTS_BACKGROUND for each in metrics.get(TROUBLE) or []):
+        found.append("most of its activation lies outside of the tissue, by which labels can be told, too")
     if threshold_supported is False:
         found.append("its threshold is not supported by the labels of the validation samples")
     return found

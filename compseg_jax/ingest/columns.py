@@ -11,7 +11,8 @@ from pathlib import Path
 
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.spreadsheet import Spreadsheet, folded
-from compseg_jax.store.read import SPLITS, names_a_file
+from compseg_jax.store.read import SPLITS
+from compseg_jax.store.sample_names import names_a_file
 
 KNOWN = ("id", "path", "label", "split", "group", "reference", "tissue", "array", "core")
 SYNONYMS = {

@@ -18,7 +18,7 @@ from compseg_jax.ingest.groups import GroupPattern
 from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
 from compseg_jax.ingest.sample_files import IMAGES, MASKS, Listing, SampleFiles, by_name, composed, of_sample
 from compseg_jax.ingest.table import Row, Table, check_label_names, several
-from compseg_jax.store.read import names_a_file
+from compseg_jax.store.sample_names import as_file_name, same_file
 
 IMAGE_FOLDER, MASK_FOLDER = "images", "masks"
 MASK_ENDING = re.compile(r"(.+?)[ _.-](?:mask|segmentation|seg|annotation)(?:[ _.-]?\d+)?", re.IGNORECASE)
@@ -167,8 +167,7 @@ def _refuse_options_of_tables(root: Path, options: IngestOptions) -> None:
                 f"{option} belongs to a table, and {root} is a folder. Give a table (CSV or .xlsx), or leave it out."
             )
     check_label_names(options)
-    if options.resize < 0:
-        raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
+    options.check_resize()
 
 
 def _labels(found: LabelFolders, options: IngestOptions) -> tuple[dict[str, int], list[str]]:
@@ -217,17 +216,14 @@ def _which_is_diseased(
 def _ids(pictures: Sequence[Picture]) -> tuple[list[str], list[str]]:
     """A name for each sample: the file's where each has its own, else with its folders; and what is said of it."""
     names, notes = [picture.stem for picture in pictures], []
-    if len({name.casefold() for name in names}) < len(names):
+    if len(set(map(same_file, names))) < len(names):
         places = [picture.place.with_name(picture.stem).parts for picture in pictures]
         names = ["_".join(part for part in parts if part != IMAGE_FOLDER) for parts in places]
         notes.append("files of several folders share names: samples are named after folder and file")
-    ids = [
-        name if names_a_file(name) else re.sub(r'[/\\:*?"<>|]|[^\S ]', "_", name).lstrip(".")
-        for name in names
-    ]
-    twice = [name for name, times in Counter(name.casefold() for name in ids).items() if times > 1]
+    ids = [as_file_name(name) for name in names]
+    twice = [name for name, times in Counter(map(same_file, ids)).items() if times > 1]
     if twice:
-        same = [str(p.place) for p, name in zip(pictures, ids, strict=True) if name.casefold() == twice[0]]
+        same = [str(p.place) for p, name in zip(pictures, ids, strict=True) if same_file(name) == twice[0]]
         raise IngestError(
             f"{len(twice)} name(s) belong to several images, the first to {_few(same)}. Keep one of each, or rename "
             "them."

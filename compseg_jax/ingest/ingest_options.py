@@ -15,6 +15,9 @@ MaskKind = Literal["reference", "tissue"]
 _LISTS = ("--positive", "--negative", "--exclude", "--mask-values", "--reference-names", "--tissue-names")
 
 
+MOST_RESIZED_PX = 8192
+
+
 class IngestError(ValueError):
     """A table or one of its files cannot become a store; the message names rows, files and what to do."""
 
@@ -54,7 +57,7 @@ class IngestOptions(ReadingOptions):
     exclude: tuple[str, ...] = ()
     """Label names whose samples are left out, separated by commas."""
     resize: int = 0
-    """Height and width in pixels that all images are resized to (0: as they are)."""
+    """Height and width in pixels that all images are resized to, up to 8192 (0: as they are)."""
     background: Literal["auto", "zero", "none"] = "auto"
     """Tissue where no tissue mask is given. 'zero': pixels whose channels are all 0 are background. 'none':
     every pixel is tissue. 'auto': 'none' for ordinary images, 'zero' for cubes with wavenumbers or above 4 channels."""
@@ -84,6 +87,14 @@ class IngestOptions(ReadingOptions):
         """What counts in masks of a kind."""
         names = self.reference_names if kind == "reference" else self.tissue_names
         return MaskRule(self.mask_values, self.mask_threshold, names, is_of_disease=kind == "reference")
+
+    def check_resize(self) -> None:
+        """Raises IngestError for a size that no image is to have."""
+        if not 0 <= self.resize <= MOST_RESIZED_PX:
+            raise IngestError(
+                f"--resize {self.resize}: 1 to {MOST_RESIZED_PX} pixels are possible, or 0 to keep sizes. Give one of "
+                "these; larger images are predicted as they are."
+            )
 
     @staticmethod
     def in_mask_words(message: str, kind: MaskKind) -> str:

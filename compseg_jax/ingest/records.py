@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +13,7 @@ from jaxtyping import Float, Int
 from compseg_jax.drawing.pictures import colours_shown, jpeg_bytes
 from compseg_jax.ingest.how_read import FACTS
 from compseg_jax.readers.cube import Cube
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.spectra.preparation import Image
 
 THUMBNAIL_PX = 200
@@ -96,12 +95,9 @@ def records_csv(records: Sequence[SampleRecord]) -> str:
     """The records as CSV: one row per sample, a column for each reason that dropped pixels and each fact of reading."""
     reasons = list(dict.fromkeys(name for record in records for name in record.dropped))
     facts = [name for name in FACTS if any(name in record.reading for record in records)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["id", "label", "split", "status", "why", "tissue_pixels", "reference_pixels"]
-    writer.writerow([*head, *reasons, "source", *facts])
-    for record in records:
-        row = [
+    rows = [
+        [
             record.id,
             record.label,
             record.split,
@@ -113,5 +109,6 @@ def records_csv(records: Sequence[SampleRecord]) -> str:
             record.source,
             *(record.reading.get(name, "") for name in facts),
         ]
-        writer.writerow(row)
-    return text.getvalue()
+        for record in records
+    ]
+    return csv_text([*head, *reasons, "source", *facts], rows)

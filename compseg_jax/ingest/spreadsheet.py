@@ -13,6 +13,8 @@ from pathlib import Path
 
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.workbook import Fault, refuse_other_workbooks, sheet_cells
+from compseg_jax.runtime.csv_tables import unguarded
+from compseg_jax.runtime.files import refuse_special
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SEP_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
@@ -87,6 +89,7 @@ def read_spreadsheet(table: Path, sheet: str, expected: Iterable[str]) -> Spread
     Raises:
       IngestError: when the file is missing or no such table.
     """
+    refuse_special(table)
     if not table.is_file():
         what = "is a folder" if table.is_dir() else "no such file"
         raise IngestError(f"{table}: {what}. Give a table (CSV or .xlsx) with the columns id, path, label.")
@@ -161,7 +164,7 @@ def _parsed(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     )
     begins = 1
     for cells in reader:
-        yield begins, cells
+        yield begins, [unguarded(cell) for cell in cells]
         begins = reader.line_num + 1
 
 

@@ -21,7 +21,8 @@ from compseg_jax.ingest.sample_files import (
     of_sample,
 )
 from compseg_jax.ingest.spreadsheet import Line, Spreadsheet, read_spreadsheet
-from compseg_jax.store.read import LONGEST_ID_BYTES, SPLITS, names_a_file
+from compseg_jax.store.read import SPLITS
+from compseg_jax.store.sample_names import LONGEST_ID_BYTES, names_a_file, same_file
 from compseg_jax.store.splits import SplitError, leaking_groups, make_splits
 
 MAX_PROBLEMS_SHOWN = 10
@@ -79,7 +80,7 @@ def read_table(table: Path, options: IngestOptions) -> Table:
     rows = _Rows(table, columns, options, sheet)
     problems: list[str] = []
     checked: list[Row] = []
-    seen: dict[str, int] = {}
+    seen: dict[str, tuple[int, str]] = {}
     unknown: dict[str, list[str]] = {}
     for line in sheet.lines:
         sample_id = line.cells.get(columns.names["id"], "")
@@ -94,11 +95,14 @@ def read_table(table: Path, options: IngestOptions) -> Table:
                 unknown.setdefault(problem.label, []).append(f"{where}: {problem}")
             else:
                 problems.append(f"{where}: {problem}")
-        if sample_id and sample_id in seen:
-            problems.append(
-                f"row {line.number}: id {sample_id!r} was used in row {seen[sample_id]} already; make it unique."
+        number, other = seen.setdefault(same_file(sample_id), (line.number, sample_id))
+        if sample_id and number != line.number:
+            as_well = (
+                "" if other == sample_id else f", as {other!r}, which is the same file on Windows and macOS"
             )
-        seen.setdefault(sample_id, line.number)
+            problems.append(
+                f"row {line.number}: id {sample_id!r} was used in row {number} already{as_well}; make it unique."
+            )
     if any(len(each) > 1 for each in unknown.values()):
         problems.insert(0, rows.labels_to_name(sheet, [*unknown]))
     else:
@@ -139,8 +143,7 @@ def _check_options(options: IngestOptions) -> None:
         raise IngestError("--scans and --images: samples are cores of scans or images of a folder; give one.")
     if options.scans and options.resize:
         raise IngestError("--resize: cores keep the pixels of their scan; leave it out with --scans.")
-    if options.resize < 0:
-        raise IngestError(f"--resize {options.resize}: give a size in pixels above 0, or 0 to keep sizes.")
+    options.check_resize()
 
 
 class UnknownLabelError(IngestError):
@@ -188,8 +191,8 @@ class _Rows:
         sample_id = line.value(self.columns.names["id"])
         if not names_a_file(sample_id):
             raise IngestError(
-                f"id {sample_id!r} cannot name a file; use letters, digits, '_', '-', '.', not first a '.', at most "
-                f"{LONGEST_ID_BYTES} bytes."
+                f"id {sample_id!r} cannot name a file on every system; use letters, digits, '_', '-', '.', not first "
+                f"or last a '.', no name of a device such as CON, at most {LONGEST_ID_BYTES} bytes."
             )
         if line.surplus:
             raise IngestError(

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
@@ -26,6 +27,7 @@ from compseg_jax.model.adaptation import Adapted, adapted
 from compseg_jax.model.call_chance import Chance, chance_of
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
+from compseg_jax.model.left_out import LeftOut, most
 from compseg_jax.model.model_description import SEAL
 from compseg_jax.model.scale import ToTrainingScale, scale_of
 from compseg_jax.model.seen import Seen
@@ -57,6 +59,7 @@ class Prediction:
       unfamiliarity: the same of each pixel (y, x), mean over the networks: above 1 outside, 0 where it was not judged;
         None where no network keeps a training distribution.
       scale: edge of a pixel by that of the training images; None where unknown.
+      left_out: pixels that no network saw though they are not background, by reason.
     """
 
     activation: Float[np.ndarray, "y x"]
@@ -67,6 +70,7 @@ class Prediction:
     departure: Departure | None = None
     unfamiliarity: Float[np.ndarray, "y x"] | None = None
     scale: float | None = None
+    left_out: LeftOut = MappingProxyType({})
 
     @property
     def spread(self) -> Float[np.ndarray, "y x"] | None:
@@ -86,11 +90,13 @@ class NetworkInput:
       networks: those whose preparation of the image is the same.
       absorbance: prepared spectra before scaling (y, x, k).
       tissue: pixels that are left (y, x).
+      left_out: those that are not though they are not background, by reason.
     """
 
     networks: tuple[ExtractedNetwork, ...]
     absorbance: Float[np.ndarray, "y x k"]
     tissue: Bool[np.ndarray, "y x"]
+    left_out: LeftOut = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +212,7 @@ class Model:
             return _at_own_pixels(self.predict_specimen(other.specimen), other)
         members = adapted(self.networks, specimen)
         maps: dict[int, np.ndarray] = {}
-        totals, kept, first = [], [], None
+        totals, kept, left_out, first = [], [], [], None
         departures: list[Departure | None] = []
         unfamiliar: list[np.ndarray] = []
         for seen in self.inputs(specimen, members):
@@ -223,6 +229,7 @@ class Model:
                     unfamiliar.append(ratio)
             totals.append(total)
             kept.append(seen.tissue)
+            left_out.append(seen.left_out)
         assert first is not None, "a model has at least one network"
         return Prediction(
             activation=averaged(totals, len(self.networks)),
@@ -233,6 +240,7 @@ class Model:
             departure=Departure.of_members(departures),
             unfamiliarity=np.mean(unfamiliar, axis=0) if unfamiliar else None,
             scale=scale_of(description, specimen.scan.pixel_size_um),
+            left_out=most(left_out),
         )
 
     def inputs(self, specimen: Specimen, members: Sequence[Adapted] | None = None) -> Iterator[NetworkInput]:
@@ -244,8 +252,8 @@ class Model:
             absorbance = np.zeros((*shape, len(networks[0].scaling.mean)), np.float32)
             tissue = np.zeros(shape, np.bool_)
             prepared = PreparedSpecimen.of(specimen, group[0].preparation)
-            prepared.read_into(slice(0, shape[0]), slice(0, shape[1]), absorbance, tissue)
-            yield NetworkInput(networks, absorbance, tissue)
+            left_out = prepared.read_into(slice(0, shape[0]), slice(0, shape[1]), absorbance, tissue)
+            yield NetworkInput(networks, absorbance, tissue, left_out)
 
     def specimen(
         self,
@@ -435,6 +443,7 @@ def _at_own_pixels(found: Prediction, scaled: ToTrainingScale) -> Prediction:
         unfamiliarity=unfamiliar,
         notes=(*found.notes, scaled.in_words()),
         scale=scaled.scale,
+        left_out=scaled.left_out(found.left_out),
     )
 
 

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from compseg_jax.config.locations import Location, Url
 from compseg_jax.model.extracted import ModelError
-from compseg_jax.runtime.files import atomic_folder
+from compseg_jax.runtime.files import atomic_folder, temporary_folder
 from compseg_jax.store.kvstore import (
     MissingFileError,
     copy_files,
@@ -53,8 +52,8 @@ def local_model(url: Url) -> Iterator[Path]:
     Raises:
       LocationError: when the URL refuses or does not answer, or is of a model of an earlier release on a web server.
     """
-    with TemporaryDirectory(prefix="compseg-model-") as temporary:
-        folder = Path(temporary) / "model"
+    with temporary_folder("model") as temporary:
+        folder = temporary / "model"
         folder.mkdir()
         found = model_contents(url)
         _copy(found, folder, [*found.names, found.last] if found.last else [])

@@ -80,7 +80,7 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
         values: dict[str, Any] = {
             "format": NETWORK_JSON.name,
             "version": NETWORK_JSON.version,
-            "network": vars(config),
+            "network": vars(config) | {"smoothing_px": extracted.smoothing_px},
             "maps": getattr(extracted.network, "maps", 1),
             "channels": len(extracted.scaling.mean),
             "wavenumbers_cm1": None if axis is None else axis.tolist(),

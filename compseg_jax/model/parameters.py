@@ -52,5 +52,10 @@ def restore_tree(folder: Path) -> Any:
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device), metadata
             )
             return checkpointer.restore(folder.resolve(), target)
-    except (FileNotFoundError, ValueError) as error:
-        raise ParametersError(f"{folder} cannot be restored ({error}). Extract the model again.") from error
+    except (
+        Exception
+    ) as error:  # Orbax and TensorStore raise what they will; this is the one place they are called
+        what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ParametersError(
+            f"{folder} cannot be restored: the files are damaged ({what}). Copy the model again, or extract it again."
+        ) from error

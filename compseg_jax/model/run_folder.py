@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from compseg_jax.config import Training, from_json, to_json
 from compseg_jax.config.fields import with_values
 from compseg_jax.config.locations import Location, Url
+from compseg_jax.config.recipe_file import STORE_FINGERPRINT
 from compseg_jax.model.extracted import ModelError
 from compseg_jax.runtime.files import json_text, write_text
 
@@ -21,9 +24,12 @@ PLACED = ("data", "init_from")
 """Fields of a run that are places outside of its folder."""
 
 
-def write_run(folder: Path, config: Training) -> None:
-    """Keeps how a run is started, with its places from the root."""
-    write_text(folder / CONFIG, json_text(to_json(with_values(from_the_root(config), {"resume": False}))))
+def write_run(folder: Path, config: Training, fingerprint: Mapping[str, str] | None = None) -> None:
+    """Keeps how a run is started, with its places from the root, and what tells its store from any other."""
+    values = to_json(with_values(from_the_root(config), {"resume": False}))
+    if fingerprint:
+        values[STORE_FINGERPRINT] = dict(fingerprint)
+    write_text(folder / CONFIG, json_text(values))
 
 
 def from_the_root(config: Training) -> Training:
@@ -42,15 +48,46 @@ def read_run(folder: Path) -> Training:
     Raises:
       ModelError: when the folder holds no run, or one that cannot be read.
     """
-    path = folder / CONFIG
+    values = _values(folder)
+    values.pop(STORE_FINGERPRINT, None)
     try:
-        config = from_json(Training, json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder} holds no run (no {CONFIG}). Name its folder.") from error
+        config = from_json(Training, values)
     except ValueError as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
+        raise _unreadable(folder, error) from error
     found = {name: _found(place, config.out, folder) for name in PLACED if (place := getattr(config, name))}
     return with_values(config, {"out": folder, **found})
+
+
+def read_fingerprint(folder: Path) -> dict[str, str]:
+    """What told the store of a run from any other when it was started; empty for runs of earlier releases.
+
+    Raises:
+      ModelError: as `read_run`.
+    """
+    found = _values(folder).get(STORE_FINGERPRINT, {})
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise _unreadable(folder, f"{STORE_FINGERPRINT} = {found!r}: must be hashes by their names")
+    return found
+
+
+def _values(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} holds no run (no {CONFIG}). Name its folder.") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+    if not isinstance(values, dict):
+        raise _unreadable(folder, f"it holds {type(values).__name__}, required are fields and their values")
+    return values
+
+
+def _unreadable(folder: Path, what: object) -> ModelError:
+    return ModelError(
+        f"{folder / CONFIG} cannot be read: {what}. It is damaged or from a newer release: take it from a copy of the "
+        "run, or start a new one."
+    )
 
 
 def _found(place: Location, out: Path, folder: Path) -> Location:

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Bool, Float
 
+from compseg_jax.model.left_out import BROKEN, LeftOut
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.readers.cube import Background
 from compseg_jax.readers.scan import Scan
@@ -229,6 +230,17 @@ class ToTrainingScale:
         """What is done, for the notes of a prediction."""
         own, trained = self.own.scan.pixel_size_um, self.specimen.scan.pixel_size_um
         return f"brought from pixels of {own:.4g} to the {trained:.4g} µm of the training images, and its map back"
+
+    def left_out(self, seen: LeftOut) -> dict[str, int]:
+        """Pixels of the image that are left out, by reason; reads it once.
+
+        Args:
+          seen: those at the scale of the training. What is broken is counted as it was measured, what a step left out
+            by its share of the image.
+        """
+        own, scaled = (math.prod(each.shape_px) for each in (self.own, self.specimen))
+        by_steps = {why: round(number * own / scaled) for why, number in seen.items() if why not in BROKEN}
+        return {**self.own.broken_px(), **by_steps}
 
     def back(
         self, values: Float[np.ndarray, "v u *c"], tissue: Bool[np.ndarray, "v u"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from compseg_jax.model.extracted import ModelError
+from compseg_jax.model.left_out import BROKEN, LARGEST, NOT_FINITE, SMALLEST, TOO_LARGE, TOO_SMALL, added
 from compseg_jax.readers.cube import Background
 from compseg_jax.readers.scan import CubeScan, Scan
 from compseg_jax.spectra.preparation import Image, Preparation, axis_of_steps
@@ -60,6 +61,22 @@ class StoreScan:
         return self.store.read_crop(self.sample_id, rows, columns)[..., channels]
 
 
+class Band(NamedTuple):
+    """Some rows of an image.
+
+    Attributes:
+      absorbance: raw spectra (y, x, c), 0 where they are broken.
+      tissue: pixels that may hold tissue (y, x).
+      broken: why a pixel cannot be used (y, x), 1 + its place in `BROKEN`, 0 where it can; None where all can.
+      rows: of the image.
+    """
+
+    absorbance: Float[np.ndarray, "y x c"]
+    tissue: Bool[np.ndarray, "y x"]
+    broken: Int[np.ndarray, "y x"] | None
+    rows: slice
+
+
 @dataclass(frozen=True, eq=False)
 class Specimen:
     """An image to predict on.
@@ -87,19 +104,17 @@ class Specimen:
         height, width, _ = self.scan.shape
         return height, width
 
-    def bands(
-        self, rows: slice, columns: slice, at_once: int | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
-        """Raw spectra (y, x, c), pixels that may hold tissue, and rows of a part, a few rows at a time.
+    def bands(self, rows: slice, columns: slice, at_once: int | None = None) -> Iterator[Band]:
+        """A part, a few rows at a time.
 
-        Spectra with NaN or infinite values are no tissue and come as 0.
+        Spectra with NaN, infinite or impossibly large values are no tissue and come as 0.
         """
         for band in _parted(rows, self._rows_of_a_band(columns) if at_once is None else at_once):
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
                 absorbance = np.require(self.scan.window(band, columns), np.float32, "W")
-            yield absorbance, self._tissue(absorbance, band, columns), band
+            yield self._band(absorbance, band, columns)
 
-    def pieces(self, rows: slice, columns: slice) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+    def pieces(self, rows: slice, columns: slice) -> Iterator[Band]:
         """The same as `bands`, fewer rows at a time, and no copy of what lies in a file but the rows themselves."""
         at_once = max(1, PIECE_BYTES // self._row_bytes(columns))
         for band in _parted(rows, self._rows_of_a_band(columns)):
@@ -111,7 +126,13 @@ class Specimen:
                     absorbance = np.array(
                         window[piece.start - band.start : piece.stop - band.start], np.float32, order="C"
                     )
-                yield absorbance, self._tissue(absorbance, piece, columns), piece
+                yield self._band(absorbance, piece, columns)
+
+    def broken_px(self) -> dict[str, int]:
+        """Pixels that cannot be used, by reason; reads the whole image."""
+        height, width = self.shape_px
+        everything = slice(0, height), slice(0, width)
+        return added([_counted(band, None, *everything) for band in self.bands(*everything)])
 
     def _row_bytes(self, columns: slice) -> int:
         return 4 * (columns.stop - columns.start) * self.scan.shape[2]
@@ -121,9 +142,9 @@ class Specimen:
         at_once = max(1, min(BAND_BYTES, max(CACHE_BYTES, CHUNK_ROWS * row_bytes)) // row_bytes)
         return at_once - (at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0)
 
-    def _tissue(self, absorbance: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    def _band(self, absorbance: np.ndarray, rows: slice, columns: slice) -> Band:
         own = None if self.tissue is None else self.tissue[rows, columns]
-        return _tissue_of(absorbance, self.background, own)
+        return Band(absorbance, *_tissue_of(absorbance, self.background, own), rows)
 
 
 def _parted(rows: slice, at_once: int) -> Iterator[slice]:
@@ -135,29 +156,63 @@ def _parted(rows: slice, at_once: int) -> Iterator[slice]:
 
 def _tissue_of(
     absorbance: Float[np.ndarray, "y x c"], background: Background, given: Bool[np.ndarray, "y x"] | None
-) -> Bool[np.ndarray, "y x"]:
-    """The mask given, or that of the rule, without broken spectra, which are set to 0.
+) -> tuple[Bool[np.ndarray, "y x"], Int[np.ndarray, "y x"] | None]:
+    """The mask given, or that of the rule, without broken spectra, which are set to 0; and why they are broken.
 
-    The sum of a spectrum is finite only if all its values are, and not 0 only if one of them is: so most pixels need
-    no look at every value.
+    The sum of a spectrum is finite and of a possible size only if all its values are, and not 0 only if one of them
+    is: so most pixels need no look at every value.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = absorbance @ np.ones(absorbance.shape[-1], np.float32)
-    doubtful = ~np.isfinite(total)
-    if doubtful.any():
-        broken = doubtful.copy()
-        broken[doubtful] = ~np.isfinite(absorbance[doubtful]).all(axis=-1)
-        absorbance[broken] = 0
-        total[broken] = 0
-    else:
-        broken = doubtful
-    if given is not None:
-        return given & ~broken
-    mask = total != 0
+        size = np.abs(total)
+        doubtful = ~(size <= LARGEST) | ((size < SMALLEST) & (total != 0))
+    mask = total != 0 if given is None else given.copy()
     unclear = ~mask
-    if unclear.any():
+    if given is None and unclear.any():
         mask[unclear] = tissue_from_background(absorbance[unclear][None], background)[0]
-    return mask & ~broken
+        if background == "zero":
+            doubtful |= unclear & mask  # values of which the sum is 0
+    broken = None
+    if doubtful.any():
+        broken = np.zeros(total.shape, np.int8)
+        broken[doubtful] = _reasons(absorbance[doubtful])
+        absorbance[broken > 0] = 0
+        mask &= broken == 0
+        if given is not None:
+            broken[~given] = 0
+    return mask, broken
+
+
+def _reasons(spectra: Float[np.ndarray, "n c"]) -> Int[np.ndarray, " n"]:
+    """1 + the place in `BROKEN` of what is wrong with each spectrum, 0 where nothing is."""
+    with np.errstate(invalid="ignore"):
+        largest = np.abs(spectra).max(axis=-1)  # NaN where one of them is
+    reasons = np.zeros(len(spectra), np.int8)
+    reasons[largest < SMALLEST] = 1 + BROKEN.index(TOO_SMALL)
+    reasons[largest > LARGEST] = 1 + BROKEN.index(TOO_LARGE)
+    reasons[~np.isfinite(largest)] = 1 + BROKEN.index(NOT_FINITE)
+    return reasons
+
+
+def _counted(band: Band, image: Image | None, rows: slice, columns: slice) -> dict[str, int]:
+    """Pixels of a band that are left out, by reason.
+
+    Args:
+      band: before its preparation.
+      image: after it; None where there is none.
+      rows: of the image that are looked at.
+      columns: of the band that are.
+    """
+    first, last = (at - band.rows.start for at in _overlap(rows, band.rows))
+    part = slice(first, last), columns
+    found = {}
+    if band.broken is not None:
+        own = np.bincount(band.broken[part].ravel(), minlength=1 + len(BROKEN))
+        found = dict(zip(BROKEN, own[1:].tolist(), strict=True))
+    if image is not None and len(image.reasons) > 1:
+        reason = image.reason[part]
+        found |= {name: int(np.sum(reason == at)) for at, name in enumerate(image.reasons) if at}
+    return {why: number for why, number in found.items() if number}
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +222,12 @@ class PreparedSpecimen:
     Attributes:
       specimen: the image.
       preparation: settled for this image; None where its spectra are taken as they are.
-      whole: its prepared spectra (y, x, k) and tissue (y, x), where a step needed all of it at once.
+      whole: where a step needed all of it at once, its prepared spectra, and what became of its pixels.
     """
 
     specimen: Specimen
     preparation: PiecewisePreparation | None = None
-    whole: tuple[np.ndarray, np.ndarray] | None = None
+    whole: tuple[Band, Image] | None = None
 
     @classmethod
     def of(
@@ -191,8 +246,8 @@ class PreparedSpecimen:
 
         def parts() -> Iterator[tuple[Image, slice, slice]]:
             columns = slice(0, width)
-            for absorbance, mask, rows in specimen.bands(slice(0, height), columns):
-                yield Image.of(absorbance, axis, mask), rows, columns
+            for band in specimen.bands(slice(0, height), columns):
+                yield Image.of(band.absorbance, axis, band.tissue), band.rows, columns
 
         whole_steps = steps_that_need_the_whole(preparation)
         if not whole_steps:
@@ -204,9 +259,10 @@ class PreparedSpecimen:
                 f"preparation needs the whole image at once, {taken / 2**30:.1f} GiB; allowed are "
                 f"{most_bytes / 2**30:.1f}. Raise --memory-gib, or cut the image (`compseg dearray`)."
             )
-        [(cube, mask, _)] = specimen.bands(slice(0, height), slice(0, width), at_once=height)
-        image = preparation(Image.of(cube, axis, mask))
-        return cls(specimen, whole=(image.absorbance, image.mask))
+        [band] = specimen.bands(slice(0, height), slice(0, width), at_once=height)
+        image = preparation(Image.of(band.absorbance, axis, band.tissue))
+        bare = replace(image, spectra=image.spectra[:0])
+        return cls(specimen, whole=(band._replace(absorbance=image.absorbance), bare))
 
     def read_into(
         self,
@@ -215,7 +271,8 @@ class PreparedSpecimen:
         absorbance: Float[np.ndarray, "y x k"],
         tissue: Bool[np.ndarray, "y x"],
         scaling: Scaling | None = None,
-    ) -> None:
+        counted: tuple[slice, slice] | None = None,
+    ) -> dict[str, int]:
         """Fills in the prepared spectra of a window, and its tissue.
 
         Args:
@@ -224,22 +281,38 @@ class PreparedSpecimen:
           absorbance: takes the spectra; what it holds outside the tissue is not said.
           tissue: takes the tissue.
           scaling: applied to the spectra inside the tissue, which are 0 outside it then.
+          counted: rows and columns of the image, within the window, of which pixels left out are counted; the window
+            when None.
+
+        Returns:
+          those pixels by reason, background not among them.
         """
+        counted_rows, counted_columns = counted or (rows, columns)
         if self.whole is not None:
-            tissue[...] = self.whole[1][rows, columns]
-            _put(self.whole[0][rows, columns], tissue, absorbance, scaling)
-            return
+            band, image = self.whole
+            tissue[...] = image.mask[rows, columns]
+            _put(band.absorbance[rows, columns], tissue, absorbance, scaling)
+            return _counted(band, image, slice(*_overlap(counted_rows, rows)), counted_columns)
         steps = self.preparation
-        for raw, mask, band in (self.specimen.pieces if steps is None else self.specimen.bands)(
-            rows, columns
-        ):
-            at = slice(band.start - rows.start, band.stop - rows.start)
+        inside = slice(counted_columns.start - columns.start, counted_columns.stop - columns.start)
+        left_out = []
+        for band in (self.specimen.pieces if steps is None else self.specimen.bands)(rows, columns):
+            at = slice(band.rows.start - rows.start, band.rows.stop - rows.start)
+            spectra, mask, part = band.absorbance, band.tissue, None
             if steps is not None:
-                axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, raw.shape[2])
-                part = steps(Image.of(raw, axis, mask), band, columns)
-                raw, mask = part.absorbance, part.mask
+                axis = axis_of_steps(self.specimen.scan.wavenumbers_cm1, spectra.shape[2])
+                part = steps(Image.of(spectra, axis, mask), band.rows, columns)
+                spectra, mask = part.absorbance, part.mask
+            left_out.append(_counted(band, part, counted_rows, inside))
             tissue[at] = mask
-            _put(raw, mask, absorbance[at], scaling)
+            _put(spectra, mask, absorbance[at], scaling)
+        return added(left_out)
+
+
+def _overlap(a: slice, b: slice) -> tuple[int, int]:
+    """What two ranges share; an empty one where they share nothing."""
+    first = max(a.start, b.start)
+    return first, max(first, min(a.stop, b.stop))
 
 
 def _put(values: np.ndarray, tissue: np.ndarray, place: np.ndarray, scaling: Scaling | None) -> None:

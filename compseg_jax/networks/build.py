@@ -105,6 +105,7 @@ def build_network(config: Network, maps: int = 1) -> nn.Module:
         "front": config.front,
         "activation_map": config.activation_map,
         "way_up": config.way_up,
+        "smoothing_px": config.smoothing_px,
     }
     declared = {field.name for field in dataclasses.fields(cls)}
     if config.activation not in ACTIVATIONS:

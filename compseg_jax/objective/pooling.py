@@ -59,6 +59,22 @@ def mean_over_pixels(values: Float[Array, "*b y x"], mask: Mask | None = None) -
     return jnp.sum(values * weights, axis=PIXELS) / jnp.maximum(jnp.sum(weights, axis=PIXELS), 1.0)
 
 
+def background_share(
+    activation: Float[Array, "*b y x"], tissue: Mask, image: Mask | None = None
+) -> Float[Array, "*b"]:
+    """The part of an image's activation that lies outside of its tissue, in [0, 1]; 0 where nothing is active.
+
+    Args:
+      activation: activation maps in [0, 1].
+      tissue: pixels that hold tissue.
+      image: pixels that belong to the image; all of them when None.
+    """
+    active = activation.astype(at_least_float32(activation.dtype))
+    active = active if image is None else active * image.astype(active.dtype)
+    outside = jnp.sum(active * (1.0 - tissue.astype(active.dtype)), axis=PIXELS)
+    return outside / jnp.maximum(jnp.sum(active, axis=PIXELS), jnp.finfo(active.dtype).tiny)
+
+
 def log_mean_exp(
     logits: Float[Array, "*b y x"], mask: Mask | None = None, sharpness: float = 10.0
 ) -> Float[Array, "*b"]:

@@ -116,10 +116,12 @@ def log_filled_share(
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
     r"""log q and log(1 − q) of the filled share q = σ(z)/α = tanh(βz/2α) of the required area, with γ = 0.
 
-    Both are exact where q itself would round to 0 or 1.
+    Both are exact where q itself would round to 0 or 1, and so are their gradients: that of log q is 1/z of the
+    smallest z, so a map that has all but vanished still grows.
 
     Args:
-      z: pooled activation, in [0, 1].
+      z: pooled activation, in [0, 1]; log q of 0, as of anything that float32 cannot hold, is that of the least number
+        that it can, with a gradient of 0.
       alpha: least diseased fraction.
       beta: slope parameter of σ.
 
@@ -127,9 +129,9 @@ def log_filled_share(
     """
     z = jnp.asarray(z)
     u = jnp.asarray(beta / (2.0 * alpha), z.dtype) * z
-    # log tanh u = log1p(−e^{−2u}) − log1p(e^{−2u}); the floor keeps its gradient finite at z = 0.
-    decay = jnp.exp(-2.0 * jnp.maximum(u, 1e-6))
-    filled = jnp.log1p(-decay) - jnp.log1p(decay)
+    # log tanh u = log(1 − e^{−2u}) − log(1 + e^{−2u}); 1 − e^{−2u} would round to 0 where u is small, expm1 does not.
+    twice = 2.0 * jnp.maximum(u, jnp.finfo(u.dtype).tiny)
+    filled = jnp.log(-jnp.expm1(-twice)) - jnp.log1p(jnp.exp(-twice))
     left = jnp.log(2.0).astype(z.dtype) - jax.nn.softplus(2.0 * u)
     return filled, left
 

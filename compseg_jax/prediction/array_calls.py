@@ -5,8 +5,6 @@ The layout of the files is written down in docs/outputs.md.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +28,7 @@ from compseg_jax.prediction.array_cores import OpenedArray
 from compseg_jax.prediction.formats.ome_zarr import open_maps
 from compseg_jax.prediction.formats.prediction_tables import SamplePrediction
 from compseg_jax.readers.scan import finest_per_pixel_xy
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import atomic_file, write_text
 
 ARRAYS = "arrays"
@@ -149,11 +148,7 @@ class ArrayCalls:
         write_text(folder / "calls.html", text)
 
     def _csv(self) -> str:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, [each.name for each in fields(CoreCall)])
-        writer.writeheader()
-        writer.writerows(vars(row) for row in self.rows)
-        return buffer.getvalue()
+        return csv_text([each.name for each in fields(CoreCall)], map(vars, self.rows), line_end="\r\n")
 
     def _segmented(self, out: Path) -> Bool[np.ndarray, "y x"] | None:
         """Segmented pixels of the whole scan; None where no maps are kept."""
@@ -246,8 +241,8 @@ def rule_of(model: Model) -> tuple[str, ...]:
     called = (
         f"A core is called diseased where more than {cut:.1%} of its tissue is segmented (activation above "
         f"{model.threshold:.3g}), else healthy: the cut-off of greatest sensitivity plus specificity on {number} "
-        "validation samples of the model. It is undecided where it lies outside of what the model was trained on, or "
-        "no tissue is left."
+        "validation samples of the model. It is undecided where it lies outside of what the model was trained on, and "
+        "left out where no pixel of it is left."
     )
     if not kept:
         return (called, "The model keeps no areas of its validation samples, so that no chance is known.")

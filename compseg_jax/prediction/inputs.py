@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,12 @@ from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.recognition import module_of
 from compseg_jax.readers.scan import ROWS_AT_ONCE, Scan
 from compseg_jax.store.fingerprint import content_of_bands
-from compseg_jax.store.read import LONGEST_ID_BYTES, Sample, Store, names_a_file
+from compseg_jax.store.read import Sample, Store
+from compseg_jax.store.sample_names import LONGEST_ID_BYTES, as_file_name, names_a_file, same_file
+
+HASH_DIGITS = 12
+ROOM_BYTES = 50
+"""Of an id, for what tells equal names apart."""
 
 
 class InputError(ValueError):
@@ -241,8 +247,8 @@ def _id(path: Path) -> str:
 
 
 def _allowed(name: str) -> str:
-    kept = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).lstrip(".")
-    while len(kept.encode()) > LONGEST_ID_BYTES - 50:  # room for what distinguishes equal names
+    kept = as_file_name(name)
+    while len(kept.encode()) > LONGEST_ID_BYTES - ROOM_BYTES:
         kept = kept[:-1]
     return kept if names_a_file(kept) else f"sample_{kept}"
 
@@ -250,16 +256,21 @@ def _allowed(name: str) -> str:
 def _with_own_ids(tasks: list[Task]) -> list[Task]:
     """The tasks with ids that differ: equal ones carry the names of their folders, or of their stores."""
     for level in range(4):
-        counts = Counter(task.id.lower() for task in tasks)
+        counts = Counter(same_file(task.id) for task in tasks)
         if max(counts.values(), default=1) == 1:
             return tasks
-        tasks = [_named_further(task, level) if counts[task.id.lower()] > 1 else task for task in tasks]
-    clashing = [name for name, n in Counter(task.id.lower() for task in tasks).items() if n > 1]
-    if clashing:
-        raise InputError(
-            f"several inputs are called {clashing[0]!r}, and so are their folders; predict them into different folders."
-        )
-    return tasks
+        tasks = [_named_further(task, level) if counts[same_file(task.id)] > 1 else task for task in tasks]
+    counts = Counter(same_file(task.id) for task in tasks)
+    return [_named_by_hash(task) if counts[same_file(task.id)] > 1 else task for task in tasks]
+
+
+def _named_by_hash(task: Task) -> Task:
+    """A name for what its folders do not tell apart: long names that begin alike, or differ in what no id holds."""
+    source = (
+        os.fsencode(task.source.resolve()) if isinstance(task.source, Path) else str(task.source).encode()
+    )
+    within = f"\0{task.store_id}\0{task.core and task.core.core.name}".encode()
+    return replace(task, id=f"{task.id}_{hashlib.sha256(source + within).hexdigest()[:HASH_DIGITS]}")
 
 
 def _named_further(task: Task, level: int) -> Task:

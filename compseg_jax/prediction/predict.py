@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -110,6 +111,12 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
                 f"stopped; {len(report.done) + report.before} of {len(tasks)} samples are finished{kept}. The same "
                 "command goes on."
             ) from None
+        except Exception:
+            # A full disk, say: what is finished has its tables all the same, if they can be written.
+            if not options.shard:
+                with suppress(ValueError, OSError):
+                    folder.write_tables()
+            raise
     if options.shard:
         # Each shard looks after its own samples are there, so the last one to look finds all.
         report.missing = _missing(folder, found.tasks)
@@ -275,6 +282,10 @@ class _Run:
             if claim.is_lost():
                 return False
             sample = failed_sample(task, error)
+            if not isinstance(
+                error, OSError
+            ):  # a disk or network may come back, and the tiles are gone on with
+                remove(self.places.in_progress(task.id))
             self.folder.put_failure(sample)
             self.report.failed.append(sample)
         else:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compseg_jax.config import to_json
-from compseg_jax.config.locations import Location, Url, absolute
+from compseg_jax.config.locations import Location, Url, absolute, writable
+from compseg_jax.model.left_out import NothingLeft, in_words, total
 from compseg_jax.model.model import Model
 from compseg_jax.prediction.array_calls import ArrayCalls, calls_of
 from compseg_jax.prediction.array_cores import OpenedArray
@@ -23,7 +24,7 @@ from compseg_jax.prediction.inputs import Task
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.sample_places import ENTRY, SAMPLES
 from compseg_jax.readers.reading_options import READING, in_command_words
-from compseg_jax.runtime.files import JsonFormat, json_text, remove_leftovers
+from compseg_jax.runtime.files import JsonFormat, json_text, remove, remove_leftovers, resumable_place
 from compseg_jax.runtime.versions import versions
 from compseg_jax.store.kvstore import (
     delete,
@@ -107,11 +108,20 @@ class PredictionFolder:
             (self.path / SAMPLES).mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.path / SAMPLES):
                 remove_leftovers(folder)
+            self._remove_finished_work(self.path / SAMPLES)
         write_new(run_file, json_text(RUN.stamped(self._asked)).encode())
         self._check(run_file)
         (notes,) = names_like(self.samples, f".*.{FAILED}")
         texts = read_many(self.samples / name for name in notes)
         self._failed_before = dict(zip(notes, texts, strict=True))
+
+    @staticmethod
+    def _remove_finished_work(samples: Path) -> None:
+        """Removes working maps of finished samples that nobody claims: their processes were killed at the last step."""
+        for entry in samples.glob(f"*/{ENTRY}"):
+            work = resumable_place(entry.parent)
+            if work.exists() and not names_like(samples, f".{entry.parent.name}.claim.*")[0]:
+                remove(work)
 
     def _may_begin(self, run_file: Location) -> bool:
         """Whether the folder was begun, or holds at most what a process that begins it makes first."""
@@ -236,14 +246,17 @@ class PredictionFolder:
 
 def failed_sample(task: Task, error: BaseException) -> SamplePrediction:
     """A sample that could not be predicted."""
+    left_out = error.left_out if isinstance(error, NothingLeft) else None
     expected = str(error) and isinstance(error, ValueError | OSError)
     return SamplePrediction(
         id=task.id,
         source=task.place,
         store_id=task.store_id,
         status="failed",
-        error=in_command_words(str(error) if expected else repr(error)),
+        error=writable(in_command_words(str(error) if expected else repr(error))),
         label=None if task.sample is None else task.sample.label,
+        left_out_px=None if left_out is None else total(left_out),
+        left_out_why=None if left_out is None else in_words(left_out) or None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from compseg_jax.model.adaptation import Adapted, adapted
+from compseg_jax.model.left_out import LeftOut, NothingLeft, in_words, total
 from compseg_jax.model.model import Model
 from compseg_jax.model.scale import ToTrainingScale, scale_of
 from compseg_jax.model.specimen import Specimen
@@ -61,6 +62,7 @@ class _Finishing:
       annotation: what its regions become in QuPath.
       notes: what was done to bring it to the model, in words.
       scale: edge of its pixel by that of the training images; None where unknown.
+      left_out: pixels that no network saw though they are not background, by reason.
       started: when its prediction began.
       places: where it goes.
       rescaled: whether it was brought to the scale of the training.
@@ -71,6 +73,7 @@ class _Finishing:
     annotation: Annotation
     notes: tuple[str, ...]
     scale: float | None
+    left_out: LeftOut
     started: float
     places: SamplePlaces
     rescaled: bool = False
@@ -95,9 +98,10 @@ class Predictor:
     def predict(self, task: Task, watch: Watch, places: SamplePlaces) -> SamplePrediction:
         """Predicts a sample, or goes on with it, and returns what came out; everything is in its folder then.
 
-        Raises:
-          Stopped: when asked to stop; finished tiles are kept.
-          ValueError, OSError: when the sample cannot be read or does not fit the model.
+          Raises:
+            Stopped: when asked to stop; finished tiles are kept.
+            NothingLeft: when it has no pixel that can be predicted.
+        ValueError, OSError: when the sample cannot be read or does not fit the model.
         """
         started = time.perf_counter()
         options, model = self.options, self.model
@@ -128,7 +132,11 @@ class Predictor:
             notes = [*opened.notes, *members[0].notes]
             if options.to_training_scale and scale is None:
                 notes.append("its pixel size, or the training's, is unknown: taken as if it were the same")
-            finishing = _Finishing(task, opened, annotation, tuple(notes), scale, started, places)
+            left_out = maps.left_out() if scaled is None else scaled.left_out(maps.left_out())
+            if not maps.has_tissue():
+                remove(maps.folder)
+                raise NothingLeft(left_out, math.prod(own.shape_px))
+            finishing = _Finishing(task, opened, annotation, tuple(notes), scale, left_out, started, places)
             if scaled is None:
                 return self._finished(finishing, maps, watch)
             with maps.at_own_pixels(own.shape_px) as at_own:
@@ -207,6 +215,8 @@ class Predictor:
             scale=finishing.scale,
             rescaled=finishing.rescaled,
             channels=channels,
+            left_out_px=total(finishing.left_out),
+            left_out_why=in_words(finishing.left_out) or None,
             **({} if task.core is None else task.core.place()),
             label=None if task.sample is None else task.sample.label,
             seen=sighting_of(self.model.seen, task, scan),
@@ -221,8 +231,10 @@ class Predictor:
             put_new(maps.folder / ACTIVATION, folder / ACTIVATION)
         finishing.places.put(folder, task.id)
         remove(maps.folder)
-        for remark in (*finishing.notes, *([] if measures.tissue_px else ["no tissue"])):
+        for remark in finishing.notes:
             watch.remarked(remark)
+        if finishing.left_out:
+            watch.remarked(f"{total(finishing.left_out)} pixels left out ({in_words(finishing.left_out)})")
         if sample.outside:
             watch.remarked("OUTSIDE of what the model was trained on: undecided")
         return sample

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from compseg_jax.config.locations import Location
-from compseg_jax.runtime.files import put_new, resumable_place
+from compseg_jax.runtime.files import put_new, resumable_place, temporary_folder
 from compseg_jax.store.kvstore import copy_files, names_below, write_new
 
 SAMPLES, ENTRY = "samples", "sample.json"
@@ -63,5 +62,5 @@ def sample_places(out: Location) -> Iterator[SamplePlaces]:
     if isinstance(samples, Path):
         yield SamplePlaces(samples, samples)
         return
-    with TemporaryDirectory(prefix="compseg-predict-") as temporary:
-        yield SamplePlaces(samples, Path(temporary))
+    with temporary_folder("predict") as temporary:
+        yield SamplePlaces(samples, temporary)

@@ -2,9 +2,9 @@
 
 ``.<id>.partial/`` holds ``activation.ome.zarr``, whose full resolution is written tile by tile, and ``journal.txt``: a
 line of JSON that says what is computed, then one line per finished tile, with its sums of how far it lies outside of
-training. A line is written after the tile's pixels, so
-a process that is killed leaves nothing torn: at most the tiles in hand are computed again. The files of the finished
-sample are gathered in ``finished/``, the image last.
+training, and its pixels left out by reason. A line is written after the tile's pixels, so a process that is killed
+leaves nothing torn: at most the tiles in hand are computed again. The files of the finished sample are gathered in
+``finished/``, the image last.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from compseg_jax.model.left_out import LeftOut, added
 from compseg_jax.model.scale import rescaled_part
 from compseg_jax.model.training_distribution import DepartureSums
 from compseg_jax.prediction.formats.ome_zarr import ActivationMaps, MapArrays
@@ -29,6 +30,20 @@ from compseg_jax.store.ome import LEVEL_CHUNK
 
 TileSums = tuple[DepartureSums | None, ...]
 """Of each network; None for those that keep no training distribution, nothing where no tissue was."""
+
+
+class Finished(NamedTuple):
+    """What is kept of a finished tile beside its map.
+
+    Attributes:
+      sums: how far it lies outside of training.
+      left_out: pixels that no network saw though they are not background, by reason.
+    """
+
+    sums: TileSums
+    left_out: LeftOut
+
+
 JOURNAL, ACTIVATION, FINISHED, OWN = "journal.txt", "activation.ome.zarr", "finished", "own_pixels"
 BLOCK_PX = (LEVEL_CHUNK, 16 * LEVEL_CHUNK)
 """Rows and columns of a map that are looked at together: whole chunks."""
@@ -40,12 +55,12 @@ class WorkingMaps:
     Attributes:
       folder: of the sample in progress.
       plan: tiles of the sample.
-      done: sums of each network, by the number of the tile, of those that are there.
+      done: what is kept of each tile that is there, by its number.
     """
 
-    def __init__(self, folder: Path, plan: TilePlan, done: dict[int, TileSums]) -> None:
+    def __init__(self, folder: Path, plan: TilePlan, done: dict[int, Finished]) -> None:
         self.folder, self.plan, self.done = folder, plan, done
-        self._judged: dict[int, TileSums] = {}
+        self._judged: dict[int, Finished] = {}
         self._arrays = MapArrays.at(folder / ACTIVATION, plan.shape_px, durable=not plan.is_whole)
         self._journal = os.open(folder / JOURNAL, os.O_WRONLY | os.O_APPEND)
 
@@ -67,8 +82,8 @@ class WorkingMaps:
     @classmethod
     def continued(
         cls, folder: Path, shape_px: tuple[int, int], purpose: Mapping[str, Any]
-    ) -> tuple[tuple[int, int], dict[int, TileSums]] | None:
-        """Size of the tiles and sums of those done in maps of the same purpose; None where there are none."""
+    ) -> tuple[tuple[int, int], dict[int, Finished]] | None:
+        """Size of the tiles and what is kept of those done in maps of the same purpose; None where there are none."""
         try:
             head, *lines = (folder / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True)
             header = json.loads(head)
@@ -95,8 +110,8 @@ class WorkingMaps:
         os.close(self._journal)
 
     def judged(self, tile: Tile, judged: Judged) -> None:
-        """Takes how far a tile lies outside of training, before it is written."""
-        self._judged[tile.number] = judged.sums
+        """Takes what is said of a tile, before it is written."""
+        self._judged[tile.number] = Finished(judged.sums, judged.left_out)
 
     def write(
         self, tile: Tile, activation: Float[np.ndarray, "y x"], tissue: Bool[np.ndarray, "y x"]
@@ -107,12 +122,12 @@ class WorkingMaps:
           StoreError: when the activation is not from 0 to 1.
         """
         self._arrays.write(tile.y.first, tile.x.first, activation, tissue)
-        sums = self._judged.pop(tile.number, ())
+        said = self._judged.pop(tile.number, Finished((), {}))
         if not self.plan.is_whole:
             # The pixels are on the disk by now: none is missing where the journal says that it is there.
-            os.write(self._journal, _line(tile.number, sums).encode())
+            os.write(self._journal, _line(tile.number, said).encode())
             os.fsync(self._journal)
-        self.done[tile.number] = sums
+        self.done[tile.number] = said
 
     def at_own_pixels(self, shape_px: tuple[int, int]) -> WorkingMaps:
         """The finished maps on other pixels of the same field of view, in a folder inside this one.
@@ -135,11 +150,20 @@ class WorkingMaps:
     def sums(self) -> TileSums:
         """Of each network over all tiles; None where it cannot say, or no tile of it was looked at."""
         totals: list[DepartureSums | None] = []
-        for number in range(max((len(sums) for sums in self.done.values()), default=0)):
-            found = [sums[number] for sums in self.done.values() if number < len(sums)]
-            told = [each for each in found if each is not None]
+        each = [finished.sums for finished in self.done.values()]
+        for number in range(max((len(sums) for sums in each), default=0)):
+            found = [sums[number] for sums in each if number < len(sums)]
+            told = [sums for sums in found if sums is not None]
             totals.append(reduce(DepartureSums.__add__, told) if told else None)
         return tuple(totals)
+
+    def left_out(self) -> dict[str, int]:
+        """Pixels that no network saw though they are not background, by reason, over all tiles."""
+        return added([finished.left_out for finished in self.done.values()])
+
+    def has_tissue(self) -> bool:
+        """Whether any pixel was predicted."""
+        return any(self.tissue(*block).any() for block in self.blocks())
 
     def activation(self, *block: slice) -> Float[np.ndarray, "y x"]:
         """Rows (and columns) of the activation map."""
@@ -164,10 +188,12 @@ class WorkingMaps:
         return self._arrays.finish(ACTIVATION.split(".")[0], pixel_size_um)
 
 
-def _line(number: int, sums: TileSums) -> str:
-    return json.dumps([number, [None if each is None else each.to_json() for each in sums]]) + "\n"
+def _line(number: int, said: Finished) -> str:
+    sums = [None if each is None else each.to_json() for each in said.sums]
+    return json.dumps([number, sums, dict(said.left_out)]) + "\n"
 
 
-def _read_line(line: str) -> tuple[int, TileSums]:
-    number, sums = json.loads(line)
-    return int(number), tuple(None if each is None else DepartureSums.from_json(each) for each in sums)
+def _read_line(line: str) -> tuple[int, Finished]:
+    number, sums, left_out = json.loads(line)
+    read = tuple(None if each is None else DepartureSums.from_json(each) for each in sums)
+    return int(number), Finished(read, dict(left_out))

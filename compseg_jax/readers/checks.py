@@ -17,11 +17,16 @@ import numpy as np
 
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.runtime.extras import install_line
+from compseg_jax.runtime.memory import reading_limit_bytes, reading_limit_in_words
 
 # Deflate cannot expand by more than this (zlib technical notes, "Maximum Compression Factor").
 DEFLATE_MAX_RATIO = 1032
 # Most pixels a byte of a compressed image can stand for: beyond this the announced size is forged.
 MAX_PIXELS_PER_BYTE = 8 * DEFLATE_MAX_RATIO
+# Nothing that was measured is that much smaller when packed, and that large; sparse cubes reach some 200.
+LARGEST_RATIO, LARGE_BYTES = 500, 1 << 30
+# What takes less is read without asking how much memory is free.
+SMALL_BYTES = 1 << 26
 # Up to here float64 holds every integer.
 _EXACT = 2**53
 
@@ -76,6 +81,8 @@ class Reading(AbstractContextManager[None]):
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, CubeError):
             return
+        if isinstance(error, MemoryError):
+            raise too_large(self.path, self.layout) from error
         said = f"{type(error).__name__}: {error}"
         if isinstance(error, _FAULTS) and not _within_decoder(trace):
             raise ReaderFault(
@@ -119,6 +126,41 @@ def size(path: Path, required: int, what: str, *, exact: bool = False) -> None:
         )
 
 
+def room(path: Path, held: float, what: str, *, unpacked: float = 0, packed: float = 0) -> None:
+    """Compares the memory that reading takes with what may be taken, before anything is read.
+
+    Args:
+      path: the file.
+      held: bytes in memory at once: as stored, and once more as floats.
+      what: is read, in words.
+      unpacked: bytes that come out of a compression; 0 without one.
+      packed: those that go into it.
+
+    Raises:
+      CubeError: if reading takes more than is allowed, or the file unpacks to what no measurement does.
+    """
+    if unpacked > max(LARGE_BYTES, LARGEST_RATIO * packed):
+        raise CubeError(
+            f"{path}: {what} of {unpacked / 2**30:.3g} GiB lies in {packed / 2**20:.3g} MiB; nothing that was measured "
+            f"becomes {LARGEST_RATIO} times as small. The file is empty, damaged or was made to fill the memory."
+        )
+    if held > SMALL_BYTES and held > reading_limit_bytes():
+        raise too_large(path, f"{what}, {held / 2**30:.3g} GiB in memory,")
+
+
+def too_large(path: Path, what: str) -> CubeError:
+    """The error for what takes more memory than may be taken."""
+    return CubeError(
+        f"{path}: {what} is too large to be read at once; {reading_limit_in_words()}. Cut it into samples, or "
+        "convert it to what is read by parts: ENVI or .npy of float32, a pyramid of tiled TIFF, or an Agilent mosaic."
+    )
+
+
+def held_bytes(values: int, itemsize: int) -> int:
+    """Memory of an array as stored, and once more as floats."""
+    return values * (itemsize + max(itemsize, 4))
+
+
 def companion(path: Path, suffixes: Sequence[str]) -> Path | None:
     """The file of the same stem with one of the suffixes, whatever the case of its name."""
     wanted = [(path.stem + suffix).lower() for suffix in suffixes]
@@ -140,6 +182,7 @@ def as_float(values: np.ndarray, path: Path) -> np.ndarray:
         raise CubeError(f"{path}: found values of type {values.dtype}; a cube needs real numbers.")
     if kind == "f" and values.dtype.isnative and width in (4, 8):
         return values
+    room(path, values.size * (4 if width <= (4 if kind == "f" else 2) else 8), "the array as floats")
     # A base array: `astype` of a memory map would call itself one though it lies in memory.
     plain = np.asarray(values)
     if width <= (4 if kind == "f" else 2):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from compseg_jax.readers import not_read
+from compseg_jax.readers.checks import too_large
 from compseg_jax.readers.cube import Cube, CubeError
 from compseg_jax.readers.point_spectra import Spectra
 from compseg_jax.readers.reading_options import Instructions, check_instructions
@@ -23,6 +24,7 @@ from compseg_jax.readers.transmittance import (
     settled,
     to_absorbance,
 )
+from compseg_jax.runtime.files import refuse_special
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def recognise(path: str | os.PathLike[str]) -> Format:
 
     Raises:
       FileNotFoundError: if there is no such file.
+      NotRegularError: if it is a named pipe, a socket or a device.
       CubeError: if no format fits.
     """
     path = Path(path)
@@ -156,6 +159,7 @@ def recognise(path: str | os.PathLike[str]) -> Format:
         if other is not None:
             raise CubeError(f"{path}: this folder is {other.what}, which is not read: {other.instead}.")
         raise CubeError(f"{path}: this directory is not a zarr array or group (no zarr.json); give a file.")
+    refuse_special(path)
     with path.open("rb") as stream:
         first = stream.read(32)
     suffix = path.suffix.lower()
@@ -221,7 +225,10 @@ def read(
     module = module_of(found)
     if not hasattr(module, "read"):
         raise CubeError(f"{path}: {found.name} holds spectra, not an image; read it with read_spectra.")
-    cube: Cube = module.read(path, **keywords_for(found, given, path))
+    try:
+        cube: Cube = module.read(path, **keywords_for(found, given, path))
+    except MemoryError as error:
+        raise too_large(path, found.name) from error
     kind, who = settled(cube.provenance, transmittance, lambda: cube.absorbance)
     if kind != "none":
         refuse_pictures(cube.wavenumbers_cm1, cube.absorbance.shape[2], path)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.runtime.files import refuse_special
 
 _MAX_BYTES = 1 << 31
 # The longer mark first: that of UTF-16 begins that of UTF-32.
@@ -73,7 +74,9 @@ def read_lines(path: Path) -> list[str]:
 
     Raises:
       CubeError: if the file is no text, or larger than 2 GiB.
+      NotRegularError: if it is a named pipe, a socket or a device.
     """
+    refuse_special(path)
     size = path.stat().st_size
     if size > _MAX_BYTES:
         raise CubeError(f"{path}: {size} bytes are too many for a text table; export it in a binary format.")

@@ -16,7 +16,7 @@ def cache_compilations() -> Path | None:
     in ``$XDG_CACHE_HOME`` or ``~/.cache``. jax keys the programs by everything they depend on.
 
     Returns:
-      The folder, or None where programs are compiled every time: on CPUs with jaxlib 0.11, which cannot write
+      The folder, or None where programs are compiled every time: on CPUs with jaxlib 0.11 and 0.12, which cannot write
       programs that call oneDNN (std::bad_alloc), and where the folder cannot be made.
     """
     import jax

@@ -19,7 +19,9 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -85,6 +87,17 @@ def staging_place(path: Path | str) -> Iterator[Path]:
         yield staging
     finally:
         remove(staging)
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Empty folder among the temporary files of this machine, gone at the end of the block.
+
+    What killed processes left of the same name is removed first.
+    """
+    with staging_place(Path(tempfile.gettempdir()) / f"compseg-{name}") as folder:
+        folder.mkdir(mode=0o700)
+        yield folder
 
 
 def begin_staging(path: Path | str) -> Path:
@@ -186,6 +199,36 @@ def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
     return time.time() - newest > ABANDONED_S
 
 
+class NotRegularError(OSError):
+    """What is to be read is no regular file: it may never end, or never begin."""
+
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe (FIFO)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def refuse_special(path: Path) -> None:
+    """Looks at what is to be opened for reading, through links; folders and what is not there pass.
+
+    Raises:
+      NotRegularError: for named pipes, sockets and devices.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for is_kind, words in _KINDS:
+        if is_kind(mode):
+            link = f"a link to {words}" if path.is_symlink() else words
+            raise NotRegularError(
+                f"{path}: is {link}; only regular files are read. Save what it delivers as a file, and give that."
+            )
+
+
 def json_text(values: Mapping[str, Any], *, default: Callable[[object], object] | None = None) -> str:
     """The text of a JSON file as the package writes it; raises ValueError for NaN and infinities."""
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=default) + "\n"
@@ -247,6 +290,7 @@ class JsonFormat:
         Raises:
           ValueError (`error`): when it is missing, damaged, or of a format or version that is not read.
         """
+        refuse_special(path)
         try:
             text = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import math
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compseg_jax.runtime.xla_flags import backend_is_running
@@ -36,6 +40,52 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(number, value) == 1 for number, value in _MALLOPT_KEEP_FREED_MEMORY.values())
+
+
+READING_SHARE = 0.5
+"""Of the free memory that reading one file may take: what is read is prepared and scaled besides."""
+_MAX_MEMORY = "COMPSEG_MAX_MEMORY_GIB"
+"""A variable of the environment, so that it holds for the commands that a command starts."""
+
+
+def reading_limit_bytes() -> float:
+    """Memory that reading one file may take: what was stated (`max_memory`), else `READING_SHARE` of what is free."""
+    stated = os.environ.get(_MAX_MEMORY)
+    return float(stated) * 2**30 if stated else READING_SHARE * free_memory_bytes()
+
+
+def reading_limit_in_words() -> str:
+    """What `reading_limit_bytes` is, a part of a sentence."""
+    stated = os.environ.get(_MAX_MEMORY)
+    said = "by --max-memory" if stated else "half of what is free; --max-memory GIB says otherwise"
+    return f"{reading_limit_bytes() / 2**30:.3g} GiB are allowed ({said})"
+
+
+@contextmanager
+def max_memory(gib: float) -> Iterator[None]:
+    """States how much memory reading one file may take, for the block and for processes that are started in it.
+
+    Raises:
+      ValueError: for what is no amount of memory.
+    """
+    if not (math.isfinite(gib) and gib > 0):
+        raise ValueError(f"--max-memory {gib:g}: a number of GiB above 0 is required, such as 8.")
+    before = os.environ.get(_MAX_MEMORY)
+    os.environ[_MAX_MEMORY] = repr(float(gib))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_MAX_MEMORY]
+        else:
+            os.environ[_MAX_MEMORY] = before
+
+
+def return_freed_memory() -> None:
+    """Gives the system back what Python has freed and glibc keeps, whatever `keep_freed_memory` said before."""
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def free_memory_bytes() -> float:

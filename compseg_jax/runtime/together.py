@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ _waits = itertools.count()
 
 def process_count() -> int:
     """Processes that work as one; asking does not start jax."""
+    if "jax" not in sys.modules:  # which is imported before processes are joined
+        return 1
     import jax
 
     return jax.process_count() if jax.distributed.is_initialized() else 1

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+if TYPE_CHECKING:
+    from compseg_jax.store.read import Sample, Store
 
 DIGEST_BYTES = 16
 
@@ -50,3 +55,48 @@ def size_of(content: str) -> tuple[int, int]:
     """
     height, width, _ = content.partition("-")[0].split("x")
     return int(height), int(width)
+
+
+def values_of(absorbance: Float[np.ndarray, "y x c"], tissue: Bool[np.ndarray, "y x"]) -> str:
+    """What tells whether a cube that is read again holds what it held before: a hash of the sum of each pixel's bits.
+
+    It takes a tenth of the time of :func:`content_of`, about a tenth of what reading takes, and notices any value that
+    changed alone; values that change together escape it in one of 2³² cases.
+
+    >>> image, tissue = np.ones((2, 3, 4), np.float32), np.ones((2, 3), bool)
+    >>> before = values_of(image, tissue)
+    >>> image[1, 2, 3] = 1.0000001
+    >>> values_of(image, tissue) == before
+    False
+    """
+    bits = np.ascontiguousarray(absorbance, np.float32).view(np.uint32)
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest.update(np.ascontiguousarray(np.add.reduce(bits, axis=-1, dtype=np.uint32), "<u4"))
+    digest.update(np.packbits(tissue).tobytes())
+    return digest.hexdigest()
+
+
+def description_hash(store: Store) -> str:
+    """Hash of what a store says of all its cubes: channels, axis, background, preparation."""
+    axis = store.wavenumbers_cm1
+    return _hash(
+        [store.channels, None if axis is None else axis.tolist(), store.background, store.preparation]
+    )
+
+
+def samples_hash(samples: Iterable[Sample], contents: Iterable[str]) -> str:
+    """Hash of samples in their order: id, label, split, group, size, and what the image of each is recognised by."""
+    return _hash(
+        [each.id, each.label, each.split, each.group, each.height, each.width, each.has_reference, content]
+        for each, content in zip(samples, contents, strict=True)
+    )
+
+
+def values_hash(values: Iterable[str]) -> str:
+    """Hash of what :func:`values_of` gives for several samples, in their order."""
+    return _hash(values)
+
+
+def _hash(values: Iterable[object]) -> str:
+    text = json.dumps(list(values), ensure_ascii=True, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()

@@ -35,7 +35,8 @@ from compseg_jax.spectra.preparation import (
     without_broken,
 )
 from compseg_jax.spectra.scaling import BandMoments, Scaling, band_moments
-from compseg_jax.store.read import Sample, Store
+from compseg_jax.store.fingerprint import values_of
+from compseg_jax.store.read import Sample, Store, StoreError
 
 MOST_SAMPLES_AT_ONCE = min(8, os.cpu_count() or 1)
 SHARE_OF_FREE_MEMORY = 0.25
@@ -67,6 +68,8 @@ class CubeMemory:
         """Samples with NaN or infinite values among those read."""
         self.contents: dict[str, str] = {}
         """Hashes of images, by sample."""
+        self.values: dict[str, str] = {}
+        """What their raw cubes held when they were read, by sample."""
         self._kept = kept
         self._most_bytes = SHARE_OF_FREE_MEMORY * free_memory_bytes() if most_bytes is None else most_bytes
         self._held: dict[tuple[str, str], CubeAndTissue] = {}
@@ -76,13 +79,21 @@ class CubeMemory:
         self._disk_is_full = False
         self._lock = RLock()
 
-    def note_raw(self, sample_id: str, raw: CubeAndTissue, *, to_be_prepared: bool) -> None:
-        """Takes note of a cube when it is first read: whether its values are finite, and what names its files."""
+    def note_raw(self, sample_id: str, raw: CubeAndTissue, *, to_be_prepared: bool) -> bool:
+        """Takes note of a cube that was read: whether its values are finite, and what names its files.
+
+        Returns:
+          False where it was read before and held something else.
+        """
+        found = values_of(*raw)
+        if self.values.setdefault(sample_id, found) != found:
+            return False
         if sample_id not in self._noted and not np.all(np.isfinite(raw[0])):
             self.broken.add(sample_id)
         self._noted.add(sample_id)
         if to_be_prepared and self._kept is not None and sample_id not in self._raw_keys:
             self._raw_keys[sample_id] = image_key(raw[0][raw[1]], raw[1])
+        return True
 
     def get(self, sample_id: str, after: str) -> CubeAndTissue | None:
         """A cube after the steps of that hash ('' for none), where it is held or kept."""
@@ -194,7 +205,11 @@ class PreparedStore:
         for sample_id, furthest in found.items():
             if furthest is None:
                 raw = reads[sample_id].result(), self.store.tissue(sample_id)
-                self.memory.note_raw(sample_id, raw, to_be_prepared=self.preparation is not None)
+                if not self.memory.note_raw(sample_id, raw, to_be_prepared=self.preparation is not None):
+                    raise StoreError(
+                        f"{self.store.path}: sample {sample_id!r} is not what it was when it was first read: the store "
+                        "was changed or replaced meanwhile. Let nothing write there, and start again."
+                    )
                 # Named by its spectra, it may be on disk, from before the run was stopped.
                 furthest = self._furthest(sample_id) or self._begun(sample_id, raw)
             complete[sample_id] = self._to_the_end(sample_id, *furthest)
@@ -206,6 +221,12 @@ class PreparedStore:
         if sample.id not in known:
             known[sample.id] = self.store.content(sample.id)
         return known[sample.id]
+
+    def values(self, sample: Sample) -> str:
+        """What a sample's raw cube held when it was read, which is done where it was not."""
+        if sample.id not in self.memory.values:
+            self.read(sample.id)
+        return self.memory.values[sample.id]
 
     def image(self, sample_id: str) -> Image:
         """A sample after the preparation, as a further step takes it."""

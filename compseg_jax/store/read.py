@@ -6,11 +6,9 @@ crop reads the tiles it touches and nothing else. write.py writes them.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +19,15 @@ from compseg_jax.config.file_schema import Axis, refuse_axis
 from compseg_jax.config.locations import Location, location
 from compseg_jax.config.ranges import Positive, Range, check_ranges
 from compseg_jax.readers.cube import Background, Cube
+from compseg_jax.runtime.csv_tables import csv_rows
 from compseg_jax.runtime.files import JsonFormat
 from compseg_jax.spectra.preparation.kept_steps import KeptStep, refuse_steps
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
+from compseg_jax.store.sample_names import is_file_name
 
 SPLITS = ("train", "val", "test")
 """The names of the parts of a store."""
-LONGEST_ID_BYTES = 200
 
 
 class StoreError(ValueError):
@@ -96,29 +95,29 @@ class Sample:
         check_ranges(self)
 
 
-def names_a_file(sample_id: str) -> bool:
-    """Whether an id can be the name of a cube on every file system."""
-    return (
-        bool(sample_id.strip())
-        and not sample_id.startswith(".")
-        and len(sample_id.encode()) <= LONGEST_ID_BYTES
-        and not any(character in '/\\:*?"<>|' or not character.isprintable() for character in sample_id)
-    )
-
-
 @dataclass(frozen=True)
 class PendingRead:
     """A cube that is being read in the background."""
 
     path: Location
+    values: np.ndarray
     future: ts.Future
+
+    @classmethod
+    def of(cls, path: Location, array: ts.TensorStore) -> PendingRead:
+        """Begins to read an array whole."""
+        # NumPy asks for huge pages, TensorStore does not: that saves what checksums cost (docs/decisions/57).
+        values = np.empty(array.shape, array.dtype.numpy_dtype)
+        begun = ts.array(values, copy=False, write=True).write(array[ts.d[:].translate_to[0]])
+        return cls(path, values, begun.commit)
 
     def result(self) -> np.ndarray:
         """The values, once they are there; raises StoreError where the file is damaged, LocationError out of reach."""
         try:
-            return array_answer(self.future, self.path)
+            array_answer(self.future, self.path)
         except ValueError as error:
             raise damaged(self.path, error) from error
+        return self.values
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ class Store:
     def read_later(self, sample_id: str) -> PendingRead:
         """The same in the background: the read goes on until its ``result()`` is asked for."""
         path, array = self._cube(sample_id)
-        return PendingRead(path, array.read())
+        return PendingRead.of(path, array)
 
     def cube(self, sample_id: str) -> Cube:
         """A sample with its axis, its pixel size and the steps that the store's spectra have been through."""
@@ -210,7 +209,7 @@ class Store:
         path, array = self._cube(sample_id)
         height, width, _ = array.shape
         rows, columns = slice(*y.indices(height)), slice(*x.indices(width))
-        return PendingRead(path, array[rows, columns].read()).result()
+        return PendingRead.of(path, array[rows, columns]).result()
 
     def content(self, sample_id: str) -> str:
         """What its image is recognised by: as the table states it, else the hash of the cube, which is read for it."""
@@ -262,7 +261,7 @@ class Store:
                 f"{path}: sample {sample_id!r} holds no {name} mask. Ingest it with that column."
             )
         array = _open_array(path, {"y": sample.height, "x": sample.width})
-        return PendingRead(path, array.read()).result().astype(bool)
+        return PendingRead.of(path, array).result().astype(bool)
 
 
 def damaged(path: Location, what: object) -> StoreError:
@@ -290,7 +289,11 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
         raise damaged(path, "it is missing")
     samples: list[Sample] = []
     lines: dict[str, int] = {}
-    for line, row in enumerate(csv.DictReader(StringIO(content.decode(), newline="")), start=2):
+    try:
+        rows = list(csv_rows(content.decode()))
+    except ValueError as error:
+        raise damaged(path, error) from error
+    for line, row in enumerate(rows, start=2):
         try:
             samples.append(_sample_from_row(row))
             if (first := lines.setdefault(samples[-1].id, line)) != line:
@@ -301,7 +304,7 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
 
 
 def _sample_from_row(row: dict[str, str]) -> Sample:
-    if not names_a_file(row["id"]):
+    if not is_file_name(row["id"]):
         raise ValueError(f"id {row['id']!r} cannot name a file")
     return Sample(
         id=row["id"],

@@ -7,9 +7,7 @@ last, without which it is no store, and a key says meanwhile that a writer is at
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
-import io
 import os
 import signal
 import threading
@@ -22,7 +20,8 @@ import numpy as np
 
 from compseg_jax.config.locations import Location, Url, location
 from compseg_jax.readers.cube import Background
-from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove
+from compseg_jax.runtime.csv_tables import csv_text
+from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove, remove_leftovers
 from compseg_jax.store import ome
 from compseg_jax.store.fingerprint import content_of
 from compseg_jax.store.kvstore import (
@@ -37,7 +36,8 @@ from compseg_jax.store.kvstore import (
     write_new,
     write_together,
 )
-from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, names_a_file
+from compseg_jax.store.read import DESCRIPTION, Sample, StoreError
+from compseg_jax.store.sample_names import names_a_file, same_file
 
 WRITER_AT_WORK = ".compseg-writing"
 """Key of a store behind a URL that is not finished."""
@@ -75,6 +75,7 @@ class StoreWriter:
         self._others: list[str] = []
         self._begun: list[str] = []
         self._samples: dict[str, Sample] = {}
+        self._names: set[str] = set()
         self._channels = channels
         self._pixel_size_um = pixel_size_um
         self._wavenumbers_cm1 = wavenumbers_cm1
@@ -124,6 +125,7 @@ class StoreWriter:
         with _interrupted_afterwards():
             self._write(sample, absorbance, masks)
         self._samples[sample.id] = self._with_content(sample, absorbance)
+        self._names.add(same_file(sample.id))
 
     def _with_content(self, sample: Sample, absorbance: np.ndarray) -> Sample:
         # Of prepared spectra, only who prepared them knows what they were made of.
@@ -166,7 +168,7 @@ class StoreWriter:
             array_answer(future, place)
 
     def _check(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
-        if not names_a_file(sample.id) or sample.id in self._samples:
+        if not names_a_file(sample.id) or same_file(sample.id) in self._names:
             raise StoreError(
                 f"{self.path}: id {sample.id!r} is taken or cannot name a file; give each sample its own."
             )
@@ -199,15 +201,18 @@ class StoreWriter:
                     folder.rmdir()
 
     def _finish(self) -> None:
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, [field.name for field in dataclasses.fields(Sample)])
-        writer.writeheader()
-        for sample in self._samples.values():
-            writer.writerow({**dataclasses.asdict(sample), "has_reference": int(sample.has_reference)})
+        table = csv_text(
+            [field.name for field in dataclasses.fields(Sample)],
+            [
+                {**dataclasses.asdict(sample), "has_reference": int(sample.has_reference)}
+                for sample in self._samples.values()
+            ],
+            line_end="\r\n",
+        )
         refuse_existing(self.path)
         self._description["pixel_size_um"] = self._common_pixel_size_um()
         self._put({"dataset.json": json_text(DESCRIPTION.stamped(self._description)).encode()})
-        self._put({"samples.csv": table.getvalue().encode()})
+        self._put({"samples.csv": table.encode()})
         if isinstance(self.path, Path) and isinstance(self._staging, Path):
             if hasattr(os, "sync"):
                 os.sync()
@@ -234,19 +239,23 @@ class StoreWriter:
 
 @contextlib.contextmanager
 def _interrupted_afterwards() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block: TensorStore goes on with a write that nobody waits for any
-    more, and would put files back into a folder that is being removed."""
+    """Ctrl-C and SIGTERM take effect at the end of the block: TensorStore goes on with a write that nobody waits for
+    any more, and would put files back into a folder that is being removed."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C reaches the main thread only
+        yield  # signals reach the main thread only
         return
     received: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    before = {
+        each: signal.signal(each, lambda number, frame: received.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
         if received:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(received[0])
 
 
 def refuse_existing(path: Location) -> None:
@@ -255,6 +264,7 @@ def refuse_existing(path: Location) -> None:
         refuse_read_only(path)
         there = any(exist([path / "dataset.json", path / "samples.csv"]))
     else:
+        remove_leftovers(path.parent, path.name)
         there = path.exists() or path.is_symlink()
     if there:
         raise StoreError(f"{path} exists already. Remove it, or choose another --out.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from compseg_jax.config import Ensemble, Training, to_json
-from compseg_jax.config.serialisation import flat
 from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cross_validate
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
@@ -23,8 +20,8 @@ from compseg_jax.model.model_files import (
     load_network,
     read_description,
 )
-from compseg_jax.model.run_folder import from_the_root, read_run
 from compseg_jax.runtime import data_mesh
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import json_text, write_text
 from compseg_jax.runtime.interrupts import Interrupted, stop_requests
 from compseg_jax.runtime.self_check import refuse_wrong_results
@@ -39,16 +36,11 @@ from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
+from compseg_jax.training.same_run import fingerprint_of, refuse_another_store, refuse_other_options
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
 FOLDS_FILE = "folds.csv"
 OUT_OF_FOLD_FILE = "out_of_fold.csv"
-MAY_CHANGE = frozenset(
-    {
-        "data", "out", "epochs", "feed", "resident_limit_gib", "checkpoint_every", "resume", "self_check",
-        "licence", "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,14 +107,17 @@ def train_ensemble(config: Training) -> Path:
         refuse_problems(store, findings)
     table = _folds_csv(store, folds)
     _check_folder(config, table)
+    cubes = PreparedStore(store, memory=memory_beside(config, for_folds=config.ensemble.folds > 1))
+    fingerprint = fingerprint_of(cubes, [sample for sample in store.samples if sample.split != "test"])
+    if config.resume:
+        refuse_another_store(config, fingerprint)
     if config.self_check:
         refuse_wrong_results()
     wait_for_all()  # each has looked at what the folder held
-    write_config(config.out, config)
+    write_config(config.out, config, fingerprint)
     if is_first():
         write_text(config.out / FOLDS_FILE, table)
     members = member_runs(config)
-    cubes = PreparedStore(store, memory=memory_beside(config, for_folds=config.ensemble.folds > 1))
     try:
         _train_all(config, cubes, folds, members)
     except Interrupted as stopped:
@@ -148,18 +143,7 @@ def _check_folder(config: Training, folds_table: str) -> None:
         raise RunError(
             f"{out} holds no ensemble to resume. Leave out --resume, or name its folder with --out."
         )
-    # A field that the run's version did not have is what it is by default.
-    before = flat(to_json(from_the_root(read_run(out))))
-    changed = [
-        f"{name} {before.get(name)} → {value}"
-        for name, value in flat(to_json(from_the_root(config))).items()
-        if name not in MAY_CHANGE and before.get(name) != value
-    ]
-    if changed:
-        raise RunError(
-            f"{out} was started with other options ({'; '.join(changed)}). Resume with those it was started with, or "
-            "choose another --out."
-        )
+    refuse_other_options(config)
     if kept.read_text(encoding="utf-8") != folds_table:
         raise RunError(
             f"{config.data} does not hold the samples, labels or groups that {out} was started with ({kept}). Resume "
@@ -168,13 +152,12 @@ def _check_folder(config: Training, folds_table: str) -> None:
 
 
 def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["id", "label", "group", "fold"])
-    for sample in store.samples:
-        if sample.split != "test":
-            writer.writerow([sample.id, sample.label, sample.group, fold_of.get(sample.id, "")])
-    return buffer.getvalue()
+    rows = [
+        (sample.id, sample.label, sample.group, fold_of.get(sample.id, ""))
+        for sample in store.samples
+        if sample.split != "test"
+    ]
+    return csv_text(("id", "label", "group", "fold"), rows)
 
 
 def _train_all(
@@ -233,7 +216,7 @@ def _train_some(
 def _standing(setup: Setup, stack: ExitStack) -> Member:
     folder = setup.config.out
     checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
-    state, progress = setup.restored(checkpoints)
+    state, progress = setup.begun(checkpoints)
     return Member(setup.run, state, progress, checkpoints, folder)
 
 
@@ -298,18 +281,23 @@ def _held_out(
         samples: list[Sample] = [sample for sample in store.samples if fold_of.get(sample.id) == fold]
         # The networks of a fold share their training samples, and so what the preparation learnt from them.
         after = cubes.after(own[0].steps_after(store.preparation or (), str(store.path)))
-        model = Model.of(*own)
+        model, rough = Model.of(*own), Model.of(*(each.smoothed_by(0) for each in own))
+        is_smoothed = any(each.smoothing_px for each in own)
 
         def held_out(
             some: Iterable[Sample],
             fold: int = fold,
             after: PreparedStore = after,
             model: Model = model,
+            rough: Model | None = rough if is_smoothed else None,
         ) -> Iterator[HeldOut]:
             for sample in some:
                 cube, tissue = after.read(sample.id)
                 prediction = model.predict(cube, tissue=tissue, prepared=True)
-                yield HeldOut.of(fold, sample, prediction, store)
+                before = None
+                if rough is not None:
+                    before = rough.predict(cube, tissue=tissue, prepared=True).activation
+                yield HeldOut.of(fold, sample, prediction, store, unsmoothed=before)
 
         yield from spread(held_out, samples)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from compseg_jax.training.run_reporter import RunReporter
 from compseg_jax.training.samples import Samples
 from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_step, make_train_step
+from compseg_jax.training.trouble import begins, in_words, trouble_of_epoch
 
 STEPS_IN_FLIGHT = 2
 STEPS_A_DISPATCH = 32
@@ -100,7 +101,7 @@ class Run:
         )
 
     def validate(self, state: TrainState) -> dict[str, np.ndarray]:
-        """Per-sample loss and mean activation of the validation samples, in their order."""
+        """What `evaluate_step` says of the validation samples, in their order."""
         n = len(self.val_samples.samples)
         order, weights = np.arange(n), np.ones(n, np.float32)
         draws = list(pad_draws(draws_of(order, weights, min(self.config.batch_size, n)), self.multiple))
@@ -111,9 +112,9 @@ class Run:
             parts = [
                 jax.device_get(self.evaluate_step(state, batch)) for batch in self.val_feed.batches(draws)
             ]
-            metrics = {name: np.stack([part[name] for part in parts]) for name in ("loss", "pooled")}
+            metrics = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         kept = np.stack([draw.weights > 0 for draw in draws])
-        return {name: metrics[name][kept] for name in ("loss", "pooled")}
+        return {name: values[kept] for name, values in metrics.items()}
 
 
 def rounded_microbatch(config: Training, mesh: Mesh) -> int:
@@ -163,6 +164,8 @@ def train_epochs(
             if record["compile_s"] >= COMPILATION_WORTH_SAYING_S:
                 reporter.say(f"compiled in {record['compile_s']:.1f} s")
             reporter.epoch(record)
+            if not failed and begins(progress.history):
+                reporter.say(in_words(config, run.ordering, record))
             if failed:
                 reporter.say(verdict)
                 reporter.begin(0)
@@ -245,7 +248,7 @@ def finish_epoch(
     validation = run.validate(state)
     val_loss = float(np.mean(validation["loss"]))
     is_best = val_loss < progress.best_loss
-    record = {
+    record: dict[str, Any] = {
         "start": progress.start,
         "epoch": epoch,
         "step": int(state.step),
@@ -253,16 +256,25 @@ def finish_epoch(
         "val_loss": val_loss,
         "val_auc": _auc([s.label for s in run.val_samples.samples], validation["pooled"]),
         "gradient_norm": float(np.mean(norms)),
+        "largest_gradient_norm": float(np.max(norms)),
+        "background": _mean_of_diseased(run, validation["background"]),
         "samples_per_s": round((len(losses) - skipped) / len(losses) * n_train / (trained - started), 1),
         "seconds": round(time.perf_counter() - started, 3),
         "is_best": is_best,
     }
     progress.history.append(record)
+    record["trouble"] = trouble_of_epoch(run.config, run.ordering, progress, validation["pooled"])
     progress.steps = []
     if is_best:
         progress.best_epoch, progress.best_loss = epoch, val_loss
         progress.best = copied(state.variables)
     return record
+
+
+def _mean_of_diseased(run: Run, values: np.ndarray) -> float | None:
+    """Mean over the diseased validation samples; None where there is none."""
+    own = [value for sample, value in zip(run.val_samples.samples, values, strict=True) if sample.label == 1]
+    return float(np.mean(own)) if own else None
 
 
 def _auc(labels: list[int], scores: np.ndarray) -> float | None:
@@ -274,7 +286,7 @@ def _auc(labels: list[int], scores: np.ndarray) -> float | None:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def write_config(folder: Path, config: Training) -> None:
-    """Keeps the configuration beside the run, and where its store is."""
+def write_config(folder: Path, config: Training, fingerprint: Mapping[str, str] | None = None) -> None:
+    """Keeps the configuration beside the run, where its store is, and what tells that from any other."""
     if is_first():
-        write_run(folder, config)
+        write_run(folder, config, fingerprint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_cut, result_of
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.evaluation.scores.smoothing import choose_smoothing
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
@@ -23,6 +24,7 @@ from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
+from compseg_jax.model.training_trouble import TROUBLE
 from compseg_jax.networks.build import build_network, count_parameters
 from compseg_jax.networks.front import front_from_principal_components
 from compseg_jax.readers.axis import same_axis
@@ -57,9 +59,16 @@ from compseg_jax.training.initial_state import (
 from compseg_jax.training.loop import Run, train_epochs, write_config
 from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
+from compseg_jax.training.same_run import (
+    fingerprint_of,
+    fingerprint_of_values,
+    refuse_another_store,
+    refuse_other_options,
+)
 from compseg_jax.training.samples import Samples, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
+from compseg_jax.training.trouble import told_by_model
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Setup:
       state: the state before the first step.
       run: data on the devices and compiled steps.
       seen: samples that train and choose the network, and those of a network that it goes on from.
+      fingerprint: what tells the store from any other.
     """
 
     config: Training
@@ -81,17 +91,24 @@ class Setup:
     state: TrainState
     run: Run
     seen: Seen
+    fingerprint: dict[str, str]
 
-    def restored(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-        """Where the run stands: at its start, or at the latest checkpoint where it is resumed."""
-        if not self.config.resume:
-            return self.state, Progress(history=[])
-        state, best, saved = checkpoints.restore(self.state)
-        return state, Progress(**saved, best=best)
+    def begun(self, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+        """Where the run stands: at its start, or at the latest checkpoint where it is resumed.
+
+        ``config.json`` is written once that is known: what cannot go on leaves its folder as it was.
+        """
+        state, progress = self.state, Progress(history=[])
+        if self.config.resume:
+            state, best, saved = checkpoints.restore(state)
+            progress = Progress(**saved, best=best)
+        wait_for_all()  # each has looked at what the folder held
+        write_config(self.config.out, self.config, self.fingerprint)
+        return state, progress
 
 
 def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | None = None) -> Setup:
-    """Checks a run, reads its data and builds its network; ``config.json`` is written when all is well.
+    """Checks a run, reads its data and builds its network; nothing is written.
 
     Args:
       config: the run, of one network.
@@ -116,12 +133,18 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         store, check_table(store, to_train=True, supervised=config.objective.target == "reference")
     )
     _check_folder(config)
+    cubes = (
+        PreparedStore(store, memory=memory or memory_beside(config))
+        if shared is None
+        else shared.training.cubes
+    )
+    fingerprint = fingerprint_of(cubes, (*store.split("train"), *store.split("val")))
+    if config.resume:
+        refuse_another_store(config, fingerprint)
+        refuse_other_options(config, but_for=("network.front",))
     start = _starting_network(config)
     if shared is None:
-        cubes = PreparedStore(store, memory=memory or memory_beside(config))
         cubes = cubes.after(_preparation(config, cubes, start))
-    else:
-        cubes = shared.training.cubes
     preparation = cubes.preparation
     axis = axis_after(store, preparation)
     channels = store.channels if preparation is None else preparation.wavenumbers_cm1.size
@@ -140,6 +163,8 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         print(
             f"no front: {channels} channels are fewer than four for each of its {asked.network.front} features"
         )
+    if config.resume:
+        refuse_other_options(config)
     mesh = data_mesh()
     state = initial_state(config, store, start, mesh, channels)
     print(_summary(config, store, state, mesh))
@@ -150,15 +175,16 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
         training = shared.training
     else:
         training, run = _data(config, cubes, start, mesh)
+    fingerprint |= fingerprint_of_values(cubes, store.split("train"))
+    if config.resume:
+        refuse_another_store(config, fingerprint)
     spectra = None
     if config.network.front and config.network.front_start == "principal_components" and start is None:
         spectra = jnp.asarray(drawn_spectra(training, config.seed))
         state = replace(state, variables=front_from_principal_components(state.variables, spectra))
     state = as_first(state, mesh)
     run = replace(run, fresh_state=partial(later_state, run, store, mesh, channels, spectra))
-    wait_for_all()  # each has looked at what the folder held
-    write_config(config.out, config)
-    return Setup(config, store, training, state, run, _seen(cubes, start))
+    return Setup(config, store, training, state, run, _seen(cubes, start), fingerprint)
 
 
 def _data(
@@ -199,7 +225,7 @@ def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
     """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
     config = setup.config
     with Checkpoints(config.out / "checkpoints") as checkpoints:
-        state, progress = setup.restored(checkpoints)
+        state, progress = setup.begun(checkpoints)
         try:
             progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
         except (Interrupted, TrainingError):
@@ -328,6 +354,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
             "best_epoch": record,
             "epochs_trained": len(progress.history),
             "starts_given_up": progress.start,
+            TROUBLE: told_by_model(config, setup.run.ordering, progress),
             "history": progress.history,
             "parameters": count_parameters(progress.best),
             "pixel_size_um": store.pixel_size_um,
@@ -343,7 +370,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         },
         distribution=training.distribution,
     )
-    choice, called = _threshold_and_calls(config, extracted, training.cubes)
+    extracted, choice, called = _map_and_calls(config, extracted, training.cubes)
     if not choice.supported and not quiet:
         print(f"threshold: {choice.rule}, because {choice.reason}")
     chosen = {"threshold_choice": choice_as_json(choice), **called}
@@ -376,14 +403,41 @@ def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def _threshold_and_calls(
+def _map_and_calls(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[ThresholdChoice, dict[str, Any]]:
-    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them.
+) -> tuple[ExtractedNetwork, ThresholdChoice, dict[str, Any]]:
+    """Smoothing and threshold by the rules of the run, from maps of the validation samples where these look at them.
 
     With it what samples are called by: the segmented part of the tissue from which on one is called diseased, and the
     areas of these samples; no cut-off where they support no threshold, or were not looked at.
     """
+    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
+    maps = _results(extracted, looked_at, cubes)
+    if config.smooth_maps == "validation" and maps and hasattr(extracted.network, "smoothing_px"):
+        extracted = extracted.smoothed_by(_smoothing_for(maps, seed=config.seed))
+        if extracted.smoothing_px:
+            maps = [
+                replace(after, unsmoothed=before.activation)
+                for after, before in zip(_results(extracted, looked_at, cubes), maps, strict=True)
+            ]
+    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
+    if not choice.supported or len({each.label for each in maps}) < 2:
+        return extracted, choice, {"area_cut": None}
+    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
+    labels = np.array([each.label for each in maps])
+    return (
+        extracted,
+        choice,
+        {
+            "area_cut": choose_area_cut(areas, labels),
+            VALIDATION_AREAS: validation_areas(areas, labels),
+        },
+    )
+
+
+def _results(
+    extracted: ExtractedNetwork, samples: Iterable[Sample], cubes: PreparedStore
+) -> list[SampleResult]:
     model = Model.of(extracted)
 
     def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
@@ -392,14 +446,14 @@ def _threshold_and_calls(
             prediction = model.predict(cube, tissue=tissue, prepared=True)
             yield result_of(sample, prediction, cubes.store)
 
-    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
-    maps = list(spread(results, looked_at))
-    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
-    if not choice.supported or len({each.label for each in maps}) < 2:
-        return choice, {"area_cut": None}
-    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
-    labels = np.array([each.label for each in maps])
-    return choice, {
-        "area_cut": choose_area_cut(areas, labels),
-        VALIDATION_AREAS: validation_areas(areas, labels),
-    }
+    return list(spread(results, list(samples)))
+
+
+def _smoothing_for(maps: Sequence[SampleResult], *, seed: int) -> float:
+    return choose_smoothing(
+        [each.activation for each in maps],
+        [each.tissue for each in maps],
+        [each.label for each in maps],
+        groups=[each.group for each in maps],
+        seed=seed,
+    )

@@ -50,6 +50,7 @@ from compseg_jax.training.progress import (
 from compseg_jax.training.run_reporter import LINES_WITHOUT_A_TERMINAL, RunReporter
 from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import Metrics, TrainState, train_step
+from compseg_jax.training.trouble import begins, in_words
 
 SHARE_OF_MEMORY = 0.8
 
@@ -220,6 +221,10 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
                 record["compile_s"] = round(clock.seconds - compiled_s, 3)
                 record["networks_at_once"] = len(members)
                 reporters[member.folder].epoch(record)
+                if begins(member.progress.history):
+                    print(
+                        f"{member.folder.name}: {in_words(config, member.run.ordering, record)}", flush=True
+                    )
             _tell(members, epoch, config.epochs)
             failed = [m for m in members if has_failed(config, m.run.ordering, m.progress)]
             for member in failed:

@@ -23,6 +23,7 @@ from compseg_jax.networks.build import (
 )
 from compseg_jax.objective import comparative_error, pooled_activation, supervised_error
 from compseg_jax.objective.activation import activation_of_logits
+from compseg_jax.objective.pooling import background_share
 from compseg_jax.runtime import DATA_AXIS, data_mesh
 from compseg_jax.runtime.devices import placed
 from compseg_jax.training.batch import Augmentation, Batch, augment_batch, pad_batch, pad_channels
@@ -211,13 +212,17 @@ def _accumulate(
 
 
 def evaluate_step(state: TrainState, batch: Batch) -> Metrics:
-    """Per-sample ``loss`` and mean activation ``pooled`` over the tissue (b,), without any update."""
+    """Per sample (b,), without any update: ``loss``, ``pooled`` and ``background``.
+
+    ``pooled`` is the mean activation over the tissue, ``background`` the part of all activation that lies outside.
+    """
     batch = pad_channels(batch, state.plan.channel_multiple)
     logits = apply_network(state.plan.network, state.variables, batch.cube)
     activation = activation_of_logits(state.plan.network, logits, batch.tissue)
     return {
         "loss": sample_errors(logits, batch, state.plan.objective),
         "pooled": pooled_activation(activation, batch.tissue),
+        "background": background_share(activation, batch.tissue, batch.image),
     }
 
 

@@ -18,7 +18,7 @@ from compseg_jax.prediction.formats.smoothing import smoothed_rings
 from compseg_jax.readers import drawn_outlines
 from compseg_jax.readers.drawn_outlines import DISEASED, HEALTHY
 from compseg_jax.runtime.files import atomic_file
-from compseg_jax.store.read import names_a_file
+from compseg_jax.store.sample_names import is_file_name
 from compseg_jax.viewer.source import SampleView, ViewError
 
 MOST_POINTS = 200_000
@@ -54,7 +54,7 @@ class DrawnFolder:
 
     def path(self, sample_id: str) -> Path:
         """The file of a sample; raises ViewError for an id that would leave the folder."""
-        if not names_a_file(sample_id):
+        if not is_file_name(sample_id):
             raise ViewError(f"the id {sample_id!r} cannot name a file.")
         return self.folder / f"{sample_id}.geojson"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from compseg_jax.evaluation.sightings import sighting_of
 from compseg_jax.model import Model, ModelError, Prediction, load_model
 from compseg_jax.model.run_folder import CONFIG, read_run
 from compseg_jax.model.seen import Sighting
+from compseg_jax.runtime.csv_tables import csv_rows
 from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.viewer.image_layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, SpectraInMemory, ViewError, named
@@ -57,8 +57,8 @@ class ModelSource:
         try:
             source = read_source(folder)
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-            with (folder / "samples.csv").open(newline="", encoding="utf-8") as file:
-                rows = [_row_of_report(row) for row in csv.DictReader(file)]
+            table = (folder / "samples.csv").read_text(encoding="utf-8")
+            rows = [_row_of_report(row) for row in csv_rows(table)]
         except (ValueError, KeyError) as error:
             raise ViewError(f"{folder} cannot be shown: {error}") from error
         loaded = _load(model or source.model, f"the model of {folder}", "--model", allowed=network)

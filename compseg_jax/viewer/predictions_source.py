@@ -26,7 +26,8 @@ from compseg_jax.readers.reading_options import NOTHING_SAID, Instructions
 from compseg_jax.readers.scan import Scan
 from compseg_jax.store.kvstore import exist, read_together
 from compseg_jax.store.pyramid import Level as StoredLevel
-from compseg_jax.store.read import Store, names_a_file
+from compseg_jax.store.read import Store
+from compseg_jax.store.sample_names import is_file_name
 from compseg_jax.viewer.image_layers import Pyramid
 from compseg_jax.viewer.source import ListedSample, SampleView, Spectra, ViewError, named
 
@@ -106,7 +107,7 @@ class PredictionsSource:
         except ValueError as error:
             raise ViewError(str(error)) from error
         for sample in predictions.samples:
-            if not names_a_file(sample.id):
+            if not is_file_name(sample.id):
                 raise ViewError(f"{folder / FILE}: the id {sample.id!r} cannot name a folder. Predict again.")
         return cls(folder, predictions)
 

@@ -20,13 +20,18 @@ from bokeh.settings import settings
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
+from compseg_jax.runtime.memory import return_freed_memory
 from compseg_jax.viewer.drawn_folder import DrawnFolder
+from compseg_jax.viewer.gate import gate, one_line_news
 from compseg_jax.viewer.library import Library
 from compseg_jax.viewer.outline_requests import MOST_BYTES, Outlined, OutlineRequests
 from compseg_jax.viewer.source import Source
 from compseg_jax.viewer.viewer_page import Page
 
 ADDRESS = "127.0.0.1"
+KEPT_AFTER_CLOSING_MS, LOOKED_FOR_CLOSED_PAGES_MS = 15_000, 5_000
+"""How long a page is kept for a lost connection to come back, and how often it is looked for those to forget."""
+SECONDS_TO_LET_GO = 1.0
 ROUNDS_OF_ENDING = 3
 SECONDS_BETWEEN_ROUNDS = 0.02
 
@@ -38,6 +43,7 @@ class Viewer:
     cannot guess it.
 
     Attributes:
+      secret: the part of the address of the page that nobody else knows.
       url: address of the page.
     """
 
@@ -55,16 +61,20 @@ class Viewer:
             extra_patterns=[(f"/{secret}/outlines", OutlineRequests, {"outlined": outlined})],
             extra_websocket_origins=[host],
             log_function=lambda _: None,  # what was refused is no news of the terminal
+            check_unused_sessions_milliseconds=LOOKED_FOR_CLOSED_PAGES_MS,
+            unused_session_lifetime_milliseconds=KEPT_AFTER_CLOSING_MS,
             use_index=False,
             redirect_root=False,
         )
-        self._http = HTTPServer(tornado, max_body_size=MOST_BYTES)
+        self._http = HTTPServer(gate(tornado, host), max_body_size=MOST_BYTES)
         self._http.add_sockets(sockets)
         self._server = BaseServer(IOLoop.current(), tornado, self._http)
         self._server.start()
+        self.secret = secret
         self.url = f"http://{host}/{secret}"
 
     def _page(self, document: Document) -> None:
+        document.on_session_destroyed(_forget)
         Page(document, self._library)
 
     def close(self) -> None:
@@ -75,6 +85,11 @@ class Viewer:
         """
         self._library.close()
         self._http.stop()
+
+
+def _forget(_: object) -> None:
+    """A page is closed: its pictures go back to the system as soon as Bokeh has let go of them."""
+    IOLoop.current().call_later(SECONDS_TO_LET_GO, return_freed_memory)
 
 
 def view(
@@ -112,10 +127,11 @@ async def _serve(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        announce(viewer.url)
-        if browser:
-            await asyncio.to_thread(webbrowser.open, viewer.url)
-        await ended.wait()
+        with one_line_news(viewer.secret):
+            announce(viewer.url)
+            if browser:
+                await asyncio.to_thread(webbrowser.open, viewer.url)
+            await ended.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -129,10 +145,13 @@ async def _let_go() -> None:
     Left to the end of the event loop, the latter would be destroyed before they ran, with a complaint. A page whose
     connection is just being made is cancelled too, which tornado would report with a traceback.
     """
-    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("tornado.application")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
     for _ in range(ROUNDS_OF_ENDING):
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await asyncio.sleep(SECONDS_BETWEEN_ROUNDS)
+    logger.setLevel(before)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import numpy as np
 
 from compseg_jax.drawing.plots import (
@@ -19,6 +16,7 @@ from compseg_jax.drawing.plots import (
     svg_text,
 )
 from compseg_jax.model.importance import BandImportance
+from compseg_jax.runtime.csv_tables import csv_text
 
 CAPTION = (
     "Above: segmented tissue and the training mean, which it is compared with. Middle: what each band adds to the mean"
@@ -121,11 +119,13 @@ def strongest_text(importance: BandImportance) -> str:
 
 def importance_csv(importance: BandImportance) -> str:
     """One line a channel: wavenumber (empty where there is none) and every curve of the importance."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["channel", "wavenumber_cm1", *CURVES])
-    for channel in range(len(importance.gradient)):
-        own = importance.wavenumbers_cm1
-        numbers = [f"{float(getattr(importance, name)[channel]):.7g}" for name in CURVES]
-        writer.writerow([channel, "" if own is None else f"{own[channel]:.10g}", *numbers])
-    return buffer.getvalue()
+    own = importance.wavenumbers_cm1
+    rows = [
+        [
+            channel,
+            "" if own is None else f"{own[channel]:.10g}",
+            *(f"{float(getattr(importance, name)[channel]):.7g}" for name in CURVES),
+        ]
+        for channel in range(len(importance.gradient))
+    ]
+    return csv_text(["channel", "wavenumber_cm1", *CURVES], rows)

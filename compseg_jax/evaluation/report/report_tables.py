@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import NamedTuple
@@ -11,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from compseg_jax.drawing.numbers import UNKNOWN, interval, number, percent
+from compseg_jax.runtime.csv_tables import csv_text
 
 SampleRow = Mapping[str, str | int | float | None]
 SAW_ITSELF = ("training", "choice")
@@ -187,11 +186,7 @@ def _out_of_fold(scores: object) -> list[tuple[str, str]]:
 
 def samples_csv(rows: Sequence[SampleRow]) -> str:
     """The rows as CSV; a value that cannot be told is an empty field."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(list(rows[0]), rows)
 
 
 COLUMNS = {
@@ -202,6 +197,7 @@ COLUMNS = {
     "seen": "seen by the model", "area_spread": "± area", "label_agreement": "networks agree",
     "outside": "outside of training", "t2": "T² by limit", "q": "Q by limit", "texture": "texture by limit",
     "outside_fraction": "pixels outside", "scale": "pixel by training's", "call": "called",
+    "left_out_px": "pixels left out",
 }  # fmt: skip
 OF_MASKS = ("dice", "iou", "precision", "recall", "pixel_ap", "pixel_auc")
 """Columns that need reference masks."""
@@ -217,6 +213,7 @@ def columns(rows: Sequence[SampleRow]) -> list[str]:
         "group": any(row.get("group") != row.get("id") for row in rows),
         **dict.fromkeys(("area_low", "area_high"), any(row.get("area_low") is not None for row in rows)),
         "seen": any(row.get("seen") != "no" for row in rows),
+        "left_out_px": any(row.get("left_out_px") for row in rows),
         **{name: any(row.get(name) is not None for row in rows) for name in ("texture", *OF_MASKS)},
     }
     return [name for name in COLUMNS if name in rows[0] and told.get(name, True)]

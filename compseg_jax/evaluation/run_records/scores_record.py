@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ import numpy as np
 
 from compseg_jax.config.locations import Location
 from compseg_jax.evaluation.report.report_source import SOURCE_FILE, ReportSource, read_source
+from compseg_jax.runtime.csv_tables import csv_rows
 
 METRICS, SAMPLES = "metrics.json", "samples.csv"
 OUT_OF_FOLD = "out of fold"
@@ -125,7 +124,7 @@ def read_report(folder: Path) -> Scores:
 def read_rows(path: Path) -> list[Row]:
     """A table of evaluated samples; raises ValueError where it is missing or lacks a column that each has."""
     try:
-        rows: list[Row] = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        rows: list[Row] = list(csv_rows(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise damaged_scores(path, error) from error
     for number, row in enumerate(rows, start=2):

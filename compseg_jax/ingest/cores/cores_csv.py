@@ -7,8 +7,6 @@ empty in rows that a person adds.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -19,6 +17,7 @@ from compseg_jax.ingest.cores.grid import STATUSES, Core, CoreGrid
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.spreadsheet import folded, read_spreadsheet
 from compseg_jax.readers.cube import CubeError
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import write_text
 
 CORE_COLUMNS = ("name", "row", "column", "y_px", "x_px", "radius_px", "status", "tissue_fraction", "keep")
@@ -46,14 +45,12 @@ def write_cores_csv(path: str | os.PathLike[str], grid: CoreGrid, scan_name: str
     shared = (
         scan_name, *grid.shape_px, *map(_short, grid.pitch_px), _short(grid.angle_deg), _short(grid.core_diameter_px)
     )  # fmt: skip
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CORE_COLUMNS + GRID_COLUMNS)
+    rows = []
     for core in grid.cores:
         place = (_short(core.y_px), _short(core.x_px), _short(core.radius_px))
         state = (core.status, _short(core.tissue_fraction), int(core.keep))
-        writer.writerow((core.name, core.row, core.column, *place, *state, *shared))
-    write_text(path, text.getvalue())
+        rows.append((core.name, core.row, core.column, *place, *state, *shared))
+    write_text(path, csv_text(CORE_COLUMNS + GRID_COLUMNS, rows))
 
 
 def read_cores_csv(path: str | os.PathLike[str]) -> CoreGrid:

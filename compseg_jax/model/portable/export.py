@@ -20,7 +20,7 @@ from compseg_jax.model.portable.comparison import refuse_disagreement
 from compseg_jax.model.portable.description import PortableError, describe, refuse_undescribable
 from compseg_jax.model.portable.facts import facts, instructions
 from compseg_jax.model.portable.libraries import library
-from compseg_jax.runtime.files import put, staging_place
+from compseg_jax.runtime.files import put, remove_leftovers, staging_place
 
 FormatName = Literal["onnx", "torchscript", "safetensors", "bioimageio"]
 
@@ -142,6 +142,7 @@ def _checked(options: ExportOptions, licence: str) -> Publication | None:
             f"--out {options.out}: a file of --format {options.format} needs a name that ends with "
             f"{' or '.join(suffixes)}."
         )
+    remove_leftovers(options.out.parent, options.out.name)
     if options.out.exists():
         raise PortableError(f"--out {options.out} exists already. Choose another name, or remove it.")
     given = {name: getattr(options, name) for name in ("name", "author", "license") if getattr(options, name)}

@@ -7,8 +7,10 @@ https://docs.openmicroscopy.org/ome-model/6.2.2/ome-tiff/specification.html#sub-
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ def write_activation_tiff(
     Raises:
       ValueError: if a level is not half as large as the one before.
     """
-    metadata = _metadata(name, "activation", pixel_size_um)
+    metadata = _metadata(name, "activation", pixel_size_um, levels)
     _write(Path(path), levels, np.dtype(np.float32), _as_float32, metadata)
 
 
@@ -68,17 +70,30 @@ def write_mask_tiff(
     name: str = "segmentation",
 ) -> None:
     """Writes a mask as uint8, 255 where it is not 0, so that every viewer shows it; see `write_activation_tiff`."""
-    metadata = _metadata(name, "segmentation", pixel_size_um)
+    metadata = _metadata(name, "segmentation", pixel_size_um, levels)
     _write(Path(path), levels, np.dtype(np.uint8), mask_255, metadata)
 
 
-def _metadata(name: str, channel: str, pixel_size_um: float | None) -> dict[str, Any]:
+def _metadata(
+    name: str, channel: str, pixel_size_um: float | None, levels: Sequence[Picture]
+) -> dict[str, Any]:
     """Of the image, in the names of OME-XML."""
     metadata: dict[str, Any] = {"axes": "YX", "Name": name, "Channel": {"Name": channel}}
+    metadata["UUID"] = str(_uuid(channel, levels))
     if pixel_size_um is not None:
         for axis in "XY":
             metadata |= {f"PhysicalSize{axis}": pixel_size_um, f"PhysicalSize{axis}Unit": "µm"}
     return metadata
+
+
+def _uuid(channel: str, levels: Sequence[Picture]) -> uuid.UUID:
+    """What names the file in OME-XML: of its content, so that the same map gives the same bytes."""
+    content = hashlib.sha256(channel.encode())
+    for level in levels[:1]:
+        content.update(str(tuple(level.shape)).encode())
+        for _, rows in strips(level):
+            content.update(np.ascontiguousarray(rows))
+    return uuid.UUID(bytes=content.digest()[:16], version=5)
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:

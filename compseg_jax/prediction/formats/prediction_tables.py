@@ -5,7 +5,6 @@ The layout of the folder and every key are written down in docs/outputs.md.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 from collections import Counter
@@ -21,6 +20,7 @@ from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location, location
 from compseg_jax.config.ranges import Count, Positive, Range, Share
 from compseg_jax.model.seen import Sighting
+from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import JsonFormat, json_text
 from compseg_jax.store.kvstore import delete, read_bytes, write_bytes
 
@@ -101,7 +101,11 @@ class SamplePrediction:
     area_high: Share | None = None
     """Upper end of its interval."""
     tissue_px: Count | None = None
-    """Pixels of tissue."""
+    """Pixels of tissue that were predicted."""
+    left_out_px: Count | None = None
+    """Pixels that no network saw though they are not background; None of tables of earlier releases."""
+    left_out_why: str | None = None
+    """Why, in words, each reason with its pixels; None where there are none."""
     label: Annotated[int, Range(0, 1)] | None = None
     """1 diseased, 0 healthy, where it is known."""
     dice: Share | None = None
@@ -257,11 +261,7 @@ def _rows(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[st
 
 def _as_csv(samples: Sequence[Mapping[str, Any]]) -> str:
     columns, rows = _rows(samples)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(columns, rows, line_end="\r\n")
 
 
 def has_parquet() -> bool:

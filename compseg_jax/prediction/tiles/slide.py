@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float
 
 from compseg_jax.model.adaptation import Adapted
+from compseg_jax.model.left_out import LeftOut, added, most
 from compseg_jax.model.model import alike, averaged
 from compseg_jax.model.specimen import CHUNK_ROWS, PreparedSpecimen, Specimen
 from compseg_jax.model.training_distribution import DepartureSums
@@ -43,23 +44,30 @@ class Sink(Protocol):
 
 
 class Judged(NamedTuple):
-    """How far the core of a tile lies outside of what the networks were trained on.
+    """How far the core of a tile lies outside of what the networks were trained on, and what they did not see of it.
 
     Attributes:
       sums: of each network; None for those that keep no training distribution.
       unfamiliarity: as :class:`compseg_jax.model.Prediction` has it; None where no network can say.
+      left_out: pixels of the core that no network saw though they are not background, by reason.
     """
 
     sums: tuple[DepartureSums | None, ...]
     unfamiliarity: Float[np.ndarray, "y x"] | None
+    left_out: LeftOut
 
     @classmethod
-    def of(cls, found: Sequence[tuple[DepartureSums, Float[np.ndarray, "y x"]] | None]) -> Judged:
-        """What the networks say, in their order."""
+    def of(
+        cls,
+        found: Sequence[tuple[DepartureSums, Float[np.ndarray, "y x"]] | None],
+        left_out: Sequence[LeftOut],
+    ) -> Judged:
+        """What the networks say, in their order, and what each preparation left out."""
         ratios = [each[1] for each in found if each is not None]
         return cls(
             tuple(None if each is None else each[0] for each in found),
             np.mean(ratios, axis=0) if ratios else None,
+            most(left_out),
         )
 
 
@@ -130,10 +138,14 @@ class Slide:
         writes: deque[Future[None]] = deque()
 
         def finish(
-            tiles: list[Tile], activation: list[np.ndarray], tissue: list[np.ndarray], looks: list[Looks]
+            tiles: list[Tile],
+            activation: list[np.ndarray],
+            tissue: list[np.ndarray],
+            looks: list[Looks],
+            unseen: list[list[LeftOut]],
         ) -> None:
-            for tile, own, *maps in zip(tiles, looks, activation, tissue, strict=True):
-                judged(tile, Judged.of(own))
+            for tile, own, left_out, *maps in zip(tiles, looks, unseen, activation, tissue, strict=True):
+                judged(tile, Judged.of(own, left_out))
                 sink.write(tile, *maps)
                 progress(tile.core_px)
 
@@ -142,7 +154,7 @@ class Slide:
             ThreadPoolExecutor(1, "compseg-write") as writer,
         ):
             following = iter(items)
-            pending: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+            pending: deque[Future[tuple[np.ndarray, np.ndarray, list[LeftOut]]]] = deque()
 
             def read_next() -> None:
                 for item in itertools.islice(following, 1):
@@ -152,9 +164,10 @@ class Slide:
             total: list[np.ndarray] = []
             kept: list[np.ndarray] = []
             looks: list[Looks] = []
+            unseen: list[list[LeftOut]] = []
             networks = sum(len(networks) for _, networks in self.groups)
             for place, (tiles, number) in enumerate(items):
-                scaled, tissue = pending.popleft().result()
+                scaled, tissue, left_out = pending.popleft().result()
                 if self.buffers > 1:
                     read_next()
                 found, own, looked = self._forward(tiles, number, scaled, tissue)
@@ -163,10 +176,11 @@ class Slide:
                 total = [a + b for a, b in zip(total, found, strict=True)] if number else found
                 kept = [a | b for a, b in zip(kept, own, strict=True)] if number else own
                 looks = [[*a, *b] for a, b in zip(looks, looked, strict=True)] if number else looked
+                unseen = [[*(unseen[at] if number else ()), each] for at, each in enumerate(left_out)]
                 if number + 1 < len(self.groups):
                     continue
                 mean = [averaged([each], networks) for each in total]
-                writes.append(writer.submit(finish, tiles, mean, kept, looks))
+                writes.append(writer.submit(finish, tiles, mean, kept, looks, unseen))
                 while len(writes) > WRITES_BEHIND:
                     writes.popleft().result()
                 if stop() and place + 1 < len(items):
@@ -191,8 +205,10 @@ class Slide:
         ]
         return max(height for height, _ in sizes), max(width for _, width in sizes)
 
-    def _load(self, tiles: list[Tile], number: int, buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tiles after the preparation of a group, on canvases, scaled where one network takes them."""
+    def _load(
+        self, tiles: list[Tile], number: int, buffer: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, list[LeftOut]]:
+        """Tiles after the preparation of a group, on canvases, scaled where one network takes them; pixels left out."""
         prepared, networks = self.groups[number]
         height, width = tiles[0].shape
         shape = self.mesh.size, *self._canvas(tiles[0].shape), len(networks[0].model.scaling.mean)
@@ -203,15 +219,17 @@ class Slide:
         # While the network works it has the processors; while it waits, all of them read.
         threads = 1 if self.buffers > 1 else min(MOST_READERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(threads, "compseg-fill") as fillers:
-            parts = []
+            parts: list[list[Future[dict[str, int]]]] = []
             for at, tile in enumerate(tiles):
+                parts.append([])
+                core = tile.y.core, tile.x.core
                 for rows in _strips(tile.y.window, threads):
                     inner = slice(rows.start - tile.y.start, rows.stop - tile.y.start)
                     place = absorbance[at, inner, :width], tissue[at, inner, :width]
-                    parts.append(fillers.submit(prepared.read_into, rows, tile.x.window, *place, scaling))
-            for part in parts:
-                part.result()
-        return absorbance, tissue
+                    filled = fillers.submit(prepared.read_into, rows, tile.x.window, *place, scaling, core)
+                    parts[-1].append(filled)
+            left_out: list[LeftOut] = [added([part.result() for part in own]) for own in parts]
+        return absorbance, tissue, left_out
 
     def _forward(
         self, tiles: list[Tile], number: int, absorbance: np.ndarray, tissue: np.ndarray

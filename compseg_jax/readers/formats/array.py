@@ -104,6 +104,11 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Contents:
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
     _check_directory(archive, path)
+    members = archive.infolist()
+    # What is not used is read, too, to see whether it is damaged.
+    unpacked, packed = sum(each.file_size for each in members), sum(each.compress_size for each in members)
+    largest = max((each.file_size for each in members), default=0)
+    checks.room(path, 2 * largest, "an array", unpacked=unpacked, packed=packed)
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if member.file_size > checks.DEFLATE_MAX_RATIO * max(member.compress_size, 1):

@@ -175,7 +175,10 @@ def _check_size(dataset: Any, path: Path) -> None:
     values = checks.count((int(dataset.Rows), int(dataset.Columns), *extents), path, "the image")
     bits = 8 * len(stored)
     required = values * int(dataset.BitsAllocated)
+    held = checks.held_bytes(values, -(-int(dataset.BitsAllocated) // 8))
+    checks.room(path, held, "an image")
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        checks.room(path, held, "an image", unpacked=required // 8, packed=len(stored))
         fits = values <= len(stored) * checks.MAX_PIXELS_PER_BYTE
     else:
         if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import math
 import os
 import re
@@ -22,6 +23,7 @@ from compseg_jax.readers.hdf5_heaps import check_heaps
 
 _MAX_TEXTS = 1 << 12
 _MAX_AXIS = 1 << 20
+_MOST_LEVELS, _MOST_OBJECTS = 64, 100_000
 
 
 def read(
@@ -101,6 +103,8 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
     texts: dict[str, str] = {}
     unread: dict[str, str] = {}
 
+    refuse_deep(file, path)
+
     def note(name: str | bytes, item: Any) -> None:
         if isinstance(name, bytes):
             name = name.decode("utf-8", errors="replace")  # h5py hands over what is no UTF-8
@@ -139,6 +143,25 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
     for name, holder in [*cubes, ("", file)]:
         arrays.update(_axes_in_attributes(name, holder))
     return Contents(arrays, texts, unread)
+
+
+def refuse_deep(file: Any, path: Path) -> None:
+    """Refuses groups within groups so deep that HDF5, which follows every name from the root, takes minutes for them.
+
+    Raises:
+      CubeError: if groups are nested more than `_MOST_LEVELS` deep, or there are more than `_MOST_OBJECTS`.
+    """
+    visited = itertools.count(1)
+
+    def is_too_much(name: str | bytes) -> bool | None:
+        depth = name.count("/") if isinstance(name, str) else name.count(b"/")
+        return True if next(visited) > _MOST_OBJECTS or depth >= _MOST_LEVELS else None
+
+    if file.visit(is_too_much):
+        raise CubeError(
+            f"{path}: it holds groups nested more than {_MOST_LEVELS} deep, or more than {_MOST_OBJECTS} groups and "
+            "arrays; no instrument writes that. Write the arrays that are meant into a file of their own."
+        )
 
 
 def _dimensions(dataset: Any) -> tuple[str, ...]:
@@ -220,6 +243,11 @@ def load(dataset: Any, path: Path) -> np.ndarray:
             f"{path}: {name} announces {announced} bytes (shape {dataset.shape}), but {stored} are stored. "
             "The file is damaged or was not closed; write it again."
         )
+    held = checks.held_bytes(values_announced, dataset.dtype.itemsize)
+    if dataset.chunks is None:
+        checks.room(path, held, str(name))
+    else:
+        checks.room(path, held, str(name), unpacked=announced, packed=stored)
     if missing and dataset.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED:
         raise CubeError(
             f"{path}: {missing} of the {_chunks(dataset)} parts of {name} were never written, and no fill value was "

@@ -125,6 +125,7 @@ def _png(path: Path, head: bytes) -> Picture:
     announced = height * (1 + -(-width * bits * _PNG_BANDS.get(colours, 1) // 8))
     if announced > checks.DEFLATE_MAX_RATIO * os.path.getsize(path):
         raise _too_small(path, height, width)
+    _check_room(path, width * height * _PNG_BANDS.get(colours, 1), 2 if bits == 16 else 1)
     if bits == 16 and colours != _PNG_GREY:
         with PngImageFile(path) as opened:
             orientation = _orientation(opened, path)
@@ -143,6 +144,7 @@ def _pillow(path: Path, opener: type[ImageFile], bits: int = 8) -> Picture:
         is_plain = kind == "BMP" and opened.info.get("compression") == 0
         if width * height > (8 if is_plain else checks.MAX_PIXELS_PER_BYTE) * stored:
             raise _too_small(path, height, width)
+        _check_room(path, width * height * len(opened.getbands()), 1)
         orientation = _orientation(opened, path)
         mode, key = opened.mode, opened.info.get("transparency")
         if mode not in _MODES:
@@ -207,6 +209,13 @@ def _orientation(opened: ImageFile, path: Path) -> int:
     opened.load()
     refuse_profile(opened.info.get("icc_profile"), path)
     return int(opened.getexif().get(_ORIENTATION_TAG, 1))
+
+
+def _check_room(path: Path, values: int, itemsize: int) -> None:
+    unpacked = values * itemsize
+    # Pillow holds what it decodes, and a copy of it becomes floats.
+    held = unpacked + checks.held_bytes(values, itemsize)
+    checks.room(path, held, "a picture", unpacked=unpacked, packed=os.path.getsize(path))
 
 
 def _too_small(path: Path, height: int, width: int) -> CubeError:

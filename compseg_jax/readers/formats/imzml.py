@@ -7,6 +7,7 @@ takes compressed arrays, which its own writer makes, for plain numbers.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -109,6 +110,8 @@ def read(path: str | os.PathLike[str], *, wavenumbers_cm1: np.ndarray | None = N
         places, shape, first = _places(described, path)
         types = {spectrum.intensity.dtype for spectrum in spectra}
         as_float = checks.as_float(np.empty(0, np.result_type(*types)), path).dtype
+        held = math.prod(shape) * mz.size * as_float.itemsize
+        checks.room(path, held, f"an image of {shape[0]} × {shape[1]} positions with {mz.size} m/z")
         values = np.zeros((*shape, mz.size), as_float)
         for (y, x), spectrum in zip(places, spectra, strict=True):
             values[y, x] = _array(content, spectrum.intensity, path)

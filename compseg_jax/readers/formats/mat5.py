@@ -79,7 +79,7 @@ def contents(path: Path) -> dict[str, Any]:
         while not top.at_end():
             kind, body = top.element()
             if kind == _COMPRESSED:
-                kind, body = _Cursor(memoryview(_inflate(body, order)), order).element()
+                kind, body = _Cursor(memoryview(_inflate(body, order, path)), order).element()
             if kind != _MATRIX:
                 raise ValueError(f"element of type {kind} where an array is required")
             cursor = _Cursor(body, order)
@@ -138,12 +138,13 @@ class _Cursor:
         return tuple(values)
 
 
-def _inflate(body: memoryview, order: str) -> bytes:
+def _inflate(body: memoryview, order: str, path: Path) -> bytes:
     stream = zlib.decompressobj()
     begin = stream.decompress(body, 8)
     (announced,) = struct.unpack_from(order + "I", begin, 4)
     if announced > checks.DEFLATE_MAX_RATIO * len(body):
         raise ValueError(f"{announced} bytes announced in {len(body)} compressed ones")
+    checks.room(path, 2 * announced, "a variable", unpacked=announced, packed=len(body))
     content = begin + stream.decompress(stream.unconsumed_tail, announced + 8)
     if not stream.eof or len(content) != announced + 8:
         raise ValueError("a compressed variable is cut")

@@ -68,6 +68,7 @@ def holds(path: Path) -> bool:
         h5py = checks.imported("h5py", path)
         check_heaps(path)
         with h5py.File(path, "r") as file:
+            hdf5.refuse_deep(file, path)
             return next(_signals(file, path), None) is not None
     except Exception:  # whatever a damaged file raises: the reader of HDF5 tells it
         return False
@@ -96,6 +97,7 @@ def read(
     h5py = checks.imported("h5py", path)
     check_heaps(path)
     with checks.Reading(path, "a NeXus file"), h5py.File(path, "r") as file:
+        hdf5.refuse_deep(file, path)
         signal = _chosen(file, variable, path)
         order, said = _order(signal, axes, path)
         values = hdf5.load(signal.dataset, path)

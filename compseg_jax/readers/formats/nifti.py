@@ -53,7 +53,13 @@ def read(
             raise CubeError(f"{path}: found {type(image).__name__}; required is a NIfTI image. Convert it.")
         shape = tuple(int(extent) for extent in image.shape)
         dtype = image.get_data_dtype()
-        _check_size(path, int(image.dataobj.offset) + checks.count(shape, path, "the image") * dtype.itemsize)
+        number = checks.count(shape, path, "the image")
+        required = int(image.dataobj.offset) + number * dtype.itemsize
+        if path.suffix.lower() == ".gz":
+            # A slice of what is compressed is read after all that lies before it.
+            held = checks.held_bytes(number, dtype.itemsize)
+            checks.room(path, held, "an image", unpacked=required, packed=os.path.getsize(path))
+        _check_size(path, required)
         values, place = _slice(image, shape, variable, path)
         size_um, size_stated = _pixel_size_um(image.header)
         codes = nibabel.aff2axcodes(image.affine)

@@ -349,6 +349,11 @@ def check_sizes(series: Any, path: Path) -> None:
         fits = lines <= 8 * stored and page.imagewidth <= _LONGEST_FAX_LINE
     else:
         fits = announced <= stored * checks.MAX_PIXELS_PER_BYTE
+    held = checks.held_bytes(math.prod(series.shape), series.dtype.itemsize)
+    if fits and compression != 1:
+        checks.room(path, held, "an image", unpacked=announced, packed=stored)
+    elif fits:
+        checks.room(path, held, "an image")
     if not fits:
         raise CubeError(
             f"{path}: its header announces {announced} bytes of pixels, but {stored} are stored. "

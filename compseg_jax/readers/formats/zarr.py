@@ -121,6 +121,8 @@ def _load(array: Any, path: Path) -> np.ndarray:
             f"{path}: {array.name or 'the array'} announces {announced} bytes (shape {array.shape}, {expected} "
             f"chunks), but {stored} are stored in {found} chunks. The copy is incomplete; copy it again."
         )
+    held = checks.held_bytes(math.prod(array.shape), np.dtype(array.dtype).itemsize)
+    checks.room(path, held, array.name or "the array", unpacked=announced * found // expected, packed=stored)
     values: np.ndarray = np.asarray(array[...])
     return values
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -17,6 +15,7 @@ from compseg_jax.drawing.numbers import UNKNOWN, number, percent
 from compseg_jax.evaluation.run_records.run_record import read_run_record
 from compseg_jax.evaluation.run_records.scores_record import read_report
 from compseg_jax.model.run_folder import CONFIG
+from compseg_jax.runtime import csv_tables
 from compseg_jax.runtime.files import JsonFormat, json_text, write_text
 from compseg_jax.training.sweep.plan import REPORT, Cell, Plan, SweepError
 
@@ -188,11 +187,7 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
 
 def csv_text(comparison: Comparison) -> str:
     """A line a cell; the summaries are in sweep.json."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Row.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in comparison.rows)
-    return text.getvalue()
+    return csv_tables.csv_text(list(Row.__dataclass_fields__), map(asdict, comparison.rows))
 
 
 def html_text(comparison: Comparison, out: Path) -> str:
