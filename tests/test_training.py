@@ -322,7 +322,9 @@ def test_users_own_network_by_command(store, tmp_path, monkeypatch):
     arguments = ["train", "--data", str(store), "--out", str(run), "--epochs", "1"]
     assert main([*arguments, "--network", "tests.test_networks:TinyNet"]) == 0
     assert (run / "model" / "collections").is_dir()
-    model = load_model(run / "model")
+    with pytest.raises(ModelError, match=r"--network tests\.test_networks:TinyNet"):
+        load_model(run / "model")
+    model = load_model(run / "model", network="tests.test_networks:TinyNet")
     assert model(np.ones((9, 11, 6), np.float32), prepared=True).shape == (9, 11)
 
 
