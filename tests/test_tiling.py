@@ -141,6 +141,7 @@ def test_the_reach_is_exact(cls, depth):
 
 
 def test_margins_of_the_usual_networks():
+    assert [receptive_field(UNet(depth=depth, smoothing_px=2.0)).margin for depth in range(3)] == [8, 14, 28]
     assert [receptive_field(UNet(depth=depth)).margin for depth in range(5)] == [2, 8, 22, 46, 94]
     assert [receptive_field(SMOOTH(depth=depth)).margin for depth in range(5)] == [2, 10, 26, 54, 110]
     assert [receptive_field(SegNet(depth=depth)).margin for depth in range(5)] == [0, 4, 14, 42, 90]
@@ -215,7 +216,7 @@ def test_every_pixel_that_reaches_a_core_lies_in_its_tile(reach, length, n, flip
             assert stop % reach.multiple == 0 or stop == length
 
 
-@given(fields, st.integers(1, 6000), st.integers(1, 6000), st.floats(2e5, 4e6), st.sampled_from([1, 2, 8]))
+@given(fields, st.integers(1, 2500), st.integers(1, 2500), st.floats(1e5, 2e6), st.sampled_from([1, 2, 8]))
 @settings(max_examples=settings().max_examples // 2)
 def test_a_plan_keeps_within_its_pixels(reach, height, width, most_px, at_once):
     plan = plan_tiles((height, width), reach, most_px, at_once=at_once)
@@ -246,6 +247,7 @@ SIZES = [
     [
         (UNet, 2, (101, 50), (60, 52)),  # a column of tiles: few shapes to compile
         (SegNet, *SIZES[0]),
+        (partial(UNet, smoothing_px=2.0), 0, (40, 50), (31, 33)),
         *(
             pytest.param(cls, *each, marks=pytest.mark.slow)
             for cls, sizes in ((UNet, SIZES), (SegNet, SIZES[1:]))
@@ -262,7 +264,7 @@ def test_tiled_is_whole(cls, depth, shape, size):
     np.testing.assert_array_equal(sink.tissue, cube.any(axis=-1))
     assert np.ptp(sink.activation[sink.tissue]) > 0.01
     # A SegNet puts values where maxima were, and rounding may choose another of two pixels that are nearly equal.
-    tolerance = 1e-5 if cls is UNet else 3e-5
+    tolerance = 3e-5 if cls is SegNet else 1e-5
     np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=tolerance, rtol=0)
 
 

@@ -51,6 +51,9 @@ class Network:
     activation_map: Literal["probability", "attention", "saliency"] = "probability"
     """What a prediction shows: the probability of each pixel, that times its attention (the second map), or the
     gradient of the sample's score by the pixel's spectrum."""
+    smoothing_px: Annotated[float, Range(0, 16)] = 0.0
+    """Standard deviation in pixels of the Gaussian mean over tissue that a finished map goes through (0: none). It
+    changes no logit, so nothing of the training; `smooth_maps` chooses it afterwards."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision inside the network; parameters, logits, pooling and loss are float32 either way."""
     remat: bool = False

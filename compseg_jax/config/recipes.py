@@ -31,6 +31,7 @@ _RELATIVE = Training(
     epochs=60,
     starts=6,
     augment="dihedral",
+    smooth_maps="validation",
 )
 
 SUMMARIES = {
@@ -53,6 +54,7 @@ RECIPES: dict[str, Training] = {
     "default": Training(
         recipe="default",
         second_view=True,
+        smooth_maps="validation",
         prepare=("auto",),
         objective=Objective(
             alpha=0.1,
@@ -91,6 +93,7 @@ RECIPES: dict[str, Training] = {
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
         augment="dihedral",
+        smooth_maps="validation",
     ),
     # For ordinary images (docs/recipes.md says when, and what it reaches). Features normalised within each image hide
     # what tells images as a whole apart, and a gentle soft maximum asks for more than a few pixels.

@@ -19,7 +19,7 @@ PAPER_THRESHOLD = 0.35
 class Optimiser:
     """RMSprop and its schedule."""
 
-    learning_rate: Annotated[float, Range(0, 1000, above=True)] = 1e-3
+    learning_rate: Annotated[float, Range(0, above=True)] = 1e-3
     """Step size of RMSprop."""
     decay: Annotated[float, Range(0, 1, below=True)] = 0.9
     """Decay of the mean squared gradient (OpenVibSpec's code passes learning rate / epochs here, 1.67e-5)."""
@@ -118,6 +118,9 @@ class Training:
     threshold: Literal["validation", "paper", "reference"] = "validation"
     """Activation above which a pixel is segmented. 'validation': chosen from the labels of the validation samples.
     'paper': .35. 'reference': the best Dice with their reference masks, for the supervised upper bound alone."""
+    smooth_maps: Literal["no", "validation"] = "no"
+    """How much finished maps are smoothed. 'validation': as much as takes the noise out of those of the validation
+    samples, by their labels (docs/decisions/64). 'no': by network.smoothing_px."""
     feed: Literal["auto", "resident", "stream"] = "auto"
     """Keep the scaled data set on the device, or read it ahead from the store ('auto': by its size)."""
     resident_limit_gib: Annotated[float, Range(0)] = 0.0

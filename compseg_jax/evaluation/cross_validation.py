@@ -50,12 +50,22 @@ class HeldOut:
     result: SampleResult
 
     @classmethod
-    def of(cls, fold: int, sample: Sample, prediction: Prediction, store: Store) -> HeldOut:
-        """What is needed of a prediction."""
-        return cls(fold, result_of(sample, prediction, store))
+    def of(
+        cls,
+        fold: int,
+        sample: Sample,
+        prediction: Prediction,
+        store: Store,
+        *,
+        unsmoothed: np.ndarray | None = None,
+    ) -> HeldOut:
+        """What is needed of a prediction, and of its map before it was smoothed."""
+        return cls(fold, result_of(sample, prediction, store, unsmoothed=unsmoothed))
 
 
-def result_of(sample: Sample, prediction: Prediction, store: Store) -> SampleResult:
+def result_of(
+    sample: Sample, prediction: Prediction, store: Store, *, unsmoothed: np.ndarray | None = None
+) -> SampleResult:
     """What can be scored of a prediction, with the store's reference mask where it holds one."""
     return SampleResult(
         id=sample.id,
@@ -65,6 +75,7 @@ def result_of(sample: Sample, prediction: Prediction, store: Store) -> SampleRes
         tissue=prediction.tissue,
         reference=store.reference(sample.id) if sample.has_reference else None,
         preview=prediction.tissue,
+        unsmoothed=unsmoothed,
     )
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from compseg_jax.model.mixture import LOGITS, Implied, Tails, sigmoid
+from compseg_jax.model.mixture import Implied, Tails
 
 EQUALLY_GOOD = 0.1
 """Part of the implied Dice that labels are taken not to resolve; what smaller ones miss stands in docs/report.md."""
@@ -126,10 +126,10 @@ def area_replicates(
     low, high = np.array(ends).T
     drawn = healthy[rng.integers(len(healthy), size=len(rows))]
     columns = (
-        sigmoid(LOGITS[low]),
+        resampled.thresholds[low],
         resampled.healthy_tail[rows, low],
         resampled.diseased_tail[rows, low],
-        sigmoid(LOGITS[high]),
+        resampled.thresholds[high],
         drawn[rows, high],
     )
     return {

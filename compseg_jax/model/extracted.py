@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,20 @@ class ExtractedNetwork:
             )
         rest = steps[len(applied) :]
         return Preparation.from_json(rest) if rest else None
+
+    @property
+    def smoothing_px(self) -> float:
+        """Standard deviation of the Gaussian that its maps go through; 0 for none."""
+        return float(getattr(self.network, "smoothing_px", 0.0))
+
+    def smoothed_by(self, smoothing_px: float) -> ExtractedNetwork:
+        """The same network, whose maps go through a Gaussian of that standard deviation (0: through none).
+
+        Of a network of your own without ``smoothing_px`` there is 0 only: the network itself.
+        """
+        if smoothing_px == self.smoothing_px:
+            return self
+        return replace(self, network=self.network.clone(smoothing_px=smoothing_px))
 
     def activation_of_canvas(
         self, canvas: Float[np.ndarray, "v u c"], tissue: Bool[np.ndarray, "y x"]

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 LOGITS = np.linspace(-16, 16, 641)
+THRESHOLDS = 1 / (1 + np.exp(-LOGITS))
+"""Where tails are taken; of smoothed maps at thresholds that stand for these."""
 USUAL = np.abs(LOGITS) <= 2.95
 """Thresholds from .05 to .95. The pooling neuron counts activations: below .05 a network is blurred by what
 lies around a lesion, which the mixture would take for disease."""
@@ -23,8 +25,10 @@ PLATEAU_TOLERANCE = 0.01
 Tails = Float[np.ndarray, "n thresholds"]
 
 
-def tail_of(activation: np.ndarray, tissue: np.ndarray, index: int) -> Float[np.ndarray, " thresholds"]:
-    """Part of the tissue whose activation exceeds each threshold of `sigmoid(LOGITS)`.
+def tail_of(
+    activation: np.ndarray, tissue: np.ndarray, index: int, thresholds: np.ndarray = THRESHOLDS
+) -> Float[np.ndarray, " thresholds"]:
+    """Part of the tissue whose activation exceeds each threshold, which ascend.
 
     Raises:
       ValueError: an empty tissue mask, NaN or Inf; names the sample by its index.
@@ -36,16 +40,18 @@ def tail_of(activation: np.ndarray, tissue: np.ndarray, index: int) -> Float[np.
         raise ValueError(
             f"choose_threshold: the activation of sample {index} holds NaN or Inf, required [0, 1]."
         )
-    return 1 - np.searchsorted(values, sigmoid(LOGITS), side="right") / values.size
+    return 1 - np.searchsorted(values, thresholds, side="right") / values.size
 
 
 class Implied(NamedTuple):
     """What b weightings of the samples imply; symbols as in `threshold`."""
 
+    thresholds: Float[np.ndarray, " thresholds"]
+    """Where the tails were taken."""
     usual: Bool[np.ndarray, " b"]
     """Whether the threshold was sought in `USUAL` alone."""
     place: Int[np.ndarray, " b"]
-    """Of the threshold in LOGITS."""
+    """Of the threshold in `thresholds`."""
     threshold: Float[np.ndarray, " b"]
     fraction: Float[np.ndarray, " b"]
     """π."""
@@ -97,15 +103,51 @@ def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray, *, usual: b
     tiny = np.finfo(np.float64).tiny
     found = np.minimum(true_positive, pi)
     return Implied(
+        thresholds=THRESHOLDS,
         usual=is_usual,
         place=centres,
-        threshold=sigmoid(LOGITS[centres]),
+        threshold=THRESHOLDS[centres],
         fraction=fraction,
         evidence=evidence,
         dice=dice[np.arange(len(dice)), centres],
         diseased_tail=found / np.maximum(pi, tiny),
         healthy_tail=lower,
         dice_at=2 * found / np.maximum(upper + pi, tiny),
+    )
+
+
+def implied_of_smoothed(
+    rough: Implied, tails: Tails, thresholds: np.ndarray, diseased: np.ndarray, healthy: np.ndarray
+) -> Implied:
+    """What maps imply that were smoothed, each weighting with the place that the maps before gave.
+
+    π is what is marked there and not explained by healthy tissue, of which less is marked now. It is not estimated
+    anew: a Gaussian spreads what a network marks over its edge, where no healthy sample has anything, and the rim would
+    count as disease.
+
+    Args:
+      rough: of the maps before, with the same weightings.
+      tails: of the smoothed maps of n samples.
+      thresholds: where they were taken: each marks as much of the diseased samples as that of `THRESHOLDS` did.
+      diseased: as for :func:`implied`.
+      healthy: as for :func:`implied`.
+    """
+    upper, _ = _mean_and_its_variance(tails, diseased)
+    lower, _ = _mean_and_its_variance(tails, healthy)
+    rows = np.arange(len(upper))
+    unexplained = upper - (1 - rough.fraction[:, None]) * lower
+    fraction = np.maximum(rough.fraction, unexplained[rows, rough.place])
+    pi, tiny = fraction[:, None], np.finfo(np.float64).tiny
+    found = np.clip(upper - (1 - pi) * lower, 0, pi)
+    dice = 2 * found / np.maximum(upper + pi, tiny)
+    return rough._replace(
+        thresholds=thresholds,
+        threshold=thresholds[rough.place],
+        fraction=fraction,
+        dice=dice[rows, rough.place],
+        diseased_tail=found / np.maximum(pi, tiny),
+        healthy_tail=lower,
+        dice_at=dice,
     )
 
 
@@ -124,8 +166,3 @@ def _centre_of_widest_run(flat: np.ndarray) -> int:
     starts, stops = edges[::2], edges[1::2]
     widest = int(np.argmax(stops - starts))
     return int(starts[widest] + stops[widest] - 1) // 2
-
-
-def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """The activation of a logit."""
-    return 1 / (1 + np.exp(-logit))

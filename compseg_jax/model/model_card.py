@@ -210,7 +210,12 @@ def _view(model: ExtractedNetwork) -> str:
         return f"{size} The whole image bears on every pixel: {why_not_local(model.network)}."
     reached = [field.needed(place, place) for place in range(field.multiple)]
     edge = max(high - low + 1 for low, high in reached)
-    return f"{size} A pixel is judged by {edge} × {edge} pixels at most, itself in their middle, and by nothing else."
+    smoothed = model.smoothing_px
+    smoothing = (
+        f" Its map is smoothed by a Gaussian of {smoothed:g} pixels over the tissue." if smoothed else ""
+    )
+    own = f"A pixel is judged by {edge} × {edge} pixels at most, itself in their middle, and by nothing else."
+    return f"{size} {own}{smoothing}"
 
 
 def _familiarity(model: ExtractedNetwork) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 
 from compseg_jax.networks.segnet import SegNet
+from compseg_jax.networks.smoothing import reach_px
 from compseg_jax.networks.unet import UNet
 
 
@@ -25,6 +26,7 @@ class ReceptiveField:
       skips: whether a level's features also reach the decoder directly (U-Net); otherwise only the places of the
         maxima do (SegNet).
       doubling: pixels of the level below beside the own one that the way up takes in (1 for bilinear doubling).
+      smoothing: pixels on each side that the map is smoothed over.
     """
 
     encoder: tuple[int, ...]
@@ -32,6 +34,7 @@ class ReceptiveField:
     bottom: int
     skips: bool
     doubling: int = 0
+    smoothing: int = 0
 
     @property
     def multiple(self) -> int:
@@ -46,6 +49,8 @@ class ReceptiveField:
           last: another one, not before it.
           level: poolings before both (for the recursion).
         """
+        if level == 0:
+            first, last = first - self.smoothing, last + self.smoothing
         if level == len(self.encoder):
             return first - self.bottom, last + self.bottom
         low, high = first - self.decoder[level], last + self.decoder[level]
@@ -74,12 +79,18 @@ def receptive_field(network: nn.Module) -> ReceptiveField | None:
     if why_not_local(network):
         return None
     depth = getattr(network, "depth", 0)
+    smoothing = reach_px(getattr(network, "smoothing_px", 0.0))
     if isinstance(network, UNet):
         return ReceptiveField(
-            (2,) * depth, (2,) * depth, bottom=2, skips=True, doubling=int(network.way_up == "bilinear")
+            (2,) * depth,
+            (2,) * depth,
+            bottom=2,
+            skips=True,
+            doubling=int(network.way_up == "bilinear"),
+            smoothing=smoothing,
         )
     convolutions = tuple(2 if level < 2 else 3 for level in range(depth))
-    return ReceptiveField(convolutions, convolutions, bottom=0, skips=False)
+    return ReceptiveField(convolutions, convolutions, bottom=0, skips=False, smoothing=smoothing)
 
 
 def why_not_local(network: nn.Module) -> str:

@@ -69,6 +69,7 @@ class SegNet(nn.Module):
     attention_features: int = 0
     front: int = 0
     activation_map: str = "probability"
+    smoothing_px: float = 0.0
 
     @nn.compact
     def __call__(

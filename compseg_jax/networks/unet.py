@@ -48,6 +48,7 @@ class UNet(nn.Module):
       attention_features: hidden features of a gated second map; 0 for a linear one.
       front: features of a linear projection of each spectrum before the first level; 0 for none.
       activation_map: how predictions read the logits ('probability', 'attention' or 'saliency'); changes no logit.
+      smoothing_px: standard deviation of the Gaussian mean over tissue that maps go through (0: none); no logit does.
       way_up: 'transposed', the 2×2 up-convolution of the paper, or 'bilinear', a 1×1 convolution and bilinear
         doubling, whose maps have no comb.
 
@@ -71,6 +72,7 @@ class UNet(nn.Module):
     front: int = 0
     activation_map: str = "probability"
     way_up: str = "transposed"
+    smoothing_px: float = 0.0
 
     @nn.compact
     def __call__(

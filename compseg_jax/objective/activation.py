@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.networks.build import Module, Variables, apply_network
 from compseg_jax.networks.extent import Extent
+from compseg_jax.networks.smoothing import smoothed_over_tissue
 from compseg_jax.objective.pooling import PIXELS, attention_weights, mean_over_pixels
 
 Logits = Float[Array, "b y x maps"]
@@ -48,7 +49,7 @@ READINGS: dict[str, Callable[[Logits, Tissue], Float[Array, "b y x"]]] = {
 
 def activation_of_logits(network: Module, logits: Logits, tissue: Tissue) -> Float[Array, "b y x"]:
     """The activation map as far as the logits give it; for 'saliency' that of the underlying classifier."""
-    return READINGS[_name_of(network)](logits, tissue)
+    return _smoothed(network, READINGS[_name_of(network)](logits, tissue), tissue)
 
 
 def activation_map(
@@ -58,17 +59,22 @@ def activation_map(
     tissue: Tissue,
     extent: Extent | None = None,
 ) -> Float[Array, "b y x"]:
-    """Activation map in [0, 1] of scaled cubes, read as the network's ``activation_map`` says; float32.
+    """Activation map in [0, 1] of scaled cubes, read as the network's ``activation_map`` says and smoothed as its
+    ``smoothing_px`` does; float32.
 
     Cubes that do not fill their canvas have an ``extent``, and no tissue beyond it.
     """
     if _name_of(network) == "saliency":
-        return saliency_map(network, variables, cube, tissue, extent)
+        return _smoothed(network, saliency_map(network, variables, cube, tissue, extent), tissue)
     return activation_of_logits(network, apply_network(network, variables, cube, extent), tissue)
 
 
 def _name_of(network: Module) -> str:
     return getattr(network, "activation_map", "probability")
+
+
+def _smoothed(network: Module, activation: Float[Array, "b y x"], tissue: Tissue) -> Float[Array, "b y x"]:
+    return smoothed_over_tissue(activation, tissue, getattr(network, "smoothing_px", 0.0))
 
 
 def saliency_map(

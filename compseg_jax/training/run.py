@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
 from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_cut, result_of
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.evaluation.scores.smoothing import choose_smoothing
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
@@ -56,6 +57,7 @@ from compseg_jax.training.initial_state import (
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
+from compseg_jax.training.one_writer import Guard, only_writer
 from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.same_run import (
@@ -201,29 +203,35 @@ def train(config: Training) -> Path:
     """Trains, extracts the network of the best validation epoch and returns its folder, ``out``/model.
 
     Raises:
-      RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit.
+      RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit, or another
+        process trains in the same folder.
       TrainingError: when the loss is no longer finite; the network of the best epoch before is in ``out``/model.
       Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
     """
+    with only_writer(config.out) as guard:
+        return _train(config, guard)
+
+
+def _train(config: Training, guard: Guard) -> Path:
     setup = set_up(config)
     memory = setup.training.cubes.memory
     # While the cubes are at hand: it is kept with the samples.
     _ = setup.training.distribution
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
-    extracted = _to_the_end(setup)
+    extracted = _to_the_end(setup, guard)
     if has_second_view(config):
-        _compare_with_second_view(setup, extracted)
+        _compare_with_second_view(setup, extracted, guard)
     wait_for_all()
     if is_first():
         memory.remove_files()
     return extracted
 
 
-def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
+def _to_the_end(setup: Setup, guard: Guard, *, quiet: bool = False) -> Path:
     """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
     config = setup.config
-    with Checkpoints(config.out / "checkpoints") as checkpoints:
+    with Checkpoints(config.out / "checkpoints", guard) as checkpoints:
         state, progress = setup.begun(checkpoints)
         try:
             progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
@@ -235,13 +243,13 @@ def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
         return extract(setup, progress, quiet=quiet)
 
 
-def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
+def _compare_with_second_view(setup: Setup, extracted: Path, guard: Guard) -> None:
     """Trains a second network of another view, and writes into model.json how far both agree."""
     config = setup.config
     print("second view:", end=" ", flush=True)
     second = set_up(second_view(config), shared=setup)
     try:
-        folder = _to_the_end(second, quiet=True)
+        folder = _to_the_end(second, guard, quiet=True)
     except Interrupted as stopped:
         raise Interrupted(
             f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "
@@ -369,7 +377,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         },
         distribution=training.distribution,
     )
-    choice, called = _threshold_and_calls(config, extracted, training.cubes)
+    extracted, choice, called = _map_and_calls(config, extracted, training.cubes)
     if not choice.supported and not quiet:
         print(f"threshold: {choice.rule}, because {choice.reason}")
     chosen = {"threshold_choice": choice_as_json(choice), **called}
@@ -402,14 +410,41 @@ def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def _threshold_and_calls(
+def _map_and_calls(
     config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[ThresholdChoice, dict[str, Any]]:
-    """The threshold by the rule of the run, from maps of the validation samples where the rule looks at them.
+) -> tuple[ExtractedNetwork, ThresholdChoice, dict[str, Any]]:
+    """Smoothing and threshold by the rules of the run, from maps of the validation samples where these look at them.
 
     With it what samples are called by: the segmented part of the tissue from which on one is called diseased, and the
     areas of these samples; no cut-off where they support no threshold, or were not looked at.
     """
+    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
+    maps = _results(extracted, looked_at, cubes)
+    if config.smooth_maps == "validation" and maps and hasattr(extracted.network, "smoothing_px"):
+        extracted = extracted.smoothed_by(_smoothing_for(maps, seed=config.seed))
+        if extracted.smoothing_px:
+            maps = [
+                replace(after, unsmoothed=before.activation)
+                for after, before in zip(_results(extracted, looked_at, cubes), maps, strict=True)
+            ]
+    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
+    if not choice.supported or len({each.label for each in maps}) < 2:
+        return extracted, choice, {"area_cut": None}
+    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
+    labels = np.array([each.label for each in maps])
+    return (
+        extracted,
+        choice,
+        {
+            "area_cut": choose_area_cut(areas, labels),
+            VALIDATION_AREAS: validation_areas(areas, labels),
+        },
+    )
+
+
+def _results(
+    extracted: ExtractedNetwork, samples: Iterable[Sample], cubes: PreparedStore
+) -> list[SampleResult]:
     model = Model.of(extracted)
 
     def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
@@ -418,14 +453,14 @@ def _threshold_and_calls(
             prediction = model.predict(cube, tissue=tissue, prepared=True)
             yield result_of(sample, prediction, cubes.store)
 
-    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
-    maps = list(spread(results, looked_at))
-    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
-    if not choice.supported or len({each.label for each in maps}) < 2:
-        return choice, {"area_cut": None}
-    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
-    labels = np.array([each.label for each in maps])
-    return choice, {
-        "area_cut": choose_area_cut(areas, labels),
-        VALIDATION_AREAS: validation_areas(areas, labels),
-    }
+    return list(spread(results, list(samples)))
+
+
+def _smoothing_for(maps: Sequence[SampleResult], *, seed: int) -> float:
+    return choose_smoothing(
+        [each.activation for each in maps],
+        [each.tissue for each in maps],
+        [each.label for each in maps],
+        groups=[each.group for each in maps],
+        seed=seed,
+    )

@@ -34,6 +34,8 @@ class SampleResult:
     """(y, x) bool, the pixels an expert calls diseased; None where nobody looked."""
     preview: np.ndarray
     """(y, x) or (y, x, 3) float in [0, 1], for pictures only."""
+    unsmoothed: np.ndarray | None = None
+    """(y, x) the map before it was smoothed, where a threshold is chosen by it; None where it was not."""
     spectrum_inside: np.ndarray | None = None
     """(c,) mean absorbance of the tissue above the threshold; None where no pixel is."""
     spectrum_outside: np.ndarray | None = None

@@ -19,6 +19,10 @@ a part π is disease with tail T(t), the rest is like healthy tissue, so
 3. F is flat around its maximum. The threshold is the centre (in the logit, the unit networks work in)
    of the widest run of t with F within 1 % of the maximum, t from .05 to .95 unless most of π lies outside.
 
+Maps that are smoothed after training (`smoothing`) have the threshold at which as much of the diseased samples is
+marked as at the threshold of the maps before. One of their own would take the rim that a Gaussian makes for disease (π
+.36 where .33 is true and the maps before say .26; Dice .82 instead of .85).
+
 Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
 assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
 of healthy ones (another batch, reactive tissue), the difference counts as disease. A permutation test of
@@ -39,7 +43,7 @@ from jaxtyping import Float, Int
 from compseg_jax.evaluation.scores.bootstrap import group_multiplicities, interval_95
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.model.diseased_area import area_replicates
-from compseg_jax.model.mixture import LOGITS, implied, sigmoid, tail_of
+from compseg_jax.model.mixture import THRESHOLDS, implied, implied_of_smoothed, tail_of
 
 PAPER_THRESHOLD = 0.35
 """'.35 · 255' of the 8-bit maps, found by eye on validation maps (Schuhmacher, Gerwert, Mosig 2019)."""
@@ -81,6 +85,7 @@ def choose_threshold(
     labels: Sequence[int],
     *,
     groups: Sequence[str] | None = None,
+    unsmoothed: Sequence[np.ndarray] | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> ThresholdChoice:
@@ -93,6 +98,7 @@ def choose_threshold(
       tissues: (y, x) bool masks.
       labels: 1 diseased, 0 healthy.
       groups: what samples share (patient); intervals and the permutation test then move whole groups.
+      unsmoothed: the maps before they were smoothed; None where they were not.
       n_bootstrap: resamples for the interval, and relabellings for the permutation test.
 
     Returns:
@@ -115,7 +121,8 @@ def choose_threshold(
         return _unsupported(
             f"{n_healthy} healthy and {n_diseased} diseased validation samples are too few: 3 of each suffice"
         )
-    tails = np.stack([tail_of(a, t, i) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))])
+    before = activations if unsmoothed is None else unsmoothed
+    tails = np.stack([tail_of(a, t, i) for i, (a, t) in enumerate(zip(before, tissues, strict=True))])
     chosen = implied(tails, (label == 1)[None], (label == 0)[None])
     fraction = float(chosen.fraction[0])
 
@@ -131,7 +138,18 @@ def choose_threshold(
     weights = group_multiplicities(labels, group, n_bootstrap=n_bootstrap, seed=seed)
     # A resample that changes over to thresholds outside the usual range answers another question.
     usual = bool(chosen.usual[0])
-    resampled = implied(tails, weights * (label == 1), weights * (label == 0), usual=usual)
+    diseased, healthy = weights * (label == 1), weights * (label == 0)
+    resampled = implied(tails, diseased, healthy, usual=usual)
+    if unsmoothed is not None:
+        # Thresholds of smoothed maps mark as much of the diseased samples as those of the maps before.
+        thresholds = _thresholds_of_parts(
+            tails[label == 1].mean(axis=0), *_of_label(1, activations, tissues, label)
+        )
+        tails = np.stack(
+            [tail_of(a, t, i, thresholds) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))]
+        )
+        chosen = implied_of_smoothed(chosen, tails, thresholds, (label == 1)[None], (label == 0)[None])
+        resampled = implied_of_smoothed(resampled, tails, thresholds, diseased, healthy)
     return ThresholdChoice(
         threshold=float(chosen.threshold[0]),
         rule=MIXTURE_RULE,
@@ -139,11 +157,41 @@ def choose_threshold(
         supported=True,
         reason=f"{n_healthy} healthy and {n_diseased} diseased validation samples,"
         f" permutation p = {p_value:.2g}",
-        diseased_fraction=fraction,
+        diseased_fraction=float(chosen.fraction[0]),
         diseased_fraction_ci95=_interval(resampled.fraction),
         implied_dice=float(chosen.dice[0]),
         replicates=area_replicates(resampled, tails[label == 0], rng),
     )
+
+
+def _of_label(
+    wanted: int,
+    activations: Sequence[np.ndarray],
+    tissues: Sequence[np.ndarray],
+    label: Int[np.ndarray, " n"],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    places = np.flatnonzero(label == wanted).tolist()
+    return [activations[place] for place in places], [tissues[place] for place in places]
+
+
+def threshold_of_part(part: float, activations: Sequence[np.ndarray], tissues: Sequence[np.ndarray]) -> float:
+    """The threshold above which a part of the tissue lies, on the mean over samples; 0 where all of it does."""
+    return float(_thresholds_of_parts(np.array([part]), activations, tissues)[0])
+
+
+def _thresholds_of_parts(
+    parts: Float[np.ndarray, " n"], activations: Sequence[np.ndarray], tissues: Sequence[np.ndarray]
+) -> Float[np.ndarray, " n"]:
+    values = [
+        activation[tissue].astype(np.float64) for activation, tissue in zip(activations, tissues, strict=True)
+    ]
+    weights = np.concatenate([np.full(each.size, 1 / (each.size * len(values))) for each in values])
+    pooled = np.concatenate(values)
+    order = np.argsort(-pooled, kind="stable")
+    above = np.cumsum(weights[order])
+    # The first pixel that is not marked; sums of weights are off by rounding.
+    first = np.searchsorted(above, parts + 1e-9, side="right")
+    return np.append(pooled[order], 0.0)[first]
 
 
 def _interval(replicates: Float[np.ndarray, " b"]) -> tuple[float, float] | None:
@@ -192,8 +240,16 @@ def threshold_by_rule(rule: str, results: Sequence[SampleResult], *, seed: int =
         [result.tissue for result in results],
         [result.label for result in results],
         groups=[result.group for result in results],
+        unsmoothed=_unsmoothed(results),
         seed=seed,
     )
+
+
+def _unsmoothed(results: Sequence[SampleResult]) -> list[np.ndarray] | None:
+    """Maps before smoothing, where any was smoothed; those that were not stand for themselves."""
+    if all(result.unsmoothed is None for result in results):
+        return None
+    return [result.activation if result.unsmoothed is None else result.unsmoothed for result in results]
 
 
 def best_with_references(results: Sequence[SampleResult]) -> tuple[float, float, int] | None:
@@ -202,7 +258,7 @@ def best_with_references(results: Sequence[SampleResult]) -> tuple[float, float,
     Returns:
       Threshold, mean Dice, and the number of these samples; None where there is none.
     """
-    total, n = np.zeros(LOGITS.size), 0
+    total, n = np.zeros(THRESHOLDS.size), 0
     for index, result in enumerate(results):
         if result.reference is None or not result.reference.any():
             continue
@@ -215,7 +271,7 @@ def best_with_references(results: Sequence[SampleResult]) -> tuple[float, float,
     if n == 0:
         return None
     best = int(np.argmax(total))
-    return float(sigmoid(LOGITS)[best]), float(total[best] / n), n
+    return float(THRESHOLDS[best]), float(total[best] / n), n
 
 
 def _reference_choice(results: Sequence[SampleResult]) -> ThresholdChoice:

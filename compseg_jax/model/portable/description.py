@@ -16,6 +16,7 @@ from compseg_jax.model.portable.operations import (
     Concatenate,
     Convolution,
     CropTo,
+    GaussianMean,
     MaxPool,
     MaxPoolWithPlaces,
     Multiply,
@@ -31,6 +32,7 @@ from compseg_jax.model.portable.operations import (
 )
 from compseg_jax.networks.normalisation import EPSILON, MOST_GROUPS
 from compseg_jax.networks.segnet import SegNet
+from compseg_jax.networks.smoothing import gaussian_weights
 from compseg_jax.networks.unet import UNet
 
 Tree = Mapping[str, Any]
@@ -85,6 +87,9 @@ def describe(model: ExtractedNetwork) -> PortableNetwork:
         x = writer.add(Convolution("front", (x,), front, None))
     body = _unet if type(network) is UNet else _segnet
     activation = _read(writer, network, body(writer, network, x), tissue)
+    weights = gaussian_weights(network.smoothing_px)
+    if weights.size > 1:
+        activation = writer.add(GaussianMean("smoothed", (activation, *tissue), weights))
     if tissue:
         writer.add(ZeroOutside(OUTPUT, (activation, TISSUE)))
     writer.refuse_unused()

@@ -16,6 +16,7 @@ from compseg_jax.model.portable.operations import (
     Concatenate,
     Convolution,
     CropTo,
+    GaussianMean,
     MaxPool,
     MaxPoolWithPlaces,
     Multiply,
@@ -29,6 +30,7 @@ from compseg_jax.model.portable.operations import (
     UpConvolution,
     ZeroOutside,
 )
+from compseg_jax.networks.smoothing import least_total
 from compseg_jax.runtime.versions import __version__
 
 OPSET = 17
@@ -78,6 +80,10 @@ def runner(path: Path) -> Callable[[Float[np.ndarray, "b c y x"]], Float[np.ndar
     runtime = library("onnxruntime", "onnx")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda absorbance: session.run(None, {PortableNetwork.INPUT: absorbance})[0]
+
+
+FLOAT32 = 1
+"""onnx.TensorProto.FLOAT."""
 
 
 class _Graph:
@@ -152,6 +158,8 @@ class _Graph:
                 self._normalise(operation)
             case ShareOfHighest():
                 self._share_of_highest(operation)
+            case GaussianMean():
+                self._gaussian_mean(operation)
             case _:
                 raise TypeError(f"no ONNX nodes are known for {operation!r}")
 
@@ -208,6 +216,23 @@ class _Graph:
             "Mul", (normal, self.per_channel(f"{out}.scale", operation.scale)), f"{out}.scaled"
         )
         self.node("Add", (scaled, self.per_channel(f"{out}.shift", operation.shift)), out)
+
+    def _gaussian_mean(self, operation: GaussianMean) -> None:
+        x, *tissue = operation.inputs
+        out, weights = operation.output, operation.weights
+        if tissue:
+            counted = self.node("Cast", (*tissue,), f"{out}.counted", to=FLOAT32)
+            x = self.node("Mul", (x, counted), f"{out}.of_tissue")
+        else:
+            # Ones of the size of the image: x·0 + 1.
+            none = self.node("Mul", (x, self.constant("zero", 0.0)), f"{out}.none")
+            counted = self.node("Add", (none, self.constant("one", 1.0)), f"{out}.counted")
+        kernel = self.constant(f"{out}.kernel", np.outer(weights, weights)[None, None])
+        around = {"kernel_shape": [weights.size] * 2, "pads": [weights.size // 2] * 4}
+        total = self.node("Conv", (counted, kernel), f"{out}.total", **around)
+        least = self.constant(f"{out}.least", least_total(weights))
+        total = self.node("Max", (total, least), f"{out}.at_least")
+        self.node("Div", (self.node("Conv", (x, kernel), f"{out}.sum", **around), total), out)
 
     def _share_of_highest(self, operation: ShareOfHighest) -> None:
         x, *tissue = operation.inputs

@@ -112,6 +112,16 @@ class ShareOfHighest(Operation):
 
 
 @dataclass(frozen=True, eq=False)
+class GaussianMean(Operation):
+    """Mean of the first image over the pixels around each, zeros around the image ('same').
+
+    Weighted by the outer product of ``weights`` with itself; of tissue alone where a second input says what that is.
+    """
+
+    weights: Float[ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
 class PortableNetwork:
     """A network with its scaling and its reading: prepared absorbance → activation map.
 

@@ -18,6 +18,7 @@ from compseg_jax.model.portable.operations import (
     Concatenate,
     Convolution,
     CropTo,
+    GaussianMean,
     MaxPool,
     MaxPoolWithPlaces,
     Multiply,
@@ -31,6 +32,7 @@ from compseg_jax.model.portable.operations import (
     UpConvolution,
     ZeroOutside,
 )
+from compseg_jax.networks.smoothing import least_total
 
 METADATA = "compseg.json"
 """Name of the metadata inside the file, for ``torch.jit.load(…, _extra_files={"compseg.json": ""})``."""
@@ -119,6 +121,8 @@ def _weights(operation: Operation) -> dict[str, np.ndarray]:
             arrays = {name: getattr(operation, name).reshape(1, -1, 1, 1) for name in ("mean", "sd")}
         case Normalise():
             arrays = {"scale": operation.scale, "shift": operation.shift}
+        case GaussianMean():
+            arrays = {"kernel": np.outer(operation.weights, operation.weights)[None, None]}
         case _:
             arrays = {}
     return {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
@@ -168,7 +172,17 @@ def _apply(torch: Any, operation: Operation, images: Images, weights: Mapping[st
             seen = torch.where(inputs[1], x, lowest) if len(inputs) > 1 else x
             # Outside the tissue the difference may be above 0, and is not looked at.
             return torch.exp(torch.clamp(x - seen.amax((1, 2, 3), True), max=0.0))
+        case GaussianMean():
+            counted = inputs[1].to(x.dtype) if len(inputs) > 1 else torch.ones_like(x)
+            total = _sum_around(torch, counted, weights["kernel"])
+            return _sum_around(torch, counted * x, weights["kernel"]) / total.clamp_min(
+                least_total(operation.weights)
+            )
     raise TypeError(f"PyTorch's word for {operation!r} is not known")
+
+
+def _sum_around(torch: Any, x: Any, kernel: Any) -> Any:
+    return torch.nn.functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
 
 
 def _activation(torch: Any, kind: str, x: Any) -> Any:
