@@ -1,11 +1,11 @@
-# make demo | test | test-all | test-oldest | notebook | tutorials | lint | docs | bench | quality
+# make demo | test | test-all | test-oldest | notebook | tutorials | lint | docs | bench | quality | torture
 # Each sets up .venv by itself, once; test-oldest and docs have environments of their own.
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 # A process that has done its own tests takes over half of what the other still has, so neither ends alone.
 SHARED_OUT := -n 2 --dist worksteal --durations=20
 
-.PHONY: setup demo test test-all test-oldest notebook tutorials lint format docs bench quality
+.PHONY: setup demo test test-all test-oldest notebook tutorials lint format docs bench quality torture
 
 setup: .venv/.ready
 
@@ -53,3 +53,6 @@ bench: .venv/.ready
 
 quality: .venv/.ready
 	@$(PYTHON) -m benchmarks.quality $(QUALITY)
+
+torture: .venv/.ready
+	@$(PYTHON) -m torture $(TORTURE)
