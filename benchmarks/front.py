@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import load_model
 from compseg_jax.training.run import train
 
-FRONTS = ((0, "random"), (16, "principal_components"), (16, "random"))
+FRONTS: tuple[tuple[int, Any], ...] = ((0, "random"), (16, "principal_components"), (16, "random"))
 
 
 def main() -> None:

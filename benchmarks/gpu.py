@@ -93,11 +93,11 @@ def _measurements(parts: Sequence[str], options: argparse.Namespace, folder: Pat
     training = [*(SMALL_TRAINING if options.small else ()), "--folder", str(folder)]
     rounds = ["--rounds", "2" if options.small else "9"]
     small = ["--small"] if options.small else []
-    steps = {
+    steps: dict[str, list[str]] = {
         case.kind: [*python, "benchmarks.steps", case.name, *peer, *rounds]
         for case in cases(SMALL_SIZES if options.small else GPU_SIZES)
     }
-    commands = {
+    commands: dict[str, list[str]] = {
         "self_check": [*python, "benchmarks.gpu_check"],
         "paper_training": [*python, "benchmarks.paper_training", *training],
         **steps,

@@ -40,13 +40,16 @@ BYTES = {
 _SHAPE = re.compile(rf"\b({'|'.join(BYTES)})\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _INSTRUCTION = re.compile(r"(?:ROOT )?%([\w.\-]+) = (\(.*?\)|[\w\[\],{}:()*]+?) ([\w\-]+)\((.*)$")
+_PICKS = re.compile(r" (gather|dynamic-slice)\(")
 NO_KERNEL = ("parameter", "get-tuple-element", "tuple", "constant", "bitcast")
 KINDS = (
     ("convolution", r"__cudnn\$conv"),
-    ("matrix product", r"cublas|__triton_gemm|kind=kCustom.*gemm"),
-    ("softplus, backward", r"transpose\(jvp.*softplus|transpose\(jvp.*custom_jvp"),
-    ("softplus, forward", r"softplus"),
-    ("optimiser", r"optim|rmsprop|apply_updates|/norm"),
+    ("matrix product", r"%gemm_|cublas"),
+    ("batch: gather and pad", r"jit\(_pad\)|/gather"),
+    ("up-convolution and concatenation", r"jvp\(UNet\)+/(up_|concatenate)"),
+    ("max pool", r"jvp\(UNet\)+/(reduce_max|eq|select|reshape)"),
+    ("bias and activation, backward", r"transpose\(jvp\(UNet\)\)/(down|bottleneck|merge)"),
+    ("bias and activation, forward", r"/jvp\(UNet\)/(down|bottleneck|merge)\w*/(add|convert)"),
 )
 """The first pattern that an instruction's line holds is its kind; where none does, it is 'other'."""
 
@@ -88,10 +91,12 @@ def kernels_of(program: str) -> list[Kernel]:
         else:
             lines.append(line.strip())
     step = max(computations.values(), key=lambda own: sum("__cudnn$conv" in line for line in own))
-    return list(_kernels(step))
+    picking = {name for name, own in computations.items() if any(map(_PICKS.search, own))}
+    return list(_kernels(step, picking))
 
 
-def _kernels(lines: list[str]) -> Iterator[Kernel]:
+def _kernels(lines: list[str], picking: set[str]) -> Iterator[Kernel]:
+    """``picking`` are the computations that read a part of an operand: as much as they put out."""
     found = [match for match in map(_INSTRUCTION.match, lines) if match]
     shapes = {match.group(1): match.group(2) for match in found}
     for match in found:
@@ -99,7 +104,11 @@ def _kernels(lines: list[str]) -> Iterator[Kernel]:
         if operation in NO_KERNEL:
             continue
         operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
-        moved = n_bytes(shape) + sum(n_bytes(shapes[name]) for name in operands if name in shapes)
+        called = re.search(r"calls=%([\w.\-]+)", rest)
+        most = n_bytes(shape) if called and called.group(1) in picking else math.inf
+        moved = n_bytes(shape) + sum(
+            int(min(n_bytes(shapes[name]), most)) for name in operands if name in shapes
+        )
         kind = next((name for name, pattern in KINDS if re.search(pattern, match.string)), "other")
         yield Kernel(kind, moved, match.string)
 
@@ -124,6 +133,9 @@ def compiled_step(options: argparse.Namespace) -> Any:
     mesh = Mesh(np.array(card.devices), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere, by_sample = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
+    def shape(sizes: tuple[int, ...], dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct(sizes, dtype)
+
     def on_card(leaf: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere)
 
@@ -131,14 +143,14 @@ def compiled_step(options: argparse.Namespace) -> Any:
     state = init_train_state(jax.random.key(0), network, options.channels, channel_multiple=CHANNEL_MULTIPLE)
     n, image = options.samples, (options.size, options.size)
     samples = Batch(
-        cube=jax.ShapeDtypeStruct((n, *image, options.channels), jnp.bfloat16),
-        tissue=jax.ShapeDtypeStruct((n, *image), jnp.bool_),
-        label=jax.ShapeDtypeStruct((n,), jnp.int32),
-        weight=jax.ShapeDtypeStruct((n,), jnp.float32),
+        cube=shape((n, *image, options.channels), jnp.bfloat16),
+        tissue=shape((n, *image), jnp.bool_),
+        label=shape((n,), jnp.int32),
+        weight=shape((n,), jnp.float32),
     )
     steps = (-(-n // options.batch), options.batch)
-    draws = [jax.ShapeDtypeStruct(steps, dtype) for dtype in (jnp.int32, jnp.float32)]
-    bounds = [jax.ShapeDtypeStruct((), jnp.int32)] * 2
+    draws = [shape(steps, dtype) for dtype in (jnp.int32, jnp.float32)]
+    bounds = [shape((), jnp.int32)] * 2
     program = jax.jit(
         partial(train_steps, by_sample=by_sample), out_shardings=everywhere, donate_argnums=(0,)
     )
@@ -147,7 +159,10 @@ def compiled_step(options: argparse.Namespace) -> Any:
 
 
 def record_of(compiled: Any, options: argparse.Namespace) -> Record:
-    """Kernels and bytes of a step, in all and by kind, and the memory that it needs beside its arguments."""
+    """Kernels and bytes of a step, in all and by kind, and the memory that it needs beside its arguments.
+
+    Of an operand from which a kernel gathers or slices, as much is counted as it puts out.
+    """
     from compseg_jax.runtime.versions import versions
 
     kernels = kernels_of(compiled.as_text())

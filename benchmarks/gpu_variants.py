@@ -120,7 +120,9 @@ def measured(variant: Variant, sizes: Sizes) -> Record:
         seconds,
         least_s=round(min(seconds), 6),
         compile_s=round(compile_s, 1),
-        temporary_gib=round(compiled.memory_analysis().temp_size_in_bytes / GIB, 3),
+        temporary_gib=round(memory.temp_size_in_bytes / GIB, 3)
+        if (memory := compiled.memory_analysis())
+        else None,
         last_loss=last_loss,
     )
 

@@ -15,8 +15,10 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,7 +38,7 @@ def spectra_of(folder: Path, channels: int) -> tuple[np.ndarray, np.ndarray, np.
     return np.asarray(stored["d"], float)[:, :channels], axis, np.interp(axis, reference_axis, reference)
 
 
-def seconds_a_spectrum(correct, spectra: np.ndarray) -> float:
+def seconds_a_spectrum(correct: Callable[[np.ndarray], object], spectra: np.ndarray) -> float:
     start = time.perf_counter()
     correct(spectra)
     return (time.perf_counter() - start) / len(spectra)
@@ -60,8 +62,8 @@ def main() -> None:
     repeats = -(-arguments.spectra // len(measured))
     tiled = np.tile(measured, (repeats, 1))[: arguments.spectra].astype(np.float32)
 
-    def ours(spectra: np.ndarray):
-        settings = {"stop": "tolerance", "max_iterations": MAX_ITERATIONS}
+    def ours(spectra: np.ndarray) -> Any:
+        settings: dict[str, Any] = {"stop": "tolerance", "max_iterations": MAX_ITERATIONS}
         return me_emsc(spectra, axis, reference, tolerance=TOLERANCE, patience=PATIENCE, **settings)
 
     started = time.perf_counter()
@@ -83,7 +85,7 @@ def main() -> None:
     if not arguments.no_peer:
         from biospectools.preprocessing import MeEMSC
 
-        def peer(spectra: np.ndarray):
+        def peer(spectra: np.ndarray) -> Any:
             model = MeEMSC(reference.copy(), axis, max_iter=MAX_ITERATIONS, tol=TOLERANCE, patience=PATIENCE)
             return model.transform(spectra, details=True)
 

@@ -53,12 +53,12 @@ LEARNING_RATES = (1e-3, 3e-4, 3e-3)
 OWN_RATE = ("default", "compsegnet", "supervised")
 FAILED_BELOW_AUC = 0.8
 EVERYTHING = "predict everything"
-SMALL = {
+SMALL: dict[str, Any] = {
     "recipes": ("default", "paper2019", "cam", "lse", "supervised"),
     "datasets": ("phantom_hard", "phantom_5_percent", "lgg_mri"),
     "seeds": 2,
 }
-SIZE = {"base": 8, "depth": 1}
+SIZE: dict[str, Any] = {"base": 8, "depth": 1}
 COPIED = (
     "auc_area_ci95", "pixel_auc", "pixel_auc_pooled", "dice_sd", "recall_pooled", "precision_pooled",
     "dice_best_threshold", "dice_predict_everything", "phase_spread", "shift_equivariance",

@@ -68,10 +68,11 @@ def main() -> None:
     state = init_train_state(jax.random.key(0), UNet(base=CASE.base), CASE.channels)
     step = make_train_step(data_mesh(n_devices))
     compiled = step.jitted.lower(state, step.padded(state.plan, batch)).compile()
+    memory = compiled.memory_analysis()
     values = {
-        "collectives": count_collectives(compiled.as_text()),
+        "collectives": count_collectives(compiled.as_text() or ""),
         "parameter_bytes": 4 * count_parameters(state.variables),
-        "temporary_bytes_a_device": compiled.memory_analysis().temp_size_in_bytes,
+        "temporary_bytes_a_device": memory.temp_size_in_bytes if memory else None,
     }
     print(json.dumps(values))
 

@@ -240,8 +240,8 @@ def _measured(
     # The effect has a factor for each constituent of the phantom, of which there are more.
     amounts = fractions @ recipe.mixtures() * effect.composition[:n] * uneven
     thickness = effect.thickness * np.exp(0.15 * rng.standard_normal() + 0.2 * field(THICKNESS_UM))
-    strength = recipe.scatter * effect.scatter
-    strength = strength * np.exp(0.3 * rng.standard_normal() + 0.5 * field(SCATTER_UM))
+    uneven_scatter = np.exp(0.3 * rng.standard_normal() + 0.5 * field(SCATTER_UM))
+    strength = recipe.scatter * effect.scatter * uneven_scatter
     radius_um = (effect.radius_um + SCATTER_RADIUS_SD_UM * field(SCATTER_UM)).clip(*SPHERE_RADII_UM)
     # Linear interpolation of the extinction between tabulated radii makes scatter a part of one product.
     radii_um, step_um = np.linspace(*SPHERE_RADII_UM, _RADIUS_STEPS, retstep=True)

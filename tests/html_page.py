@@ -5,6 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 HOSTILE = '<script>alert("1")</script>\u202e\'&amp;'
+SHOWN = HOSTILE.replace("\u202e", "\\u202e")
+"""The same as people see it: what turns text around is written out."""
 """A script, both quotes, an entity that is none, and the sign that turns the direction of what follows."""
 
 

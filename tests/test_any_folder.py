@@ -58,6 +58,7 @@ def place(tmp_path_factory):
         config = dataclasses.replace(
             RECIPES["default"], data=Path("data"), out=Path("runs/mine"), network=network, epochs=1, starts=1,
             self_check=False, second_view=False, augment="none",
+            optimiser=dataclasses.replace(RECIPES["default"].optimiser, schedule="constant"),
         )  # fmt: skip
         train(config)
     return folder

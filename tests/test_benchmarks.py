@@ -51,12 +51,17 @@ def test_collectives_are_counted_with_their_bytes():
 
 
 PROGRAM = """
+%picks (a: f32[9]) -> f32[2] {
+  ROOT %g = bf16[7,4,4,8]{3,2,1,0} gather(%a, %i), offset_dims={1,2,3}
+}
 %body.1 (p: f32[2]) -> bf16[2] {
   %x = bf16[7,4,4,8]{3,2,1,0} parameter(0)
   %w = bf16[8,3,3,8]{3,2,1,0} parameter(1)
+  %all = bf16[100,4,4,8]{3,2,1,0} parameter(2)
+  %batch = bf16[7,4,4,8]{3,2,1,0} fusion(%all), kind=kLoop, calls=%picks, metadata={op_name="while/body/jit(_pad)/pad"}
   %conv = (bf16[7,4,4,8]{3,2,1,0}, u8[0]{0}) custom-call(%x, %w), custom_call_target="__cudnn$convForward"
   %y = bf16[7,4,4,8]{3,2,1,0} get-tuple-element(%conv), index=0
-  ROOT %act = bf16[7,4,4,8]{3,2,1,0} fusion(%y), kind=kLoop, calls=%f, metadata={op_name="jvp(UNet)/softplus/exp"}
+  ROOT %act = bf16[7,4,4,8]{3,2,1,0} fusion(%y), kind=kLoop, calls=%f, metadata={op_name="body/jvp(UNet)/down_0/add"}
 }
 ENTRY %main (a: f32[2]) -> f32[2] {
   %big = f32[1000,1000]{1,0} fusion(%a), kind=kLoop, calls=%g
@@ -66,9 +71,10 @@ ENTRY %main (a: f32[2]) -> f32[2] {
 
 def test_bytes_and_kernels_are_those_of_the_step():
     """By hand: 7·4·4·8 values of 2 bytes are 1,792 bytes, the kernel's 576 are 1,152; a tuple's element is free."""
-    convolution, activation = kernels_of(PROGRAM)
+    batch, convolution, activation = kernels_of(PROGRAM)
+    assert (batch.kind, batch.n_bytes) == ("batch: gather and pad", 2 * 1792), "not all samples are read"
     assert (convolution.kind, convolution.n_bytes) == ("convolution", 1792 + 1152 + 1792)
-    assert (activation.kind, activation.n_bytes) == ("softplus, forward", 2 * 1792)
+    assert (activation.kind, activation.n_bytes) == ("bias and activation, forward", 2 * 1792)
 
 
 def test_no_call_on_a_gpu_can_outlast_ten_minutes():

@@ -66,7 +66,7 @@ def shaken(network, channels=CHANNELS):
     model = model_of(network, channels=channels)
     rng = np.random.default_rng(channels)
     moved = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), jnp.float32), model.variables
+        lambda leaf: jnp.asarray(leaf + 0.2 * rng.normal(size=leaf.shape), jnp.float32), model.variables
     )
     return replace(model, variables=moved)
 

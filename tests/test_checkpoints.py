@@ -155,10 +155,29 @@ def test_what_cannot_be_written_is_one_error_without_a_traceback(
         with Checkpoints(tmp_path / "checkpoints") as checkpoints:
             checkpoints.save(fresh, fresh.variables, {"history": []})
 
-    with pytest.raises(CheckpointError, match=r"cannot be written \(\[Errno 28\] No space left on device\)"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot be written, .* \(\[Errno 28\] No space left on device\)"
+    ):
         save()
     assert capfd.readouterr().err == ""
     assert numbers_in(tmp_path / "checkpoints") == []
+
+
+def test_a_full_disk_is_seen_before_a_checkpoint_is_begun(
+    folder: Path, fresh: TrainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+
+    def save() -> None:
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(at(fresh, 8), fresh.variables, {"history": []})
+
+    with pytest.raises(
+        CheckpointError, match=r"takes up to 0\.\d MB, and the disk has 0\.0 MB left\. Make room"
+    ):
+        save()
+    assert numbers_in(folder) == [4, 6]
 
 
 def test_a_checkpoint_is_hashed_as_soon_as_it_is_there(tmp_path: Path, fresh: TrainState) -> None:

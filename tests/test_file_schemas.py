@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from compseg_jax.config.training import Optimiser
 from compseg_jax.evaluation.evaluate import EvaluateOptions
 from compseg_jax.model import ModelError
 from compseg_jax.model.model_files import add_evaluation, load_network, save_network
+from compseg_jax.model.run_folder import write_run
+from compseg_jax.prediction.formats.prediction_tables import Predictions, SamplePrediction, write_predictions
 from compseg_jax.store import Store
 from compseg_jax.store.read import StoreError
 from compseg_jax.store.write import StoreWriter
@@ -222,3 +225,29 @@ def test_the_command_line_refuses_what_is_no_number(words, capsys):
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert "finite number is required" in said or "must be at least 0 and at most 4,294,967,295" in said
+
+
+def test_runs_and_predictions_are_checked_as_well(model, tmp_path, capsys):
+    shutil.copytree(model, tmp_path / "run" / "model")
+    write_run(tmp_path / "run", Training(out=tmp_path / "run"))
+    assert main(["check", str(tmp_path / "run")]) == 0
+    assert "config.json: every field in its range" in capsys.readouterr().out
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 60', '"epochs": -1'))
+    assert main(["check", str(tmp_path / "run")]) == 1
+    assert "epochs=-1: must be at least 0 and at most 1,000,000" in capsys.readouterr().err
+
+    sample = SamplePrediction(id="a", source="a.npy", status="done", score=0.25)
+    write_predictions(tmp_path, Predictions(model={}, threshold=0.5, samples=(sample,)))
+    assert main(["check", str(tmp_path)]) == 0
+    assert "1 samples, 0 of them failed, threshold 0.5" in capsys.readouterr().out
+    path = tmp_path / "predictions.json"
+    for before, after, message in (
+        ('"score": 0.25', '"score": 25', "score = 25: must be a finite number, at least 0 and at most 1"),
+        ('"threshold": 0.5', '"threshold": true', "threshold = true: must be"),
+    ):
+        text = path.read_text()
+        path.write_text(text.replace(before, after))
+        assert main(["check", str(tmp_path)]) == 1
+        assert message in capsys.readouterr().err
+        path.write_text(text)

@@ -140,8 +140,10 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
 
 @pytest.mark.optimised  # the Mie correction, whose chunks are kept
 def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypatch):
-    scan, table, _ = made
+    scan, _, _ = made
     out = tmp_path / "store"
+    monkeypatch.setattr(chunks, "CHUNK_SPECTRA", 256)
+    table = write_labels(tmp_path / "labels.csv", dict(list(labels().items())[:6]))
     given = options(scan, prepare=tuple("mie:components=4" if step == "emsc" else step for step in STEPS))
     ingest(table, tmp_path / "whole", given)
     store = Store.open(tmp_path / "whole")
@@ -164,7 +166,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypat
     again = Store.open(out)
     for sample in store.samples:
         np.testing.assert_array_equal(again.read(sample.id), store.read(sample.id))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "store", "whole"]
 
 
 def test_an_edited_core_table_is_followed(made, tmp_path, monkeypatch, capsys):

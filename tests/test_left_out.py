@@ -99,6 +99,7 @@ def test_at_the_scale_of_the_training_broken_pixels_are_those_of_the_image(model
         (sized / path.name).symlink_to(path)
     (sized / "model.json").unlink()
     described["pixel_size_um"] = 2.0
+    del described["description_sha256"]  # of what it was before
     (sized / "model.json").write_text(json.dumps(described), encoding="utf-8")
     np.save(tmp_path / "some.npy", cube[0])
     options = PredictOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -32,7 +33,8 @@ CHANNELS = 6
 
 
 def cubes(seed: int, size: int = 20) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), (5, size, size, CHANNELS)) + 0.5
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.normal(0.5, 1.0, (5, size, size, CHANNELS)), jnp.float32)
 
 
 def start(config: Network):
@@ -46,7 +48,8 @@ def block_outputs(network: nn.Module, variables, cube):
     def kept(module: nn.Module, method: str) -> bool:
         return method == "__call__" and isinstance(module, ConvBlock | UpConvolution)
 
-    _, state = network.apply(variables, cube, capture_intermediates=kept, mutable=["intermediates"])
+    apply = jax.jit(partial(network.apply, capture_intermediates=kept, mutable=["intermediates"]))
+    _, state = apply(variables, cube)
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
 
 
@@ -89,7 +92,7 @@ def test_softplus_lets_a_signal_through_to_the_head():
 
     def difference(variables) -> float:
         logits = [apply_network(network, variables, cube) for cube in (one, other)]
-        return float(jnp.std(logits[0] - logits[1]))
+        return float(np.std(np.subtract(*logits)))
 
     found = with_normalised_features(variables, [feature_statistics(network, variables, one)])
     assert difference(found) > 5 * difference(variables)
@@ -100,9 +103,11 @@ def test_several_batches_are_averaged():
     parts = [feature_statistics(network, variables, cubes(seed)) for seed in (0, 1)]
     found = with_normalised_features(variables, parts)
     first = ("down_0", "Conv_0")
-    both = feature_statistics(network, found, jnp.concatenate([cubes(0), cubes(1)]))
+    both = feature_statistics(network, found, np.concatenate([cubes(0), cubes(1)]))
     np.testing.assert_allclose(both[first][0], 0, atol=1e-4)
-    np.testing.assert_allclose(both[first][1], 1, atol=2e-3)
+    np.testing.assert_allclose(
+        both[first][1], 1, atol=5e-3
+    )  # of the mean of variances, about which means differ
 
 
 def test_features_that_never_change_stay_finite():

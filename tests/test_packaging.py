@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import compseg_jax
 from compseg_jax.runtime import extras
@@ -107,3 +108,22 @@ def test_the_workflow_calls_targets_that_exist():
     called = set(re.findall(r"\bmake ([\w-]+)", text))
     assert {"lint", "docs"} <= called <= targets
     assert {f"test{each}" for each in ("", "-oldest")} <= targets
+
+
+@pytest.mark.parametrize(("name", "extras"), [("all", {"all"}), ("cuda", {"all", "cuda"})])
+def test_the_container_installs_what_is_asked_for_by_hash(name, extras):
+    text = (ROOT / f"packaging/locked-{name}.txt").read_text(encoding="utf-8")
+    entries = re.findall(
+        r"^([\w.-]+)==([^ \n]+)[^\n]*\\\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)+)", text, re.M
+    )
+    assert len(entries) == len(re.findall(r"^[\w.-]+==", text, re.M)) > 50
+    locked = {canonicalize_name(each): version for each, version, _ in entries}
+    chosen = extras - {"all"} | set(EXTRAS) - GIGABYTES - {"all"}
+    for line in [*map(str, runtime_requirements()), *(line for each in chosen for line in EXTRAS[each])]:
+        asked = Requirement(line)
+        assert asked.specifier.contains(locked[canonicalize_name(asked.name)]), f"{line}: run `make lock`"
+    assert "compseg-jax" not in locked
+    assert "setuptools" in locked
+    container = (ROOT / "packaging/Containerfile").read_text(encoding="utf-8")
+    assert "--require-hashes -r locked.txt" in container
+    assert "pip install --no-cache-dir --no-deps --no-build-isolation ." in container

@@ -303,13 +303,16 @@ def test_safetensors_of_others_and_damaged_ones_are_refused(folder, tmp_path):
 
 
 def test_a_user_module_is_kept_by_safetensors_only(tmp_path):
-    config = Network(network="tests.test_portable:OwnNet")
+    name = "tests.test_portable:OwnNet"
+    config = Network(network=name)
     save_network(tmp_path / "model", model_of(config), config)
     for format_name, ending in (("onnx", "onnx"), ("torchscript", "pt"), ("bioimageio", "zip")):
         with pytest.raises(PortableError, match=r"tests\.test_portable:OwnNet, a Flax module of your own"):
-            write_portable(load_network(tmp_path / "model"), tmp_path / f"n.{ending}", format_name)
-    write_portable(load_network(tmp_path / "model"), tmp_path / "n.safetensors", "safetensors")
-    again = load_safetensors(tmp_path / "n.safetensors")
+            write_portable(load_network(tmp_path / "model", name), tmp_path / f"n.{ending}", format_name)
+    write_portable(load_network(tmp_path / "model", name), tmp_path / "n.safetensors", "safetensors")
+    with pytest.raises(ModelError, match=f"--network {name}"):
+        load_safetensors(tmp_path / "n.safetensors")
+    again = load_safetensors(tmp_path / "n.safetensors", network=name)
     assert type(again.networks[0].network).__qualname__ == "OwnNet"
     np.testing.assert_array_equal(
         again.networks[0].variables["params"]["Conv_0"]["kernel"].shape, (1, 1, CHANNELS, 1)

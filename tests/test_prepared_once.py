@@ -43,6 +43,7 @@ def config(store: Store, out, *words: str, **changes) -> Training:
         "self_check": False,
         "second_view": False,
         "augment": "none",
+        "optimiser": replace(RECIPES["default"].optimiser, schedule="constant"),
         **changes,
     }
     return replace(RECIPES["default"], data=store.path, out=out, prepare=words, network=network, **values)

@@ -18,8 +18,8 @@ from compseg_jax.readers import checks, read
 from compseg_jax.readers.cube import CubeError
 from compseg_jax.runtime.memory import max_memory, reading_limit_bytes
 
-SIDE_PX = 6000
-ALLOWED_GIB = 0.02
+SIDE_PX = 400
+ALLOWED_GIB = 1e-5
 VALUES = (SIDE_PX, SIDE_PX)
 
 
@@ -43,7 +43,7 @@ def png(path, side_px=SIDE_PX):
 
 def tiff(path):
     tifffile = pytest.importorskip("tifffile")
-    tifffile.imwrite(path, np.zeros(VALUES, np.uint8), compression="zlib", tile=(1024, 1024))
+    tifffile.imwrite(path, np.zeros(VALUES, np.uint8), compression="zlib", tile=(128, 128))
 
 
 def npz(path):
@@ -62,7 +62,7 @@ def zarr(path):
     library = pytest.importorskip("zarr")
     group = library.open_group(store=str(path), mode="w")
     cube = group.create_array(
-        "absorbance", shape=(SIDE_PX // 4, SIDE_PX // 4, 4), chunks=(500, 500, 4), dtype="f4"
+        "absorbance", shape=(SIDE_PX // 4, SIDE_PX // 4, 4), chunks=(50, 50, 4), dtype="f4"
     )
     cube[:] = np.random.default_rng(0).random(cube.shape, np.float32)
     group.create_array("wavenumbers", data=np.arange(4.0) + 1000)
@@ -94,12 +94,13 @@ def bsq(path):
         ("a.nii.gz", nifti), ("a.hdr", bsq),
     ],
 )  # fmt: skip
-def test_what_takes_more_than_is_allowed_is_refused_before_it_is_read(name, write, tmp_path):
+def test_what_takes_more_than_is_allowed_is_refused_before_it_is_read(name, write, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "SMALL_BYTES", 0)
     path = tmp_path / name
     write(path)
     with (
         max_memory(ALLOWED_GIB),
-        pytest.raises(CubeError, match=r"too large .* 0\.02 GiB are allowed \(by --max-mem"),
+        pytest.raises(CubeError, match=r"too large .* 1e-05 GiB are allowed \(by --max-mem"),
     ):
         read(path)
 
@@ -110,8 +111,9 @@ def test_what_takes_more_than_is_allowed_is_refused_before_it_is_read(name, writ
 def test_what_unpacks_to_more_than_anything_measured_is_refused(name, write, tmp_path, monkeypatch):
     path = tmp_path / name
     write(path)
-    monkeypatch.setattr(checks, "LARGE_BYTES", 1 << 24)
-    with pytest.raises(CubeError, match="nothing that was measured becomes 500 times as small"):
+    monkeypatch.setattr(checks, "LARGE_BYTES", 1 << 14)
+    monkeypatch.setattr(checks, "LARGEST_RATIO", 50)
+    with pytest.raises(CubeError, match="nothing that was measured becomes 50 times as small"):
         read(path)
 
 
@@ -143,8 +145,9 @@ def test_the_limit_is_a_share_of_what_is_free_or_what_was_said(tmp_path, capsys,
     assert reading_limit_bytes() == pytest.approx(free, rel=0.5)
     png(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["info", "a.png", "--max-memory", "0.02"]) == 1
-    assert "is too large to be read at once; 0.02 GiB are allowed" in capsys.readouterr().err
+    monkeypatch.setattr(checks, "SMALL_BYTES", 0)
+    assert cli.main(["info", "a.png", "--max-memory", "0.00001"]) == 1
+    assert "is too large to be read at once; 1e-05 GiB are allowed" in capsys.readouterr().err
     for wrong in (["--max-memory"], ["--max-memory", "-1"], ["--max-memory=nan"], ["--max-memory", "much"]):
         assert cli.main(["info", "a.png", *wrong]) == 1
         assert "--max-memory" in capsys.readouterr().err

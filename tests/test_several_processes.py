@@ -339,7 +339,9 @@ def test_a_killed_training_goes_on_with_other_processes(store, tmp_path):
 @pytest.mark.slow
 def test_one_process_that_is_asked_to_stop_stops_all(store, tmp_path):
     out = tmp_path / "run"
-    command = [TRAIN, "--data", store, "--out", out, "--epochs", "500", *SHORT[2:]]
+    recipe = tmp_path / "constant.toml"  # a schedule reaches to the last epoch, which could not change
+    recipe.write_text('recipe = "default"\n[optimiser]\nschedule = "constant"\n')
+    command = [TRAIN, "--data", store, "--out", out, "--recipe", recipe, "--epochs", "500", *SHORT[2:]]
     processes = start_joined(command, 2, devices=1, folder=tmp_path)
     wait_until(lambda: (out / "log.jsonl").exists() and log(out), processes)
     processes[1].send_signal(signal.SIGTERM)

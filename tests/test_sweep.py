@@ -65,6 +65,7 @@ def test_cells_are_recipes_by_values_by_seeds_by_folds(tmp_path):
         ({"recipes": "defualt"}, "Did you mean default?"),
         ({"recipes": "default,,cam"}, "single commas"),
         ({"seeds": "0,x"}, "'x' is no seed"),
+        ({"seeds": "0,4294967296"}, "must be at least 0 and at most 4,294,967,295"),
         ({"folds": 0}, "at least 1"),
         ({"folds": 2, "split": "val"}, "Leave out --split"),
         ({"vary": ("alpha",)}, "FIELD=VALUE,VALUE is required"),

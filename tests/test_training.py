@@ -31,7 +31,7 @@ from compseg_jax.store.check import check_table
 from compseg_jax.store.read import Store
 from compseg_jax.training import loop
 from compseg_jax.training import run as training_run
-from compseg_jax.training.checkpoint import CheckpointError, numbers_in
+from compseg_jax.training.checkpoint import numbers_in
 from compseg_jax.training.progress import TrainingError
 from compseg_jax.training.run import RunError, train
 
@@ -83,11 +83,13 @@ def test_the_best_network_can_be_restored_alone_from_a_checkpoint(trained):
         np.testing.assert_array_equal(leaf, values[jax.tree_util.keystr(path)])
 
 
-def test_a_checkpoint_of_another_network_is_refused(trained, store, tmp_path):
+def test_another_network_is_refused_by_its_options(trained, store, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
-    config = small(store, copy, epochs=4, resume=True)
-    with pytest.raises(CheckpointError, match="does not fit the network asked for"):
+    config = small(store, copy, resume=True)
+    with pytest.raises(
+        RunError, match=r"started with other options \(network.base 2 → 3; network.depth 0 → 1"
+    ):
         train(dataclasses.replace(config, network=Network(base=3, depth=1)))
 
 
@@ -132,7 +134,7 @@ def test_damaged_weights_are_refused(trained, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     os.symlink(trained / "model" / "params", folder / "params")
-    del description["description_sha256"]
+    del description["description_sha256"], description["files_sha256"]
     (folder / "model.json").write_text(json.dumps({**description, "weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="changed or damaged"):
         load_model(folder)
@@ -320,7 +322,9 @@ def test_users_own_network_by_command(store, tmp_path, monkeypatch):
     arguments = ["train", "--data", str(store), "--out", str(run), "--epochs", "1"]
     assert main([*arguments, "--network", "tests.test_networks:TinyNet"]) == 0
     assert (run / "model" / "collections").is_dir()
-    model = load_model(run / "model")
+    with pytest.raises(ModelError, match=r"--network tests\.test_networks:TinyNet"):
+        load_model(run / "model")
+    model = load_model(run / "model", network="tests.test_networks:TinyNet")
     assert model(np.ones((9, 11, 6), np.float32), prepared=True).shape == (9, 11)
 
 

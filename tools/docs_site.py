@@ -17,7 +17,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_THE_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md", "BUILD_NOTES.md")
+OF_THE_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "BUILD_NOTES.md")
 """Pages that lie beside docs/ and are shown below project/."""
 DECISIONS = "decisions"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")

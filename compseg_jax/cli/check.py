@@ -1,4 +1,4 @@
-"""`compseg check STORE|RUN`."""
+"""`compseg check STORE|RUN|PREDICTIONS`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import Location
 from compseg_jax.model.model_check import check_model
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
+from compseg_jax.prediction.formats.prediction_tables import FILE, read_predictions
 from compseg_jax.store.check import check_values, describe, refuse_problems
 from compseg_jax.store.checksums import seal
 from compseg_jax.store.kvstore import exist
@@ -19,10 +20,10 @@ from compseg_jax.store.read import Store
 PAGE = HelpPage(
     "check",
     text="Say what is wrong or remarkable with a store: counts, leakage, value ranges. Of a run or a model: whether "
-    "its files are those that were written.",
+    "its files are those that were written; of predictions: whether their values can be.",
     example="compseg check data",
     groups={"options": ("data", "seal", "deep", "network")},
-    positional=("data", "[STORE|RUN]"),
+    positional=("data", "[STORE|RUN|PREDICTIONS]"),
 )
 
 
@@ -31,7 +32,7 @@ class CheckOptions:
     """What to check."""
 
     data: Location = Path("data")
-    """Store, run or model folder; directory or URL."""
+    """Store, run, model or predictions; directory or URL."""
     seal: bool = False
     """First add checksums to cubes and masks that have none, as those of earlier releases: each is written anew,
     values unchanged."""
@@ -42,12 +43,15 @@ class CheckOptions:
 
 
 def run(arguments: list[str]) -> None:
-    """Says what is wrong or remarkable with a store, or a model."""
+    """Says what is wrong or remarkable with a store, a model or predictions."""
     options = parse(CheckOptions, arguments, PAGE)
     if _is_model(options.data):
         model, said = check_model(options.data, options.network)
         tell(model=options.data, networks=len(model.networks), sealed=model.is_sealed)
         print(said)
+        return
+    if exist([options.data / FILE])[0]:
+        print(_of_predictions(options.data))
         return
     if options.seal:
         with progress_bar("arrays") as progress:
@@ -59,6 +63,14 @@ def run(arguments: list[str]) -> None:
 
 def _is_model(place: Location) -> bool:
     return any(exist([place / DESCRIPTION, place / "model" / DESCRIPTION, place / ENSEMBLE]))
+
+
+def _of_predictions(place: Location) -> str:
+    found = read_predictions(place)
+    failed = sum(sample.status == "failed" for sample in found.samples)
+    tell(predictions=place, samples=len(found.samples), failed=failed)
+    counts = f"{len(found.samples)} samples, {failed} of them failed"
+    return f"{place}: {counts}, threshold {found.threshold:g}\nno problems found"
 
 
 def check(path: Location, *, deep: bool = False) -> None:

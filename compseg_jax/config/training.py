@@ -19,7 +19,7 @@ PAPER_THRESHOLD = 0.35
 class Optimiser:
     """RMSprop and its schedule."""
 
-    learning_rate: Annotated[float, Range(0, 1000, above=True)] = 1e-3
+    learning_rate: Annotated[float, Range(0, above=True)] = 1e-3
     """Step size of RMSprop."""
     decay: Annotated[float, Range(0, 1, below=True)] = 0.9
     """Decay of the mean squared gradient (OpenVibSpec's code passes learning rate / epochs here, 1.67e-5)."""

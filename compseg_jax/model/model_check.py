@@ -6,6 +6,7 @@ from compseg_jax.config.locations import Location
 from compseg_jax.model.model import Model
 from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.model.model_files import load_model
+from compseg_jax.model.run_folder import CONFIG, read_run, run_of
 
 
 def check_model(place: Location, network: str = "") -> tuple[Model, str]:
@@ -16,7 +17,7 @@ def check_model(place: Location, network: str = "") -> tuple[Model, str]:
       network: of one's own that may be imported for it.
 
     Raises:
-      ModelError: where a value does not fit, or a hash is not the one that is stated.
+      ModelError: where a value does not fit, or a hash is not the one that is stated; also of the run it lies in.
     """
     model = load_model(place, network=network)
     first = model.networks[0]
@@ -28,4 +29,7 @@ def check_model(place: Location, network: str = "") -> tuple[Model, str]:
     ]
     if any(each.distribution is not None for each in model.networks):
         lines.append("training distribution: as its hash says")
+    if (run := run_of(place)) is not None:
+        read_run(run)
+        lines.append(f"{CONFIG}: every field in its range")
     return model, "\n".join([*lines, "no problems found"])

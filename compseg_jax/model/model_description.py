@@ -62,6 +62,7 @@ class ModelDescription:
     channels: Annotated[int, Range(1)] | None = None
     distribution_sha256: str | None = None
     files: tuple[str, ...] | None = None
+    files_sha256: Mapping[str, str] | None = None
     preparation: tuple[KeptStep, ...] | None = None
     prepared_steps: Count = 0
     pixel_size_um: Positive | None = None

@@ -30,10 +30,11 @@ from compseg_jax.model.model_description import SEAL, EnsembleDescription, Model
 from compseg_jax.model.parameters import restore_tree, save_tree
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import Variables, build_network
-from compseg_jax.runtime.files import JsonFormat, atomic_folder, json_text, write_text
+from compseg_jax.runtime.files import JsonFormat, atomic_folder, file_sha256, json_text, write_text
 from compseg_jax.spectra.scaling import Scaling
 
 MEMBERS = "members"
+FILES_HASHES = "files_sha256"
 DISTRIBUTION, DISTRIBUTION_HASH = "distribution.npz", "distribution_sha256"
 NETWORK_JSON = JsonFormat(
     "compseg-model",
@@ -89,6 +90,9 @@ def save_network(folder: Path, extracted: ExtractedNetwork, config: Network) -> 
             "weights_sha256": weights_sha256(extracted.variables),
             "scaling": {"mean": extracted.scaling.mean.tolist(), "sd": extracted.scaling.sd.tolist()},
         }
+        # Orbax tells of damaged files in many ways, some of them on the terminal: they are told from this first.
+        stored = sorted(path for path in staging.rglob("*") if path.is_file())
+        values[FILES_HASHES] = {path.relative_to(staging).as_posix(): file_sha256(path) for path in stored}
         (staging / CARD).write_text(card(extracted), encoding="utf-8")
         distribution = extracted.distribution
         if distribution is not None:
@@ -173,11 +177,20 @@ def load_model(path: Location | str, *, network: str = "") -> Model:
 def load_network(folder: Path, allowed: str = "") -> ExtractedNetwork:
     """Loads one extracted network from its folder; arguments and errors as of :func:`load_model`."""
     values = read_description(folder)
+    _refuse_damaged_files(folder, values.get(FILES_HASHES) or {})
     variables: dict[str, Any] = {"params": restore_tree(folder / "params")}
     if (folder / "collections").is_dir():
         variables |= restore_tree(folder / "collections")
     network = network_of(values, variables, folder, allowed)
     return replace(network, distribution=_load_distribution(folder, values.get(DISTRIBUTION_HASH)))
+
+
+def _refuse_damaged_files(folder: Path, stated: Mapping[str, str]) -> None:
+    for name, sha256 in stated.items():
+        path = folder / name
+        if not path.is_file() or file_sha256(path) != sha256:
+            what = "is not what was written" if path.is_file() else "is missing"
+            raise ModelError(f"{path} {what}. The files were changed or damaged: copy the model again.")
 
 
 def _load_distribution(folder: Path, stated: str | None) -> TrainingDistribution | None:

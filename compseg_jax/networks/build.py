@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -126,47 +127,63 @@ def init_variables(
     Raises:
       NetworkError: when the network does not return logits (b, y, x, maps).
     """
-    cube = jnp.zeros((1, *size, channels), jnp.float32)
+    shape = (1, *size, channels)
     keys = {"params": key, "dropout": key}
     try:
-        logits, _ = jax.eval_shape(lambda k: network.init_with_output(k, cube), keys)
+        logits, variables = _shapes(network, shape)
     except (TypeError, ValueError) as error:
         raise NetworkError(
-            f"{type(network).__name__} does not take a cube of shape {cube.shape}: {error}"
+            f"{type(network).__name__} does not take a cube of shape {shape}: {error}"
         ) from error
     required = (1, *size, maps)
     if getattr(logits, "shape", None) != required:
         raise NetworkError(
             f"{type(network).__name__} returns {getattr(logits, 'shape', type(logits))} for a cube of shape "
-            f"{cube.shape}; logits of shape {required} are required. Return one logit per pixel and map."
+            f"{shape}; logits of shape {required} are required. Return one logit per pixel and map."
         )
     if not hasattr(network, "kernel_init"):
-        return jax.jit(lambda k: network.init(k, cube))(keys)
-    return _draw_at_once(network, keys, cube)
+        return jax.jit(lambda k: network.init(k, jnp.zeros(shape, jnp.float32)))(keys)
+    return _draw_at_once(network, keys, variables, shape)
 
 
-def _draw_at_once(network: nn.Module, keys: dict[str, PRNGKeyArray], cube: Array) -> Variables:
+@lru_cache(maxsize=64)
+def _shapes(network: nn.Module, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Shapes of the logits of a cube and of the variables; kept, as every start and member asks for the same."""
+
+    def first(key: PRNGKeyArray) -> tuple[Any, Any]:
+        return network.init_with_output({"params": key, "dropout": key}, jnp.zeros(shape, jnp.float32))
+
+    return jax.eval_shape(first, jax.random.key(0))
+
+
+def _is_kernel(path: tuple[Any, ...]) -> bool:
+    return bool(path[0].key == "params" and path[-1].key == "kernel")
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _all_but_kernels(
+    network: nn.Module, keys: dict[str, PRNGKeyArray], shape: tuple[int, ...]
+) -> list[Array]:
+    drawn = jax.tree.leaves_with_path(network.init(keys, jnp.zeros(shape, jnp.float32)))
+    return [leaf for path, leaf in drawn if not _is_kernel(path)]
+
+
+def _draw_at_once(
+    network: nn.Module, keys: dict[str, PRNGKeyArray], variables: Variables, shape: tuple[int, ...]
+) -> Variables:
     """What ``network.init`` draws, with all kernels cut from one random vector.
 
     XLA compiles every random array of ``init`` for about a second on CPU, a minute for the whole network; the
     distributions are the same (tested).
     """
-    shapes = jax.eval_shape(lambda k: network.init(k, cube), keys)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-    is_kernel = [path[0].key == "params" and path[-1].key == "kernel" for path, _ in leaves]
-
-    @jax.jit
-    def other_leaves(k: dict[str, PRNGKeyArray]) -> list[Array]:
-        drawn = jax.tree.leaves(network.init(k, cube))
-        return [leaf for leaf, kernel in zip(drawn, is_kernel, strict=True) if not kernel]
-
+    leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
     spread, draw = KERNEL_SPREADS[network.kernel_init]
-    sizes = [leaf.size for (_, leaf), kernel in zip(leaves, is_kernel, strict=True) if kernel]
+    sizes = [leaf.size for path, leaf in leaves if _is_kernel(path)]
     numbers = iter(np.split(np.asarray(draw(keys["params"], sum(sizes))), np.cumsum(sizes)[:-1]))
-    others = iter(other_leaves(keys))
+    others = iter(_all_but_kernels(network, keys, shape))
     values = []
-    for (_, leaf), kernel in zip(leaves, is_kernel, strict=True):
-        if not kernel:
+    for path, leaf in leaves:
+        if not _is_kernel(path):
             values.append(next(others))
             continue
         field = math.prod(leaf.shape[:-2])

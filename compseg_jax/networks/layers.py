@@ -28,7 +28,8 @@ Activation = Callable[[Array], Array]
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 + eˣ), with its derivative taken from the output: σ(x) = 1 − e^{−softplus(x)}.
 
-    So the backward pass keeps one array, the output, instead of two. Computed in float32 at least.
+    So the backward pass keeps one array, the output, instead of two. Computed in float32 at least; of half precision
+    the output is what is kept, too: without a barrier XLA keeps the float32 it was rounded from, in twice the memory.
     """
     wide = _at_least_float32(x)
     return (jnp.maximum(wide, 0) + _log1p_below_one(jnp.exp(-jnp.abs(wide)))).astype(x.dtype)
@@ -37,6 +38,8 @@ def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 @softplus.defjvp
 def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     y = softplus(primals[0])
+    if jnp.finfo(y.dtype).bits < 32:
+        y = jax.lax.optimization_barrier(y)
     return y, tangents[0] * _one_minus_exp(_at_least_float32(y)).astype(y.dtype)
 
 

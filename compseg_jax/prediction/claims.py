@@ -1,24 +1,30 @@
-"""Which process works on which sample: claims as keys, so that several processes share one folder or bucket.
+"""Which process works on which sample or run: claims as keys, so that several share one folder or bucket.
 
 ``.<id>.claim.<n>`` beside the samples is written only where no such key is, which the store itself decides
 (``store.kvstore.write_new``: on disks and in object stores alike), and holds who wrote it and a count. Its process
 writes the next count every `BEAT_S` while it works. Whoever finds a claim watches it by his own clock: one that stays
 the same for `STALE_S` is stale, and whoever writes the next number, n + 1, takes the sample over. So two processes can
-never both take over, and one that only seemed dead finds out. Neither clocks nor names of machines nor numbers of
-processes are compared.
+never both take over, and one that only seemed dead finds out. Neither clocks nor names of machines are compared. Only
+where a claim was written since this system was started, and among the processes whose numbers are asked for here, its
+process is known to have ended as soon as it has, and nobody waits.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
+from typing import Any
 
 from compseg_jax.config.locations import Location
+from compseg_jax.runtime.processes import boot, has_ended, machine, process_start
 from compseg_jax.store.kvstore import LocationError, delete, names_like, read_together, write_bytes, write_new
 
 BEAT_S, LOOK_S = 5.0, 1.0
@@ -36,12 +42,14 @@ class Claim:
       sample_id: the sample.
       number: of the claim.
       owner: tells this claim from that of any other process.
+      since: when it was taken, for people.
     """
 
     samples: Location
     sample_id: str
     number: int
     owner: str
+    since: str = field(default_factory=lambda: f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}".strip())
     _released: threading.Event = field(default_factory=threading.Event, repr=False)
     _heart: threading.Thread | None = field(default=None, repr=False)
 
@@ -52,7 +60,9 @@ class Claim:
 
     def text(self, beat: int) -> bytes:
         """What the claim holds after so many beats."""
-        return json.dumps({"owner": self.owner, "beat": beat}).encode()
+        return json.dumps(
+            {"owner": self.owner, "beat": beat, "since": self.since, **_this_process()}
+        ).encode()
 
     def is_lost(self) -> bool:
         """Whether another process took the sample over, because this one seemed dead.
@@ -136,10 +146,42 @@ class Claims:
         found = self._seen.get(sample_id)
         return None if found is None else found[:2]
 
+    def holder(self, sample_id: str) -> str:
+        """Who holds a sample and since when, for people, as it was last found."""
+        values = _values(self._seen[sample_id][1]) if sample_id in self._seen else {}
+        who = (
+            f"{values['host']}, process {values['pid']}"
+            if {"host", "pid"} <= values.keys()
+            else "another process"
+        )
+        return f"{who}, since {values['since']}" if "since" in values else who
+
     def _is_stale(self, sample_id: str, number: int, content: bytes) -> bool:
         if self.seen(sample_id) != (number, content):
             self._seen[sample_id] = number, content, time.monotonic()
-        return time.monotonic() - self._seen[sample_id][2] > STALE_S
+        return _process_has_ended(content) or time.monotonic() - self._seen[sample_id][2] > STALE_S
+
+
+def _this_process() -> dict[str, Any]:
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid()) or ""}
+    return {**own, "system": f"{boot()} {machine()}"}
+
+
+def _process_has_ended(content: bytes) -> bool:
+    """Whether the process of a claim ran on this system, and is known to run no more."""
+    values = _values(content)
+    is_here = bool(boot()) and values.get("system") == _this_process()["system"]
+    return (
+        is_here and type(values.get("pid")) is int and has_ended(values["pid"], values.get("start") or None)
+    )
+
+
+def _values(content: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def remove_left_behind(samples: Location, finished: Collection[str]) -> None:

@@ -57,6 +57,12 @@ def atomic_file(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
         put(staging, Path(path))
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def wait_for_disk(path: Path) -> None:
     """Returns when the content of a file is on the disk."""
     descriptor = os.open(path, os.O_RDWR)

@@ -20,6 +20,15 @@ def machine() -> str:
     return hashlib.blake2b(f"{socket.gethostname()} {numbered_in}".encode(), digest_size=4).hexdigest()
 
 
+@cache
+def boot() -> str:
+    """What tells this start of the system from any other, of this machine or another; '' where it is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def process_start(pid: int) -> str | None:
     """When a process started, in the words of Linux; None elsewhere, and 'ended' for zombies, which work no more."""
     try:

@@ -5,10 +5,12 @@ What Orbax and TensorStore raise is turned into :class:`CheckpointError` here, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +21,14 @@ import jax
 import orbax.checkpoint as ocp
 
 from compseg_jax.networks.build import Variables
-from compseg_jax.runtime.files import JsonFormat, json_text, remove, write_text
+from compseg_jax.runtime.files import JsonFormat, file_sha256, json_text, remove, write_text
 from compseg_jax.runtime.together import is_first, wait_for_all
 from compseg_jax.training.step import TrainState
 
 KEPT = 2
 """Checkpoints of a run: where the newest is damaged, the one before it is there."""
+BYTES_A_FILE, BYTES_BESIDE = 4096, 2**17
+"""What a checkpoint takes beside its arrays: blocks that are not full, and files about them."""
 ITEMS = ("state", "best", "progress")
 HASHES = "sha256.json"
 Restored = tuple[TrainState, Variables, dict[str, Any]]
@@ -55,10 +59,17 @@ class Checkpoints:
     ``state``, the arrays of the training state; ``best``, the network's variables at the least validation loss so
     far, which can be restored alone; and ``progress`` (JSON). ``sha256.json`` beside them, written as soon as they are
     there, holds the hash of each file. Use as a context manager: leaving it waits for what is still being written.
+
+    Args:
+      folder: where they lie.
+      guard: called before each is written; raises where this process must not write any more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.folder = folder.resolve()
+        self._guard = guard
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_raised_anyway)
         # Several processes wait for one another by name, and networks trained side by side are saved at once.
         name = hashlib.blake2b(folder.parent.name.encode(), digest_size=8).hexdigest()
         options = ocp.CheckpointManagerOptions(
@@ -77,7 +88,9 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _as_one_error(f"{self.folder}: the last checkpoint cannot be written"):
+        with _as_one_error(
+            f"{self.folder}: the last checkpoint cannot be written, go on with --resume once it can"
+        ):
             self._wait()
             self._manager.close()
 
@@ -90,7 +103,9 @@ class Checkpoints:
           CheckpointError: when this one, or the one before, cannot be written.
         """
         number = int(state.step) if number is None else number
-        with _as_one_error(f"{self.folder}: a checkpoint cannot be written"):
+        self._guard()
+        self._refuse_full_disk(state, best)
+        with _as_one_error(f"{self.folder}: a checkpoint cannot be written, go on with --resume once it can"):
             self._wait()
             self._manager.save(
                 number,
@@ -105,15 +120,22 @@ class Checkpoints:
             self._hashing = threading.Thread(target=self._hash, args=(number,), name="compseg-checkpoint")
             self._hashing.start()
 
+    def _refuse_full_disk(self, state: TrainState, best: Variables) -> None:
+        """A disk that is full in the midst of a checkpoint ends each of Orbax's writes with a message of its own."""
+        arrays = jax.tree.leaves([_arrays(state), best])
+        needed = sum(leaf.nbytes for leaf in arrays) + len(arrays) * BYTES_A_FILE + BYTES_BESIDE
+        free = shutil.disk_usage(self.folder).free
+        if is_first() and free < needed:
+            raise CheckpointError(
+                f"{self.folder}: a checkpoint takes up to {needed / 1e6:.1f} MB, and the disk has {free / 1e6:.1f} MB "
+                "left. Make room, and go on with --resume."
+            )
+
     def _hash(self, number: int) -> None:
-        with _without_tracebacks():
-            try:
-                self._manager.wait_until_finished()
-                write_hashes(self.folder / str(number))
-            except (
-                Exception
-            ):  # whoever waits for the checkpoint meets it; without hashes it counts as not finished
-                return
+        # Whoever waits for a checkpoint that failed meets its error; without hashes it counts as not finished.
+        with contextlib.suppress(Exception):
+            self._manager.wait_until_finished()
+            write_hashes(self.folder / str(number))
 
     def _wait(self) -> None:
         if self._hashing is not None:
@@ -194,7 +216,7 @@ class Checkpoints:
 
 def write_hashes(folder: Path) -> None:
     """Keeps the hash of each file of a checkpoint beside it."""
-    files = {name: _sha256(folder / name) for name in _files(folder)}
+    files = {name: file_sha256(folder / name) for name in _files(folder)}
     write_text(folder / HASHES, json_text(HASHES_JSON.stamped({"files": files})))
 
 
@@ -206,7 +228,7 @@ def refuse_damage(folder: Path, *, hashed: bool = True) -> None:
         return
     try:
         stated = HASHES_JSON.read(folder / HASHES)["files"]
-        found = {name: _sha256(folder / name) for name in _files(folder)}
+        found = {name: file_sha256(folder / name) for name in _files(folder)}
     except (OSError, DamagedCheckpointError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged: {error}") from error
     if found != stated:
@@ -219,11 +241,6 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in files if path.name != HASHES)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def numbers_in(folder: Path) -> list[int]:
     """Of all checkpoints in a folder, whole or not, rising."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -232,33 +249,30 @@ def numbers_in(folder: Path) -> list[int]:
 
 @contextmanager
 def _as_one_error(what: str, error: type[CheckpointError] = CheckpointError) -> Iterator[None]:
-    """Any error of Orbax, TensorStore and the file system as one of ours, whose tracebacks stay unprinted."""
-    with _without_tracebacks():
-        try:
-            yield
-        except CheckpointError:
-            raise
-        except Exception as foreign:  # neither library says which it raises
-            lines = str(foreign).strip().splitlines() or [type(foreign).__name__]
-            raise error(f"{what} ({lines[0]})") from foreign
+    """Any error of Orbax, TensorStore and the file system as one of ours."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as foreign:  # neither library says which it raises
+        lines = str(foreign).strip().splitlines() or [type(foreign).__name__]
+        raise error(f"{what} ({lines[0]})") from foreign
 
 
 class _RaisedAnyway(logging.Filter):
-    """Leaves out tracebacks, and that single items of a checkpoint have no metadata of their own."""
+    """Leaves out what Orbax prints of errors that it raises as well, and what asyncio says of those of its tasks.
+
+    Single items of a checkpoint have no metadata of their own, which is no cause for a warning either.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncio":
+            said = record.getMessage()
+            return "never retrieved" not in said or "orbax" not in said
         return not record.exc_info and not str(record.msg).startswith("Metadata file does not exist")
 
 
-@contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """Keeps Orbax from printing the traceback of what it raises as well."""
-    logger, filtered = logging.getLogger("absl"), _RaisedAnyway()
-    logger.addFilter(filtered)
-    try:
-        yield
-    finally:
-        logger.removeFilter(filtered)
+_raised_anyway = _RaisedAnyway()
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -34,6 +34,7 @@ from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
 from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
+from compseg_jax.training.one_writer import Guard, only_writer
 from compseg_jax.training.progress import TrainingError, resuming
 from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
 from compseg_jax.training.same_run import fingerprint_of, refuse_another_store, refuse_other_options
@@ -94,10 +95,16 @@ def train_ensemble(config: Training) -> Path:
     What is finished is not trained again when the run is resumed; more ``seeds`` may be asked for then.
 
     Raises:
-      RunError, StoreError, ModelError, SplitError: before any work, when run, store or starting network do not fit.
+      RunError, StoreError, ModelError, SplitError: before any work, when run, store or starting network do not fit, or
+        another process trains in the same folder.
       TrainingError: when the loss of a network is no longer finite.
       Interrupted: after Ctrl-C or SIGTERM; everything is saved.
     """
+    with only_writer(config.out) as guard:
+        return _train_ensemble(config, guard)
+
+
+def _train_ensemble(config: Training, guard: Guard) -> Path:
     store = Store.open(config.data)
     config = with_epochs(config, len(store.split("train")), len(store.split("val")))
     folds = fold_of_samples(store, config.ensemble)
@@ -119,7 +126,7 @@ def train_ensemble(config: Training) -> Path:
         write_text(config.out / FOLDS_FILE, table)
     members = member_runs(config)
     try:
-        _train_all(config, cubes, folds, members)
+        _train_all(config, cubes, folds, members, guard)
     except Interrupted as stopped:
         done = sum(member.is_finished() for member in members)
         raise Interrupted(
@@ -161,7 +168,7 @@ def _folds_csv(store: Store, fold_of: dict[str, int]) -> str:
 
 
 def _train_all(
-    config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: list[MemberRun]
+    config: Training, cubes: PreparedStore, fold_of: dict[str, int], members: list[MemberRun], guard: Guard
 ) -> None:
     waiting = [member for member in members if not member.is_finished()]
     wait_for_all()  # before the first of them finishes another
@@ -176,7 +183,7 @@ def _train_all(
             if len(waiting) < len(members):
                 print(f"{len(members) - len(waiting)} of {len(members)} networks are trained", flush=True)
             alike = [member for member in waiting if likeness[member.name] == likeness[waiting[0].name]]
-            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest, cubes.memory)
+            trained, latest = _train_some(alike, config.ensemble.side_by_side, latest, cubes.memory, guard)
             waiting = [member for member in waiting if member not in trained]
 
 
@@ -189,7 +196,11 @@ def _likeness(store: Store, config: Training) -> tuple[object, ...]:
 
 
 def _train_some(
-    alike: Sequence[MemberRun], at_once: str | int, latest: Sequence[Setup], memory: CubeMemory
+    alike: Sequence[MemberRun],
+    at_once: str | int,
+    latest: Sequence[Setup],
+    memory: CubeMemory,
+    guard: Guard,
 ) -> tuple[list[MemberRun], list[Setup]]:
     """Trains the first of some runs that can be stacked, or as many of them at once as asked for or as fit."""
     chosen: list[MemberRun] = []
@@ -204,7 +215,7 @@ def _train_some(
             print(run.name, end=": ", flush=True)
             setups.append(set_up(run.continued(), same_data[0] if same_data else None, memory))
             chosen.append(run)
-            standing.append(_standing(setups[-1], stack))
+            standing.append(_standing(setups[-1], stack, guard))
             if at_once == "auto" and len(chosen) == 1:
                 n = min(exchanged(members_that_fit(standing[0], n)))
         _to_the_end(standing)
@@ -213,9 +224,9 @@ def _train_some(
     return chosen, setups
 
 
-def _standing(setup: Setup, stack: ExitStack) -> Member:
+def _standing(setup: Setup, stack: ExitStack, guard: Guard) -> Member:
     folder = setup.config.out
-    checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
+    checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", guard))
     state, progress = setup.begun(checkpoints)
     return Member(setup.run, state, progress, checkpoints, folder)
 

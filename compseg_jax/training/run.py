@@ -57,6 +57,7 @@ from compseg_jax.training.initial_state import (
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
+from compseg_jax.training.one_writer import Guard, only_writer
 from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.same_run import (
@@ -202,29 +203,35 @@ def train(config: Training) -> Path:
     """Trains, extracts the network of the best validation epoch and returns its folder, ``out``/model.
 
     Raises:
-      RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit.
+      RunError, StoreError, ModelError: before any work, when run, store or starting network do not fit, or another
+        process trains in the same folder.
       TrainingError: when the loss is no longer finite; the network of the best epoch before is in ``out``/model.
       Interrupted: after Ctrl-C or SIGTERM; the run is saved, and what it has learnt so far is in ``out``/model.
     """
+    with only_writer(config.out) as guard:
+        return _train(config, guard)
+
+
+def _train(config: Training, guard: Guard) -> Path:
     setup = set_up(config)
     memory = setup.training.cubes.memory
     # While the cubes are at hand: it is kept with the samples.
     _ = setup.training.distribution
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
-    extracted = _to_the_end(setup)
+    extracted = _to_the_end(setup, guard)
     if has_second_view(config):
-        _compare_with_second_view(setup, extracted)
+        _compare_with_second_view(setup, extracted, guard)
     wait_for_all()
     if is_first():
         memory.remove_files()
     return extracted
 
 
-def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
+def _to_the_end(setup: Setup, guard: Guard, *, quiet: bool = False) -> Path:
     """Trains from where a run stands, and extracts the network of its best epoch, whatever ends it."""
     config = setup.config
-    with Checkpoints(config.out / "checkpoints") as checkpoints:
+    with Checkpoints(config.out / "checkpoints", guard) as checkpoints:
         state, progress = setup.begun(checkpoints)
         try:
             progress = train_epochs(setup.run, state, progress, checkpoints, config.out)
@@ -236,13 +243,13 @@ def _to_the_end(setup: Setup, *, quiet: bool = False) -> Path:
         return extract(setup, progress, quiet=quiet)
 
 
-def _compare_with_second_view(setup: Setup, extracted: Path) -> None:
+def _compare_with_second_view(setup: Setup, extracted: Path, guard: Guard) -> None:
     """Trains a second network of another view, and writes into model.json how far both agree."""
     config = setup.config
     print("second view:", end=" ", flush=True)
     second = set_up(second_view(config), shared=setup)
     try:
-        folder = _to_the_end(second, quiet=True)
+        folder = _to_the_end(second, guard, quiet=True)
     except Interrupted as stopped:
         raise Interrupted(
             f"stopped in the second network, which checks the map; the first is trained and lies in {extracted}. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -125,10 +126,16 @@ def init_train_state(
     )
     start, seed = jax.random.split(key)
     variables = init_variables(network, start, channels, objective.n_maps)
-    moments = make_optimiser(optimiser, n_steps, epoch_steps).init(variables["params"])
+    moments = _first_moments(optimiser, n_steps, epoch_steps, variables["params"])
     return TrainState(
         jnp.zeros((), jnp.int32), jax.random.bits(seed, (), jnp.uint32), variables, moments, plan
     )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _first_moments(optimiser: Optimiser, n_steps: int, epoch_steps: int, params: PyTree) -> PyTree:
+    """One program for all arrays, which are otherwise compiled shape by shape."""
+    return make_optimiser(optimiser, n_steps, epoch_steps).init(params)
 
 
 def sample_errors(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compseg_jax.config.locations import Location, refuse_url
+from compseg_jax.config.ranges import SEED
 from compseg_jax.prediction.shard import Shard
 
 
@@ -50,6 +51,8 @@ class SweepOptions:
                 raise ValueError(
                     f"--seeds {self.seeds}: {seed!r} is no seed; whole numbers are required, 0,1,2."
                 )
+            if int(seed) not in SEED:
+                raise ValueError(f"--seeds {seed}: must be {SEED}.")
         _listed(self.recipes, "--recipes")
         if self.shard:
             if self.ray:
