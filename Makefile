@@ -1,11 +1,11 @@
-# make demo | test | test-all | test-oldest | notebook | tutorials | lint | docs | bench | quality | audit | lock
+# make demo | test | test-all | test-oldest | notebook | tutorials | lint | docs | bench | quality | audit | lock | torture
 # Each sets up .venv by itself, once; test-oldest, docs and audit have environments of their own.
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 # A process that has done its own tests takes over half of what the other still has, so neither ends alone.
 SHARED_OUT := -n 2 --dist worksteal --durations=20
 
-.PHONY: setup demo test test-all test-oldest notebook tutorials lint format docs bench quality audit lock
+.PHONY: setup demo test test-all test-oldest notebook tutorials lint format docs bench quality audit lock torture
 
 setup: .venv/.ready
 
@@ -60,3 +60,6 @@ audit:
 # Takes the newest releases: make lock LOCK=--upgrade
 lock:
 	@sh tools/lock.sh $(LOCK)
+
+torture: .venv/.ready
+	@$(PYTHON) -m torture $(TORTURE)

@@ -240,7 +240,7 @@ def test_memory_is_kept_unless_the_user_says_otherwise():
 PEERS = {"torch_peer": "torch", "docs_site": "mkdocs"}
 """Scripts that run in an environment of their own, and the library that it has."""
 SCRIPTS = sorted(
-    path for folder in ("benchmarks", "tools") for path in (PACKAGE.parent / folder).glob("*.py")
+    path for folder in ("benchmarks", "tools", "torture") for path in (PACKAGE.parent / folder).glob("*.py")
 )
 
 

@@ -125,6 +125,8 @@ def open_levels(group: Location) -> tuple[Level, ...]:
     try:
         names = [dataset["path"] for dataset in _multiscale(group)["datasets"]]
         return tuple(_opened(group / name) for name in names)
+    except StoreError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(group, error) from error
 
@@ -154,6 +156,8 @@ def group_attributes(group: Location) -> dict[str, Any]:
 def _multiscale(group: Location) -> dict[str, Any]:
     try:
         return dict(group_attributes(group)["ome"]["multiscales"][0])
+    except StoreError:
+        raise
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise _unreadable(group, error) from error
 

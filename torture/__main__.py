@@ -1,0 +1,43 @@
+"""Runs the campaign: `make torture`, with options as in `make torture TORTURE="--quick --rows stored"`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from torture.campaign import CASES, in_a_process, write
+from torture.outcomes import table
+
+ROOT = Path(__file__).parents[1]
+QUICK = 60
+"""One in so many cases are tried with --quick."""
+
+
+def main() -> None:
+    """Runs the parts asked for, each in a process of its own, and writes the table."""
+    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser.add_argument("--rows", nargs="+", default=list(CASES), choices=CASES, help="parts of the campaign")
+    parser.add_argument("--cases", type=float, default=1.0, help="times as many cases as usual (default: 1)")
+    parser.add_argument("--quick", action="store_true", help=f"one in {QUICK} cases")
+    parser.add_argument("--seed", type=int, default=20, help="of all that is drawn (default: 20)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs", help="folder of torture.md and torture.json"
+    )
+    options = parser.parse_args()
+    share = options.cases / (QUICK if options.quick else 1)
+    print(f"seed {options.seed}, {', '.join(options.rows)}", flush=True)
+    found = [
+        row
+        for name in options.rows
+        for row in in_a_process(name, max(1, round(CASES[name] * share)), options.seed)
+    ]
+    command = shlex.join(["python", "-m", "torture", *sys.argv[1:]])
+    write(options.out, found, command)
+    print(f"\n{table(found)}\n\nkept in {options.out / 'torture.md'}")
+    sys.exit(any(row.unforeseen for row in found))
+
+
+if __name__ == "__main__":
+    main()
