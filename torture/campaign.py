@@ -15,7 +15,15 @@ from pathlib import Path
 
 from torture.outcomes import Outcome, Row, table
 
-CASES = {"stored": 6000, "reading": 20000, "texts": 300}
+CASES = {
+    "stored": 6000,
+    "reading": 20000,
+    "texts": 300,
+    "viewing": 1000,
+    "kills": 40,
+    "room": 40,
+    "twice": 10,
+}
 """Each part, which is the module of its name, and how many cases it tries when not told."""
 
 
