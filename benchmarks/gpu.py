@@ -57,6 +57,9 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="sizes that a CPU manages, to try the script")
     parser.add_argument("--no-peer", action="store_true", help="without PyTorch")
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that what runs is ended, too
     parts = options.parts or (list(PARTS) if options.small else [])
     if not parts or not set(parts) <= set(PARTS):
         parser.error(f"name one or two of {', '.join(PARTS)}; found {parts}.")
@@ -128,6 +131,8 @@ def run(measurement: Measurement, results: Results, limit_s: float) -> bool:
             code = process.wait()
         finally:
             clock.cancel()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     took_s = time.perf_counter() - started
     if code:
         why = (

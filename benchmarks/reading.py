@@ -1,10 +1,17 @@
-"""Reading cubes from a store beside plain zarr-python and numpy.memmap, the files being in memory already."""
+"""Reading cubes from a store beside one without checksums, plain zarr-python and numpy.memmap.
+
+The files are in memory already. What checksums cost by themselves is the first comparison; what reading cost before
+cubes had any is in docs/decisions/57.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +19,8 @@ import numpy as np
 
 from benchmarks.record import Record, cpu_name, measurement
 from compseg_jax.runtime.versions import versions
+from compseg_jax.store.kvstore import open_array
+from compseg_jax.store.ome import CHECKSUM
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.store.write import StoreWriter
 
@@ -34,13 +43,13 @@ def measured_reading(rounds: int, size: int = 256, channels: int = 450, n: int =
         rng = np.random.default_rng(0)
         path = Path(folder) / "store"
         _write(path, rng, size, channels, n)
-        store = Store.open(path)
+        store, bare = Store.open(path), Store.open(_without_checksums(path))
         for index in range(n):
             np.save(Path(folder) / f"{index}.npy", store.read(f"s{index}"))
         crops = [(int(y), int(x)) for y, x in rng.integers(0, size - CROP + 1, (16, 2))]
         for what in ("full", f"crop{CROP}"):
             windows = [(0, 0, size)] if what == "full" else [(y, x, CROP) for y, x in crops]
-            readers = _readers(store, Path(folder), n, windows)
+            readers = _readers(store, bare, Path(folder), n, windows)
             times: dict[str, list[float]] = {name: [] for name in readers}
             for round_ in range(rounds + 1):
                 for name, read in readers.items():
@@ -70,8 +79,21 @@ def _write(path: Path, rng: np.random.Generator, size: int, channels: int, n: in
             writer.add(sample, cube, np.ones((size, size), bool), None)
 
 
+def _without_checksums(path: Path) -> Path:
+    """A copy of a store whose cubes are written as before they had checksums."""
+    bare = path.with_name("bare")
+    shutil.copytree(path, bare)
+    for array in bare.glob("cubes/*.zarr/0"):
+        metadata = json.loads((array / "zarr.json").read_text(encoding="utf-8"))
+        metadata["codecs"][0]["configuration"]["codecs"].remove(CHECKSUM)
+        values = open_array(array, open=True, read=True).read().result()
+        shutil.rmtree(array)
+        open_array(array, spec={"metadata": metadata}, create=True, write=True).write(values).result()
+    return bare
+
+
 def _readers(
-    store: Store, folder: Path, n: int, windows: list[tuple[int, int, int]]
+    store: Store, bare: Store, folder: Path, n: int, windows: list[tuple[int, int, int]]
 ) -> dict[str, Callable[[], None]]:
     import zarr
 
@@ -79,10 +101,10 @@ def _readers(
     memmaps = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(n)]
     boxes = [(slice(y, y + size), slice(x, x + size)) for y, x, size in windows]
 
-    def ours() -> None:
+    def read(from_store: Store) -> None:
         for index in range(n):
             for y, x in boxes:
-                store.read_crop(f"s{index}", y, x)
+                from_store.read_crop(f"s{index}", y, x)
 
     def plain_zarr() -> None:
         for array in zarrs:
@@ -94,4 +116,5 @@ def _readers(
             for y, x in boxes:
                 np.array(array[y, x])
 
-    return {"ours": ours, f"zarr-python {version('zarr')}": plain_zarr, "numpy.memmap": memmap}
+    ours = {"ours": partial(read, store), "without checksums": partial(read, bare)}
+    return {**ours, f"zarr-python {version('zarr')}": plain_zarr, "numpy.memmap": memmap}

@@ -387,7 +387,7 @@ def test_resizing_averages_and_enlarges(image_set: Path) -> None:
     assert large.shape == (40, 40, 1)
     assert abs(large.mean() - original.mean()) < 0.02 * original.mean()
     message = refusal(image_set / "labels.csv", replace(options, resize=-1))
-    assert "--resize -1: give a size in pixels above 0" in message
+    assert "--resize -1: 1 to 8192 pixels are possible" in message
 
 
 def test_text_beside_an_image_is_not_taken_for_it(tmp_path: Path) -> None:

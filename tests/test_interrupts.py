@@ -129,6 +129,8 @@ def test_signals_at_any_moment_of_a_prediction_end_it_and_it_is_gone_on_with(tmp
             time.sleep(share * taken_s)
             process.send_signal(kind)
             _, errors = process.communicate(timeout=60)
-            assert process.returncode in (0, 130), (kind, share, errors)
+            # Before Python has imported the command, it is Python that ends.
+            is_pythons = process.returncode == -kind and not out.exists()
+            assert process.returncode in (0, 130) or is_pythons, (kind, share, errors)
         subprocess.run([*words, "--out", str(out)], check=True, capture_output=True)
         assert files(out) == files(tmp_path / "whole")

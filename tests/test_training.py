@@ -221,7 +221,7 @@ def test_resident_and_streamed_data_train_alike(store, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path):
-    optimiser = dataclasses.replace(RECIPES["default"].optimiser, learning_rate=1e30, schedule="constant")
+    optimiser = dataclasses.replace(RECIPES["default"].optimiser, learning_rate=1000.0, schedule="constant")
     network = Network(base=2, depth=1, head_bias=-3.0)
     with pytest.raises(TrainingError, match=r"(loss|gradient) at step \d+ is not finite.*learning-rate"):
         train(small(store, tmp_path / "run", optimiser=optimiser, epochs=3, network=network))

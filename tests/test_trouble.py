@@ -104,14 +104,14 @@ def test_a_map_that_paints_background_is_not_called_usable():
 
 
 def test_a_dead_run_says_so_everywhere(tmp_path, capsys):
-    """Logits of −200: sigmoid is 0 in float32, and so is every gradient."""
+    """Logits of 100: sigmoid is 1 in float32, and every gradient 0."""
     store = tmp_path / "data"
     write_phantom(
         PhantomOptions(out=store, train=6, val=4, test=2, phantom=PhantomConfig(size=16, channels=8))
     )
     config = dataclasses.replace(
         RECIPES["paper2019"], data=store, out=tmp_path / "run", epochs=3, starts=2, self_check=False,
-        network=Network(base=2, depth=0, head_bias=-200.0),
+        network=Network(base=2, depth=0, head_bias=100.0),
     )  # fmt: skip
     train(config)
     said = capsys.readouterr().out

@@ -139,7 +139,7 @@ def viewed(folder: Path, outlines: Path) -> Iterator[str]:
 
     with ThreadPoolExecutor(1) as thread:
         server = thread.submit(asyncio.run, serve())
-        url, end = listening.get(timeout=20)
+        url, end = listening.get(timeout=60)
         try:
             yield url
         finally:
