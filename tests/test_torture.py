@@ -43,8 +43,7 @@ def test_what_is_bad_is_seen_and_named_with_its_seed(tmp_path):
     assert (row.bad, row.unforeseen) == (1, 0)
     row.count(4, "a cut", Outcome("hang", "`x`"))
     assert (row.bad, row.unforeseen) == (2, 1)
-    write(tmp_path, [row], "python -m torture")
-    text = (tmp_path / "torture.md").read_text()
+    text = write(tmp_path, [row], "python -m torture").read_text()
     assert "| what (it is not covered) | 2 | 0 | 0 | 2 | 0 % | 7 |" in text
     assert "`seed 7 case 4, a cut: hang: 'x'`" in text
 

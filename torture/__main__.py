@@ -7,10 +7,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from benchmarks.record import RESULTS
 from torture.campaign import CASES, in_a_process, write
 from torture.outcomes import table
 
-ROOT = Path(__file__).parents[1]
 QUICK = 60
 """One in so many cases are tried with --quick."""
 
@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument("--cases", type=float, default=1.0, help="times as many cases as usual (default: 1)")
     parser.add_argument("--quick", action="store_true", help=f"one in {QUICK} cases")
     parser.add_argument("--seed", type=int, default=20, help="of all that is drawn (default: 20)")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "docs", help="folder of torture.md and torture.json"
-    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table, as .md and .json")
     options = parser.parse_args()
     share = options.cases / (QUICK if options.quick else 1)
     print(f"seed {options.seed}, {', '.join(options.rows)}", flush=True)
@@ -34,8 +32,8 @@ def main() -> None:
         for row in in_a_process(name, max(1, round(CASES[name] * share)), options.seed)
     ]
     command = shlex.join(["python", "-m", "torture", *sys.argv[1:]])
-    write(options.out, found, command)
-    print(f"\n{table(found)}\n\nkept in {options.out / 'torture.md'}")
+    path = write(options.out, found, command)
+    print(f"\n{table(found)}\n\nkept in {path}")
     sys.exit(any(row.unforeseen for row in found))
 
 

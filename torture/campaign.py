@@ -15,7 +15,15 @@ from pathlib import Path
 
 from torture.outcomes import Outcome, Row, table
 
-CASES = {"stored": 6000, "reading": 20000}
+CASES = {
+    "stored": 6000,
+    "reading": 20000,
+    "texts": 300,
+    "viewing": 1000,
+    "kills": 40,
+    "room": 40,
+    "twice": 10,
+}
 """Each part, which is the module of its name, and how many cases it tries when not told."""
 
 
@@ -48,13 +56,13 @@ def run(name: str, n: int, seed: int) -> list[Row]:
     return found
 
 
-def write(folder: Path, rows: list[Row], command: str) -> None:
-    """The table in Markdown, and the same for programs."""
+def write(folder: Path, rows: list[Row], command: str) -> Path:
+    """The table in Markdown, and the same for programs beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     today = date.today().isoformat()
+    path = folder / f"torture-{today}.md"
     records = {"date": today, "command": command, "rows": [row.to_json() for row in rows]}
-    (folder / "torture.json").write_text(
-        json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    text = f"# Under fire\n\n{today}, `{command}`.\n\n{table(rows)}\n"
-    (folder / "torture.md").write_text(text, encoding="utf-8")
+    text = json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+    path.with_suffix(".json").write_text(text, encoding="utf-8")
+    path.write_text(f"# Under fire\n\n{today}, `{command}`.\n\n{table(rows)}\n", encoding="utf-8")
+    return path
