@@ -78,7 +78,12 @@ def _stores(folder: Path, n: int, seed: int) -> Iterator[Row]:
     ):
         yield _damaged_in_place(f"store: {name}, read", seed, n // 3, files, read, why)
     yield _damaged_in_place(
-        "store: all parts, `check --deep`", seed, n, [*arrays, *described, *tables], check, EDITED
+        "store: all parts, `check --deep`",
+        seed,
+        n,
+        [*arrays, *described, *tables],
+        check,
+        f"{EDITED}; {SWAPPED}",
     )
 
 
