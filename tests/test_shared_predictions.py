@@ -187,3 +187,12 @@ def test_a_folder_that_another_process_begins_is_joined(model, store, tmp_path):
     (place.samples / "mine.txt").touch()
     with pytest.raises(FolderError, match="holds no predictions"):
         place.begin()
+
+
+def test_an_entry_of_another_sample_is_refused(model, store, tmp_path):
+    options = PredictOptions((store.path,), model, tmp_path / "p", outputs=("png",))
+    predict(options)
+    one, other = sorted((tmp_path / "p" / "samples").glob("*/sample.json"))[:2]
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(FolderError, match=rf"{one.parent.name}.* is that of {other.parent.name!r}"):
+        predict(options)

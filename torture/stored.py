@@ -29,7 +29,6 @@ from torture.outcomes import Row, digest, in_process
 
 SIZE = (14, 10)
 EDITED = "people edit these tables, so no hash holds them"
-UNCHECKED = "maps of predictions hold no checksums"
 SWAPPED = "whole files of two samples swapped are whole"
 
 
@@ -188,7 +187,7 @@ def _predictions(folder: Path, n: int, seed: int) -> Iterator[Row]:
     values = [file for file in zarrs if file.name != "zarr.json"]
     described = [file for file in zarrs if file.name == "zarr.json"]
     tables = [out / "predictions.json", *files_below(out, "sample.json")]
-    yield _damaged_in_place("predictions: arrays of maps, read", seed, n // 3, values, read, UNCHECKED)
+    yield _damaged_in_place("predictions: arrays of maps, read", seed, n // 3, values, read, SWAPPED)
     yield _damaged_in_place("predictions: zarr.json of maps, read", seed, n // 3, described, read)
     yield _damaged_in_place(
         "predictions: predictions.json, sample.json, read", seed, n // 3, tables, read, EDITED

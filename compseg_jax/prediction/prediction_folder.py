@@ -207,10 +207,17 @@ class PredictionFolder:
 
     @staticmethod
     def _read(places: Sequence[Location]) -> list[SamplePrediction | None]:
-        return [
+        found = [
             None if text is None else parsed_sample(text, place)
             for place, text in zip(places, read_many(places), strict=True)
         ]
+        for place, sample in zip(places, found, strict=True):
+            if sample is not None and place.name == ENTRY and place.parent.name != sample.id:
+                raise FolderError(
+                    f"{place} is that of {sample.id!r}, and lies in the folder of another sample. Put it back, or "
+                    f"remove the folder {place.parent.name} and predict that sample again."
+                )
+        return found
 
     def write_tables(self) -> tuple[ArrayCalls, ...]:
         """Writes predictions.json and .csv of everything that is there, and what is called on each array.

@@ -95,6 +95,7 @@ def level_array(shape: tuple[int, ...], data_type: str, axes: str) -> dict[str, 
         if data_type != "uint8"
         else {"name": "bytes"},
         {"name": "blosc", "configuration": blosc | {"typesize": 1 if data_type == "uint8" else 4}},
+        CHECKSUM,
     ]
     if axes != "cyx":
         return _array(shape, data_type, [min(size, LEVEL_CHUNK) for size in shape], codecs, axes)
