@@ -150,7 +150,7 @@ def test_columns_notes_and_table():
         expected = rule.interval(activation[TISSUE])
         assert (float(row["area_low"]), float(row["area_high"])) == expected
     assert {"area_low", "area_high"} <= set(columns(told.samples))
-    assert not any("no interval" in note for note in told.metrics["notes"])
+    assert not any("sample has no interval" in note for note in told.metrics["notes"])
 
     refused = AreaRule(None, "nobody knows")
     untold = evaluate_samples(results, threshold=threshold, n_bootstrap=20, area_rule=refused)

@@ -257,6 +257,7 @@ def test_changed_weights_are_refused(model_folder: Path, tmp_path: Path) -> None
         files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert description.pop("files") == sorted(files - {"model.json"})
     assert values.pop("description_sha256") != before.pop("description_sha256")  # other files are listed
+    assert values.pop("files_sha256") != before.pop("files_sha256")  # Orbax notes when it wrote them
     assert values == before
     (tmp_path / "model" / "model.json").write_text(json.dumps(values | {"weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="the weights have the hash"):

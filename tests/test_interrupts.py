@@ -17,7 +17,8 @@ from tests.model_example import write_model
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 # A command in the place of `compseg start`: what it does is given as an argument.
 PROGRAM = """
-import hashlib, sys, time, types
+import hashlib, signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
 from compseg_jax.cli import main
 from compseg_jax.runtime import interrupts
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
-
-if TYPE_CHECKING:
-    from compseg_jax.store.read import Sample, Store
 
 DIGEST_BYTES = 16
 
@@ -74,29 +69,3 @@ def values_of(absorbance: Float[np.ndarray, "y x c"], tissue: Bool[np.ndarray, "
     digest.update(np.ascontiguousarray(np.add.reduce(bits, axis=-1, dtype=np.uint32), "<u4"))
     digest.update(np.packbits(tissue).tobytes())
     return digest.hexdigest()
-
-
-def description_hash(store: Store) -> str:
-    """Hash of what a store says of all its cubes: channels, axis, background, preparation."""
-    axis = store.wavenumbers_cm1
-    return _hash(
-        [store.channels, None if axis is None else axis.tolist(), store.background, store.preparation]
-    )
-
-
-def samples_hash(samples: Iterable[Sample], contents: Iterable[str]) -> str:
-    """Hash of samples in their order: id, label, split, group, size, and what the image of each is recognised by."""
-    return _hash(
-        [each.id, each.label, each.split, each.group, each.height, each.width, each.has_reference, content]
-        for each, content in zip(samples, contents, strict=True)
-    )
-
-
-def values_hash(values: Iterable[str]) -> str:
-    """Hash of what :func:`values_of` gives for several samples, in their order."""
-    return _hash(values)
-
-
-def _hash(values: Iterable[object]) -> str:
-    text = json.dumps(list(values), ensure_ascii=True, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()

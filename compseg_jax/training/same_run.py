@@ -5,21 +5,23 @@ Losses before and after a change cannot be compared, and the best epoch is chose
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping
 
 from compseg_jax.config import Training, to_json
 from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import from_the_root, read_fingerprint, read_run
 from compseg_jax.runtime.together import spread
-from compseg_jax.store.fingerprint import description_hash, samples_hash, values_hash
+from compseg_jax.store.fingerprint import DIGEST_BYTES
 from compseg_jax.store.prepared import PreparedStore
-from compseg_jax.store.read import Sample
+from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.initial_state import RunError
 
 MAY_CHANGE = frozenset(
     {
         "data", "out", "feed", "resident_limit_gib", "checkpoint_every", "microbatch", "resume", "self_check",
-        "licence", "second_view", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "licence", "second_view", "smooth_maps", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
     }
 )  # fmt: skip
 """Options that change no loss; where the store lies may change, what it holds may not."""
@@ -67,13 +69,13 @@ def fingerprint_of(cubes: PreparedStore, samples: Iterable[Sample]) -> dict[str,
     """
     chosen = list(samples)
     contents = spread(lambda some: (cubes.content(each) for each in some), chosen)
-    return {"description": description_hash(cubes.store), "samples": samples_hash(chosen, contents)}
+    return {"description": _description_hash(cubes.store), "samples": _samples_hash(chosen, contents)}
 
 
 def fingerprint_of_values(cubes: PreparedStore, samples: Iterable[Sample]) -> dict[str, str]:
     """The rest of it: a hash of the values of training samples, which have been read by now."""
     values = spread(lambda some: (cubes.values(each) for each in some), list(samples))
-    return {"values": values_hash(values)}
+    return {"values": _values_hash(values)}
 
 
 def refuse_another_store(config: Training, fingerprint: Mapping[str, str]) -> None:
@@ -90,3 +92,29 @@ def refuse_another_store(config: Training, fingerprint: Mapping[str, str]) -> No
             f"{config.data} is not the store that {config.out} was started with: other {'; other '.join(changed)}. "
             "Resume with that store, or choose another --out."
         )
+
+
+def _description_hash(store: Store) -> str:
+    """Hash of what a store says of all its cubes: channels, axis, background, preparation."""
+    axis = store.wavenumbers_cm1
+    return _hash(
+        [store.channels, None if axis is None else axis.tolist(), store.background, store.preparation]
+    )
+
+
+def _samples_hash(samples: Iterable[Sample], contents: Iterable[str]) -> str:
+    """Hash of samples in their order: id, label, split, group, size, and what the image of each is recognised by."""
+    return _hash(
+        [each.id, each.label, each.split, each.group, each.height, each.width, each.has_reference, content]
+        for each, content in zip(samples, contents, strict=True)
+    )
+
+
+def _values_hash(values: Iterable[str]) -> str:
+    """Hash of what :func:`compseg_jax.store.fingerprint.values_of` gives for several samples, in their order."""
+    return _hash(values)
+
+
+def _hash(values: Iterable[object]) -> str:
+    text = json.dumps(list(values), ensure_ascii=True, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
