@@ -18,7 +18,8 @@ def damage(choose: random.Random, files: Sequence[Path]) -> tuple[str, dict[Path
     path = choose.choice(files)
     before = path.read_bytes()
     held = {path: before}
-    named = Path(*path.parts[-6:])
+    shared = Path(os.path.commonpath([each.parent for each in files]))
+    named = path.relative_to(shared)
     if kind == "flipped" and before:
         bit = choose.randrange(8 * len(before))
         changed = bytearray(before)
@@ -34,7 +35,7 @@ def damage(choose: random.Random, files: Sequence[Path]) -> tuple[str, dict[Path
         held[other] = other.read_bytes()
         _replace(path, held[other])
         _replace(other, before)
-        return f"{named} swapped with {Path(*other.parts[-6:])}", held
+        return f"{named} swapped with {other.relative_to(shared)}", held
     path.unlink()
     return f"{named} deleted", held
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
@@ -70,7 +69,7 @@ class Prediction:
     departure: Departure | None = None
     unfamiliarity: Float[np.ndarray, "y x"] | None = None
     scale: float | None = None
-    left_out: LeftOut = MappingProxyType({})
+    left_out: LeftOut = field(default_factory=dict)
 
     @property
     def spread(self) -> Float[np.ndarray, "y x"] | None:
@@ -96,7 +95,7 @@ class NetworkInput:
     networks: tuple[ExtractedNetwork, ...]
     absorbance: Float[np.ndarray, "y x k"]
     tissue: Bool[np.ndarray, "y x"]
-    left_out: LeftOut = MappingProxyType({})
+    left_out: LeftOut = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

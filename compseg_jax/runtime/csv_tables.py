@@ -48,13 +48,17 @@ def csv_text(
     line_end: str = "\n",
 ) -> str:
     """A table as text: a line of names, and one a row; None and what a mapping does not hold are empty cells."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator=line_end)
-    writer.writerow(map(guarded, columns))
+    lines = [_line(columns)]
     for row in rows:
-        cells = [row.get(name) for name in columns] if isinstance(row, Mapping) else row
-        writer.writerow(map(guarded, cells))
-    return text.getvalue()
+        lines.append(_line([row.get(name) for name in columns] if isinstance(row, Mapping) else row))
+    return "".join(line + line_end for line in lines)
+
+
+def _line(cells: Iterable[object]) -> str:
+    """A row without its end. Up to Python 3.12 cells are quoted for the ends of lines that the writer makes alone."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(map(guarded, cells))
+    return text.getvalue().removesuffix("\r\n")
 
 
 def csv_rows(text: str) -> Iterator[dict[str, str]]:
