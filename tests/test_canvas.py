@@ -64,7 +64,7 @@ class Foreign(nn.Module):
 def shaken(network, channels=CHANNELS):
     """A model none of whose biases, scales or running statistics are what they start at."""
     model = model_of(network, channels=channels)
-    rng = np.random.default_rng(channels)
+    rng = np.random.default_rng(1)
     moved = jax.tree.map(
         lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), jnp.float32), model.variables
     )
@@ -99,7 +99,7 @@ def test_padding_changes_no_map(name):
         np.testing.assert_allclose(on[: size[0], : size[1]], alone, atol=1e-5)
         assert not np.any(on[size[0] :])
         assert not np.any(on[:, size[1] :])
-        assert np.ptp(alone) > 1e-4
+        assert np.ptp(alone) > 1e-3
 
 
 def test_images_of_a_batch_have_their_own_extents():

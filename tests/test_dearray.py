@@ -47,7 +47,7 @@ def compared(config: ArrayPhantom, seed: int) -> np.ndarray:
     return counts
 
 
-@pytest.mark.parametrize("arrays", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("arrays", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_full_array_is_found_and_named(arrays):
     """10 × 15 cores, 10 % missing, 10 % broken, 3°, jitter of 15 %."""
     right, cores, invented, missing = sum(compared(ArrayPhantom(), seed) for seed in range(arrays))
@@ -78,8 +78,7 @@ def test_a_full_array_is_found_and_named(arrays):
 )
 def test_arrays_of_every_kind_are_found(changes):
     config = dataclasses.replace(ArrayPhantom(), **changes)
-    seeds = range(settings().max_examples // 20)
-    right, cores, invented, missing = sum(compared(config, seed) for seed in seeds)
+    right, cores, invented, missing = sum(compared(config, seed) for seed in range(2))
     assert right >= 0.97 * cores
     assert invented <= 0.1 * missing
 

@@ -100,14 +100,12 @@ def test_softplus_lets_a_signal_through_to_the_head():
 
 def test_several_batches_are_averaged():
     network, variables = start(NETWORKS["depth 1"])
-    parts = [feature_statistics(network, variables, cubes(seed)) for seed in (0, 1)]
+    parts = [feature_statistics(network, variables, cubes(seed)) for seed in (2, 3)]
     found = with_normalised_features(variables, parts)
     first = ("down_0", "Conv_0")
-    both = feature_statistics(network, found, np.concatenate([cubes(0), cubes(1)]))
+    both = feature_statistics(network, found, np.concatenate([cubes(2), cubes(3)]))
     np.testing.assert_allclose(both[first][0], 0, atol=1e-4)
-    np.testing.assert_allclose(
-        both[first][1], 1, atol=5e-3
-    )  # of the mean of variances, about which means differ
+    np.testing.assert_allclose(both[first][1], 1, atol=2e-3)
 
 
 def test_features_that_never_change_stay_finite():

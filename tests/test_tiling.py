@@ -216,7 +216,7 @@ def test_every_pixel_that_reaches_a_core_lies_in_its_tile(reach, length, n, flip
             assert stop % reach.multiple == 0 or stop == length
 
 
-@given(fields, st.integers(1, 2500), st.integers(1, 2500), st.floats(1e5, 2e6), st.sampled_from([1, 2, 8]))
+@given(fields, st.integers(1, 6000), st.integers(1, 6000), st.floats(2e5, 4e6), st.sampled_from([1, 2, 8]))
 @settings(max_examples=settings().max_examples // 2)
 def test_a_plan_keeps_within_its_pixels(reach, height, width, most_px, at_once):
     plan = plan_tiles((height, width), reach, most_px, at_once=at_once)
