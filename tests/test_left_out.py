@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from compseg_jax.cli.main import main
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.model import load_model
 from compseg_jax.model.specimen import PreparedSpecimen, Specimen
@@ -89,6 +90,15 @@ def test_a_sample_of_which_nothing_is_left_has_failed_with_its_reason(model, tmp
     (row,) = csv.DictReader((tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines())
     assert (row["status"], row["score"]) == ("failed", "")
     assert not (tmp_path / "out" / "samples" / "cube").exists()
+
+
+def test_where_nothing_was_predicted_there_is_nothing_to_view(model, tmp_path, capsys):
+    np.save(tmp_path / "cube.npy", np.full((12, 13, 3), np.nan, np.float32))
+    words = ["predict", str(tmp_path / "cube.npy"), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "next:" not in said.out
+    assert "failed: cube" in said.err
 
 
 def test_at_the_scale_of_the_training_broken_pixels_are_those_of_the_image(model, cube, tmp_path):

@@ -89,7 +89,8 @@ def _predict(arguments: list[str]) -> int:
         for calls in report.arrays:
             print("\n".join(_called(calls, options.out)))
         print(f"predictions: {options.out / 'predictions.json'}")
-        print_next(view(options.out), *_for_qupath(options, report))
+        if report.done or report.before or not report.failed:
+            print_next(view(options.out), *_for_qupath(options, report))
     for sample in report.failed:
         print(f"failed: {sample.id} ({sample.source}): {sample.error}", file=sys.stderr)
     return 1 if report.failed or ((options.merge or options.ray) and report.missing) else 0
