@@ -34,8 +34,8 @@ class CheckOptions:
     data: Location = Path("data")
     """Store, run, model or predictions; directory or URL."""
     seal: bool = False
-    """First add checksums to cubes and masks that have none, as those of earlier releases: each is written anew,
-    values unchanged."""
+    """First accept samples.csv and dataset.json as you edited them, and add checksums and hashes to cubes and masks
+    that have none, as those of earlier releases: values stay unchanged."""
     deep: bool = False
     """Also hold cubes as measured against the hashes in samples.csv, and read the metadata of OME-Zarr."""
     network: str = ""
@@ -55,8 +55,12 @@ def run(arguments: list[str]) -> None:
         return
     if options.seal:
         with progress_bar("arrays") as progress:
-            number = seal(Store.open(options.data), progress)
-        print(f"{options.data}: {number} cubes and masks were given checksums")
+            sealed = seal(options.data, progress)
+        print(
+            f"{options.data}: {sealed.arrays} cubes and masks were given checksums, {sealed.samples} samples hashes"
+        )
+        if sealed.accepted:
+            print(f"{options.data}: samples.csv and dataset.json are accepted as they are now")
     check(options.data, deep=options.deep)
     print_next(after_store(options.data))
 

@@ -31,6 +31,7 @@ from typing import Any
 from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location
 from compseg_jax.runtime.processes import has_ended, machine, process_start
+from compseg_jax.runtime.typed import typed
 
 ABANDONED_S = 7 * 24 * 3600.0
 _NAME = re.compile(
@@ -267,6 +268,7 @@ class JsonFormat:
       schema: dataclass of the values, which written and read ones have to fit.
       seal: key of a hash over all other keys, so that what was edited or damaged is known; files of earlier releases
         have none.
+      accept: command that takes a file as it was edited, typed with the folder it lies in; '' where none does.
     """
 
     name: str
@@ -278,6 +280,7 @@ class JsonFormat:
     error: type[ValueError] = ValueError
     schema: type | None = None
     seal: str = ""
+    accept: tuple[str, ...] = ()
 
     def stamped(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values after format and version, checked and sealed.
@@ -307,8 +310,8 @@ class JsonFormat:
         """The error for a place at which there is no file."""
         return self.error(f"{place.parent}: no {place.name} found. {self.absent}")
 
-    def parsed(self, text: bytes | str, place: Location | str) -> dict[str, Any]:
-        """The values of a text that was found at ``place``; raises as `read` does."""
+    def parsed(self, text: bytes | str, place: Location | str, *, as_edited: bool = False) -> dict[str, Any]:
+        """The values of a text that was found at ``place``, whatever its hash ``as_edited``; raises as `read` does."""
         try:
             values = json.loads(text)
         except ValueError as error:  # no JSON, or not UTF-8
@@ -325,12 +328,21 @@ class JsonFormat:
                 values_of(self.schema, values)
             except ValueError as error:
                 raise self.damaged(place, error) from error
-        if self.seal in values and values[self.seal] != (found := sha256_of(values, self.seal)):
+        if (
+            self.seal in values
+            and values[self.seal] != (found := sha256_of(values, self.seal))
+            and not as_edited
+        ):
             raise self.error(
                 f"{place}: its values have the hash {found[:12]}…, {self.seal} states {str(values[self.seal])[:12]}…. "
-                f"The file was edited or damaged: {self.again}."
+                f"The file was edited or damaged: {self.again}{self._or_accept(place)}."
             )
         return values
+
+    def _or_accept(self, place: Location | str) -> str:
+        if not self.accept or isinstance(place, str):
+            return ""
+        return f", or, if the edit was meant, accept it: {typed(*self.accept, place.parent)}"
 
     def damaged(self, place: Location | str, what: object) -> ValueError:
         """The error for a file of which its reader sees that it is damaged."""
