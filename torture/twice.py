@@ -10,15 +10,14 @@ from pathlib import Path
 from torture.commands import Ran, begun, ended, out_of, undisturbed
 from torture.outcomes import Row
 
-NAMES = ("ingest", "predict", "export", "evaluate", "train")
-
 
 def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
     """About n pairs, over the commands in turn."""
-    for command, expected in undisturbed(folder, seed, NAMES):
-        row = Row(f"{command.name}: two at once with the same --out", seed)
-        for case, choose in row.choices(-(-n // len(NAMES))):
-            out = out_of(folder, command, f"{command.name}-{case}")
+    found = undisturbed(folder, seed)
+    for command, expected in found:
+        row = Row(f"{command.title}: two at once with the same --out", seed)
+        for case, choose in row.choices(-(-n // len(found))):
+            out = out_of(folder, command, f"{command.title}-{case}")
             between_s = choose.choice((0.0, 0.0, 0.3, 1.0))
             first = begun(command.typed(out))
             time.sleep(between_s)
