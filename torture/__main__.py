@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from benchmarks.record import RESULTS
 from torture.campaign import CASES, in_a_process, write
-from torture.outcomes import table
+from torture.outcomes import Row, table
 
 QUICK = 60
 """One in so many cases are tried with --quick."""
@@ -22,19 +23,23 @@ def main() -> None:
     parser.add_argument("--cases", type=float, default=1.0, help="times as many cases as usual (default: 1)")
     parser.add_argument("--quick", action="store_true", help=f"one in {QUICK} cases")
     parser.add_argument("--seed", type=int, default=20, help="of all that is drawn (default: 20)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table, as .md and .json")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder of the table of today, as .md and .json"
+    )
     options = parser.parse_args()
     share = options.cases / (QUICK if options.quick else 1)
     print(f"seed {options.seed}, {', '.join(options.rows)}", flush=True)
-    found = [
-        row
-        for name in options.rows
-        for row in in_a_process(name, max(1, round(CASES[name] * share)), options.seed)
-    ]
     command = shlex.join(["python", "-m", "torture", *sys.argv[1:]])
-    path = write(options.out, found, command)
-    print(f"\n{table(found)}\n\nkept in {path}")
+    found = []
+    for name in options.rows:
+        n = max(1, round(CASES[name] * share))
+        found += in_a_process(name, n, options.seed, partial(_put, options.out, command))
+    print(f"\n{table(found)}\n\nkept in {options.out}")
     sys.exit(any(row.unforeseen for row in found))
+
+
+def _put(folder: Path, command: str, row: Row) -> None:
+    write(folder, [row], command)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The parts of the campaign, each run in a process of its own, and the table that is written."""
+"""The parts of the campaign, each run in a process of its own, and the table, which grows row by row."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import tempfile
@@ -19,30 +20,37 @@ CASES = {
     "stored": 6000,
     "reading": 20000,
     "texts": 300,
+    "browsing": 100,
     "viewing": 1000,
-    "kills": 40,
-    "room": 40,
-    "twice": 10,
+    "bombs": 44,
+    "kills": 200,
+    "room": 60,
+    "twice": 12,
+    "scale": 100,
 }
 """Each part, which is the module of its name, and how many cases it tries when not told."""
 
+Done = Callable[[Row], None]
 
-def in_a_process(name: str, n: int, seed: int) -> list[Row]:
+
+def in_a_process(name: str, n: int, seed: int, done: Done | None = None) -> list[Row]:
     """The same in a process of its own, whose death is a row, too."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(run, name, n, seed).result()
+            return pool.submit(run, name, n, seed, done).result()
         except BrokenProcessPool:
             row = Row(f"{name}: the process that tried", seed)
             row.count(
                 0, name, Outcome("crash", "it was ended by a signal; its last case is the last line printed")
             )
+            if done is not None:
+                done(row)
             return [row]
 
 
-def run(name: str, n: int, seed: int) -> list[Row]:
-    """About n cases of a part, in this process."""
+def run(name: str, n: int, seed: int, done: Done | None = None) -> list[Row]:
+    """About n cases of a part, in this process; ``done`` takes each row as it is finished."""
     module = import_module(f"torture.{name}")
     rows: Callable[[Path, int, int], Iterator[Row]] = module.rows
     found = []
@@ -52,17 +60,34 @@ def run(name: str, n: int, seed: int) -> list[Row]:
             row.seconds = round(time.monotonic() - began, 1)
             began = time.monotonic()
             print(json.dumps(row.to_json()), flush=True)
+            if done is not None:
+                done(row)
             found.append(row)
     return found
 
 
 def write(folder: Path, rows: list[Row], command: str) -> Path:
-    """The table in Markdown, and the same for programs beside it."""
+    """Puts rows into the table of today, in Markdown, and the same for programs beside it.
+
+    A row takes the place of one of the same name, so that parts can be run one after the other, or at the same time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     today = date.today().isoformat()
     path = folder / f"torture-{today}.md"
-    records = {"date": today, "command": command, "rows": [row.to_json() for row in rows]}
-    text = json.dumps(records, indent=1, ensure_ascii=False) + "\n"
-    path.with_suffix(".json").write_text(text, encoding="utf-8")
-    path.write_text(f"# Under fire\n\n{today}, `{command}`.\n\n{table(rows)}\n", encoding="utf-8")
+    kept = path.with_suffix(".json")
+    with (folder / ".torture.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.is_file() else []
+        values = {each["name"]: each for each in before}
+        values |= {row.name: row.to_json() | {"command": command} for row in rows}
+        text = json.dumps({"date": today, "rows": list(values.values())}, indent=1, ensure_ascii=False) + "\n"
+        kept.write_text(text, encoding="utf-8")
+        every = [
+            Row(**{name: value for name, value in each.items() if name != "command"})
+            for each in values.values()
+        ]
+        commands = ", ".join(
+            f"`{each}`" for each in dict.fromkeys(each["command"] for each in values.values())
+        )
+        path.write_text(f"# Under fire\n\n{today}, {commands}.\n\n{table(every)}\n", encoding="utf-8")
     return path

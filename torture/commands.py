@@ -172,10 +172,10 @@ def begun(words: Sequence[str], before: str = "") -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str]) -> Ran:
+def ended(process: subprocess.Popen[str], within_s: float = HANG_S) -> Ran:
     """Waits for its end, or ends it where it hangs."""
     try:
-        out, errors = process.communicate(timeout=HANG_S)
+        out, errors = process.communicate(timeout=within_s)
     except subprocess.TimeoutExpired:
         process.kill()
         out, errors = process.communicate()
