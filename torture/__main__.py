@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.record import RESULTS
-from torture.campaign import CASES, in_a_process, write
-from torture.outcomes import Row, table
+from torture.campaign import CASES, in_a_process, put
+from torture.commands import TITLES
+from torture.outcomes import table
 
 QUICK = 60
 """One in so many cases are tried with --quick."""
@@ -20,6 +21,9 @@ def main() -> None:
     """Runs the parts asked for, each in a process of its own, and writes the table."""
     parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
     parser.add_argument("--rows", nargs="+", default=list(CASES), choices=CASES, help="parts of the campaign")
+    parser.add_argument(
+        "--only", nargs="+", default=(), choices=TITLES, help="commands, of kills, room and twice"
+    )
     parser.add_argument("--cases", type=float, default=1.0, help="times as many cases as usual (default: 1)")
     parser.add_argument("--quick", action="store_true", help=f"one in {QUICK} cases")
     parser.add_argument("--seed", type=int, default=20, help="of all that is drawn (default: 20)")
@@ -33,13 +37,9 @@ def main() -> None:
     found = []
     for name in options.rows:
         n = max(1, round(CASES[name] * share))
-        found += in_a_process(name, n, options.seed, partial(_put, options.out, command))
+        found += in_a_process(name, n, options.seed, partial(put, options.out, command), options.only)
     print(f"\n{table(found)}\n\nkept in {options.out}")
     sys.exit(any(row.unforeseen for row in found))
-
-
-def _put(folder: Path, command: str, row: Row) -> None:
-    write(folder, [row], command)
 
 
 if __name__ == "__main__":

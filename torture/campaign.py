@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import date
@@ -33,12 +33,14 @@ CASES = {
 Done = Callable[[Row], None]
 
 
-def in_a_process(name: str, n: int, seed: int, done: Done | None = None) -> list[Row]:
+def in_a_process(
+    name: str, n: int, seed: int, done: Done | None = None, only: Sequence[str] = ()
+) -> list[Row]:
     """The same in a process of its own, whose death is a row, too."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(run, name, n, seed, done).result()
+            return pool.submit(run, name, n, seed, done, only).result()
         except BrokenProcessPool:
             row = Row(f"{name}: the process that tried", seed)
             row.count(
@@ -49,14 +51,23 @@ def in_a_process(name: str, n: int, seed: int, done: Done | None = None) -> list
             return [row]
 
 
-def run(name: str, n: int, seed: int, done: Done | None = None) -> list[Row]:
-    """About n cases of a part, in this process; ``done`` takes each row as it is finished."""
+def run(name: str, n: int, seed: int, done: Done | None = None, only: Sequence[str] = ()) -> list[Row]:
+    """About n cases of a part, in this process.
+
+    Args:
+      name: of the part.
+      n: about so many cases, of all commands.
+      seed: of all that is drawn.
+      done: takes each row as it is finished.
+      only: titles of the commands that are tried, in a part that tries commands; all when empty.
+    """
     module = import_module(f"torture.{name}")
-    rows: Callable[[Path, int, int], Iterator[Row]] = module.rows
+    rows: Callable[..., Iterator[Row]] = module.rows
+    how = {"only": only} if only else {}
     found = []
     with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
         began = time.monotonic()
-        for row in rows(Path(folder), n, seed):
+        for row in rows(Path(folder), n, seed, **how):
             row.seconds = round(time.monotonic() - began, 1)
             began = time.monotonic()
             print(json.dumps(row.to_json()), flush=True)
@@ -91,3 +102,8 @@ def write(folder: Path, rows: list[Row], command: str) -> Path:
         )
         path.write_text(f"# Under fire\n\n{today}, {commands}.\n\n{table(every)}\n", encoding="utf-8")
     return path
+
+
+def put(folder: Path, command: str, row: Row) -> None:
+    """Puts one row into the table of today."""
+    write(folder, [row], command)

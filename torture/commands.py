@@ -26,6 +26,7 @@ from torture.stored import contents
 
 ROOT = Path(__file__).parents[1]
 HANG_S = 300
+TITLES = ("ingest", "predict", "export", "evaluate", "train", "train an ensemble")
 SAMPLES = 6
 
 
@@ -182,10 +183,12 @@ def ended(process: subprocess.Popen[str], within_s: float = HANG_S) -> Ran:
     return Ran(process.returncode, f"{out}\n{errors}")
 
 
-def undisturbed(folder: Path, seed: int) -> list[tuple[Command, str]]:
-    """All commands, and the digest of what each makes when nothing disturbs it."""
+def undisturbed(folder: Path, seed: int, only: Sequence[str] = ()) -> list[tuple[Command, str]]:
+    """The commands of these titles, or all, and the digest of what each makes when nothing disturbs it."""
     found = []
     for command in commands(folder, seed):
+        if only and command.title not in only:
+            continue
         out = out_of(folder, command, f"{command.title}-undisturbed")
         ran = ended(begun(command.typed(out)))
         if ran.code:

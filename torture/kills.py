@@ -6,21 +6,20 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from torture.commands import Command, Ran, begun, ended, out_of, undisturbed
+from torture.commands import TITLES, Command, Ran, begun, ended, out_of, undisturbed
 from torture.outcomes import Row
 
 WATCHING = Path(__file__).with_name("watching.py")
 
 
-def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
+def rows(folder: Path, n: int, seed: int, only: Sequence[str] = TITLES) -> Iterator[Row]:
     """About n cases, over the commands in turn, half of them at random moments, half as soon as files appear."""
-    found = undisturbed(folder, seed)
-    for command, expected in found:
-        each = -(-n // (2 * len(found)))
+    for command, expected in undisturbed(folder, seed, only):
+        each = -(-n // (2 * len(TITLES)))
         yield _at_random(folder, command, expected, (each, seed))
         yield _at_files(folder, command, expected, (each, seed))
 
