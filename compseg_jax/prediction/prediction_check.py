@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 from compseg_jax.config.locations import Location
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.prediction.formats.prediction_tables import Predictions, read_predictions, read_sample
 from compseg_jax.prediction.sample_places import ENTRY, SAMPLES
-from compseg_jax.runtime.files import refuse_special
 from compseg_jax.store.kvstore import exist, joined, names_below, read_bytes
 
 

@@ -19,7 +19,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.runtime.processes import has_ended, machine, process_start
 from compseg_jax.runtime.typed import typed
 
@@ -204,36 +204,6 @@ def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
         with contextlib.suppress(FileNotFoundError):
             newest = max(newest, each.lstat().st_mtime)
     return time.time() - newest > ABANDONED_S
-
-
-class NotRegularError(OSError):
-    """What is to be read is no regular file: it may never end, or never begin."""
-
-
-_KINDS = (
-    (stat.S_ISFIFO, "a named pipe (FIFO)"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-def refuse_special(path: Path) -> None:
-    """Looks at what is to be opened for reading, through links; folders and what is not there pass.
-
-    Raises:
-      NotRegularError: for named pipes, sockets and devices.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for is_kind, words in _KINDS:
-        if is_kind(mode):
-            link = f"a link to {words}" if path.is_symlink() else words
-            raise NotRegularError(
-                f"{path}: is {link}; only regular files are read. Save what it delivers as a file, and give that."
-            )
 
 
 def json_text(values: Mapping[str, Any], *, default: Callable[[object], object] | None = None) -> str:
