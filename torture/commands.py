@@ -58,9 +58,9 @@ class Command:
         """Whether it makes its result at once and refuses where one is."""
         return self.name in ("ingest", "export")
 
-    def typed(self, out: Path) -> list[str]:
-        """The whole line, as it is typed for the first time or to go on."""
-        more = self.goes_on_with if (out / "config.json").is_file() else ()
+    def typed(self, out: Path, *, anew: bool = False) -> list[str]:
+        """The whole line, as it is typed for the first time (or ``anew``) or to go on."""
+        more = self.goes_on_with if (out / "config.json").is_file() and not anew else ()
         return [self.name, *self.words, "--out", str(out), *more]
 
 
