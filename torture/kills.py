@@ -13,7 +13,7 @@ from pathlib import Path
 from torture.commands import TITLES, Command, Ran, begun, ended, out_of, undisturbed
 from torture.outcomes import Row
 
-NOTHING_YET = "without --resume"
+NOTHING_YET = ("Leave out --resume", "without --resume")
 """Said of a run that was killed before its first checkpoint: it is started as if it were the first time."""
 WATCHING = Path(__file__).with_name("watching.py")
 
@@ -82,7 +82,7 @@ def _again(row: Row, case: int, what: str, made: tuple[Command, Path, str]) -> N
     command, out, expected = made
     is_whole = out.exists() and command.is_whole_or_absent
     ran = Ran(0, "") if is_whole else ended(begun(command.typed(out)))
-    if ran.code and NOTHING_YET in ran.said:
+    if ran.code and any(words in ran.said for words in NOTHING_YET):
         ran = ended(begun(command.typed(out, anew=True)))
     outcome = ran.outcome(partial(command.result, out), expected)
     row.count(case, what, outcome)
