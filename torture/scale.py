@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,18 +64,26 @@ def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
 
 
 def _row(seed: int, share: float, what: str, words: list[str], is_whole: Callable[[], bool]) -> Row:
-    began = time.monotonic()
+    began, before_s = time.monotonic(), _processor_s()
     ran = ended(begun(words), HANGS_AFTER_S)
-    seconds = time.monotonic() - began
+    seconds, busy_s = time.monotonic() - began, _processor_s() - before_s
     outcome = ran.outcome(is_whole, digest(True))
     most_s = ENDS_WITHIN_S.get(words[0])
-    if not outcome.is_bad and share == 1 and most_s is not None and seconds > most_s:
-        outcome = Outcome("too slow", f"{seconds:.0f} s, asked for are {most_s:g} s")
+    if not outcome.is_bad and share == 1 and most_s is not None and min(seconds, busy_s) > most_s:
+        outcome = Outcome(
+            "too slow", f"{seconds:.0f} s, {busy_s:.0f} s of a processor; asked for are {most_s:g} s"
+        )
     if outcome.kind == "refused":
         outcome = Outcome("crash", outcome.said)
-    row = Row(what, seed, f"{seconds:.0f} s")
+    row = Row(what, seed, f"{seconds:.0f} s, {busy_s:.0f} s of a processor")
     row.count(0, " ".join(words), outcome)
     return row
+
+
+def _processor_s() -> float:
+    """Of processes that were started here and have ended. On a machine that others use it says more than a clock."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _store(path: Path, n: int, rng: np.random.Generator) -> Path:
