@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def main() -> None:
         corners = np.random.default_rng(1).integers(0, SIZE_PX - CROP + 1, (CROPS, 2)).tolist()
         windows = [(slice(y, y + CROP), slice(x, x + CROP)) for y, x in corners]
         for what, chosen in (("whole", [(slice(None), slice(None))]), (f"{CROPS} crops of {CROP}", windows)):
-            _told(what, places, lambda place, chosen=chosen: _read(place, chosen), options.rounds)
+            _told(what, places, partial(_read, windows=chosen), options.rounds)
 
 
 def _written(folder: Path, cube: np.ndarray) -> dict[str, tuple[Path, float]]:
