@@ -7,9 +7,9 @@ All recipes get the same network size, epochs and input preparation ('auto': ems
 activation, normalisation, head and loss are their own, and so is the view of `texture`. On phantom_hard each has the
 preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at their own learning rate; of
 the others the best of three by validation AUC counts, found with the first seed of each data set (`supervised`: its
-own; with --own-rate each its own, a third of the time). A recipe whose AUC on its training samples stays under .8 has failed to train. Selection sees validation labels
-alone, and the test masks only score; `supervised` alone chooses its threshold on the validation masks. Finished cells
-are not repeated; `--out`/quality.json is written after each.
+own; with --own-rate each its own, a third of the time). A recipe whose AUC on its training samples stays under .8 has
+failed to train. Selection sees validation labels alone, and the test masks only score; `supervised` alone chooses its
+threshold on the validation masks. Finished cells are not repeated; `--out`/quality.json is written after each.
 lgg_mri and busi_ultrasound are real images, array_… semi-real arrays (`benchmarks.semi_real`: array_tune_… for
 choosing, array_report_… for reporting alone); COMPSEG_SHARED_DATA says where their data is, without it they are left
 out. So are glands (`benchmarks.glands`) without COMPSEG_GLANDS.
