@@ -86,14 +86,20 @@ def _resolved(file: Any, found: Contents, variable: str | None, path: Path) -> s
     for end in range(1, len(parts) + 1):
         # Step by step, so that a link on the way is seen before it is followed.
         link = file.get("/".join(parts[:end]), getlink=True)
-        if link is not None and hasattr(link, "filename"):
+        if _leads_elsewhere(link):
             raise CubeError(
                 f"{path}: {variable!r} is a link into the file {link.filename!r}; give that file, or copy the values."
             )
     if variable not in file:
         return variable
-    same = (name for name in (*found.arrays, *found.unread) if file[name] == file[variable])
-    return next(same, variable)
+    names = (*found.arrays, *found.unread)
+    own_names = (name for name in names if not _leads_elsewhere(file.get(name, getlink=True)))
+    return next((name for name in own_names if file[name] == file[variable]), variable)
+
+
+def _leads_elsewhere(link: Any) -> bool:
+    """Whether what h5py says of a link is that it leads into another file."""
+    return hasattr(link, "filename")
 
 
 def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
@@ -179,7 +185,7 @@ def own(group: Any) -> dict[str, Any]:
     """What a group holds that lies in its own file, by name; links into other files are not followed."""
     found = {}
     for name in group:
-        if not hasattr(group.get(name, getlink=True), "filename"):
+        if not _leads_elsewhere(group.get(name, getlink=True)):
             item = group.get(name)
             if item is not None and item.file.filename == group.file.filename:
                 found[name] = item
