@@ -505,13 +505,13 @@ def test_a_part_is_that_of_the_whole_map():
     """Right but for as many pixels along its inner edges as is said, and 0 beside it."""
     network = UNet(base=2, depth=3, way_up="bilinear")
     variables = init_variables(network, jax.random.key(0), CHANNELS)
-    cube = np.stack([cube_of(64, 72), cube_of(64, 72, seed=1)])
+    cube = jnp.stack([jnp.asarray(cube_of(64, 72, seed=seed)) for seed in range(2)])
     whole = np.asarray(network.apply(variables, cube))
-    starts = np.array([8, 16], np.int32), np.array([0, 12], np.int32)
+    starts = jnp.array([8, 16]), jnp.array([0, 12])
     part = Part(*starts, (40, 60))
-    found = np.asarray(jax.jit(network.apply)(variables, cube, part=part))
+    found = np.array(jax.jit(network.apply)(variables, cube, part=part))
     blurred = receptive_field(network).blurred
-    for image, full, top, left in zip(found, whole, *starts, strict=True):
+    for image, full, top, left in zip(found, whole, *map(np.asarray, starts), strict=True):
         rows = slice(top + blurred, top + 40 - blurred)
         columns = slice(left + blurred * bool(left), left + 60 - blurred * (left + 60 < 72))
         np.testing.assert_allclose(image[rows, columns], full[rows, columns], atol=1e-5)
