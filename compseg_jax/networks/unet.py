@@ -138,14 +138,14 @@ class UNet(nn.Module):
             reached = None if below is None else below.doubled
             x = Normalisation(self.normalisation, self.dtype, name=f"up_norm_{level}")(x, train, reached)
             own = extents[level]
-            x, beside = kept(skip, own), kept(crop_to(x, *skip.shape[1:3]), own)
+            x = crop_to(x, *skip.shape[1:3])
             merge = block(features, name=f"merge_{level}", **shared)
             if (
                 part is None
             ):  # gradients by one kernel cost less than by two; maps of whole images keep their bits
-                x = merge(jnp.concatenate([x, beside], axis=-1), train, own)
+                x = merge(kept(jnp.concatenate([skip, x], axis=-1), own), train, own)
             else:
-                x = merge(x, train, own, beside)
+                x = merge(kept(skip, own), train, own, kept(x, own))
         head = Head(
             self.maps, self.head_bias, self.kernel_init, self.head_norm, self.attention_features, name="head"
         )
