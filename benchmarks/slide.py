@@ -116,14 +116,14 @@ def started(words: Sequence[str], checkout: Path | None = None) -> subprocess.Po
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env, cwd=checkout)
 
 
-def finished(words: Sequence[str], checkout: Path | None = None) -> tuple[float, float]:
-    """Runs it to the end: seconds, and GiB of resident memory at its peak."""
+def finished(words: Sequence[str], checkout: Path | None = None) -> tuple[float, float, float]:
+    """Runs it to the end: seconds, GiB of resident memory at its peak, and seconds of all processors together."""
     begin = time.perf_counter()
     process = started(words, checkout)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"compseg predict ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - begin, usage.ru_maxrss / 2**20
+    return time.perf_counter() - begin, usage.ru_maxrss / 2**20, usage.ru_utime + usage.ru_stime
 
 
 def journal_of(out: Path) -> list[str]:
@@ -230,14 +230,19 @@ def main() -> None:
 
 
 ALONE = """
-import json, sys
+import json, math, sys, time
 from pathlib import Path
 from benchmarks.slide import TilePlan, forward_alone, load_model, receptive_field
 model, size, tile = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 field = receptive_field(load_model(model).networks[0].network)
-print(json.dumps(forward_alone(model, TilePlan((size, size), tuple(tile), field))))
+plan = TilePlan((size, size), tuple(tile), field)
+found = forward_alone(model, plan)
+begin, tiles = time.process_time(), size**2 / math.prod(tile)
+forward_alone(model, plan)  # compiled by now: its tiles, and one to warm up
+each = (time.process_time() - begin) / (math.ceil(tiles) + 1)
+print(json.dumps({**found, "forward_cpu_s": each * tiles}))
 """
-"""The network alone, as the checkout in which it is started times it."""
+"""The network alone, as the checkout in which it is started times it; seconds of all processors besides."""
 TILE_PX = (1472, 2240)
 
 
@@ -260,9 +265,11 @@ def in_turns(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         for name, checkout in checkouts.items():
             out = folder / f"predictions-{name}"
             shutil.rmtree(out, ignore_errors=True)
-            wall_s, peak_gib = finished([*words, "--out", str(out)], checkout)
+            wall_s, peak_gib, cpu_s = finished([*words, "--out", str(out)], checkout)
             entry = json.loads((out / "predictions.json").read_text())["samples"][0]
-            found[name].append({"wall_s": wall_s, "sample_s": entry["seconds"], "peak_gib": peak_gib})
+            found[name].append(
+                {"wall_s": wall_s, "sample_s": entry["seconds"], "peak_gib": peak_gib, "cpu_s": cpu_s}
+            )
         for name, checkout in checkouts.items():
             command = [sys.executable, "-c", ALONE, model, str(height), json.dumps(TILE_PX)]
             alone = subprocess.run(
@@ -276,6 +283,8 @@ def in_turns(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
             f"overhead_of_{what}": round(medians[f"{what}_s"] / medians["forward_s"] - 1, 3)
             for what in ("sample", "wall")
         }
+        # What does not depend on what else the machine does.
+        over["overhead_of_cpu"] = round(medians["cpu_s"] / medians["forward_cpu_s"] - 1, 3)
         size = f"{height}x{width}x{len(np.load(folder / 'axis.npy'))}"
         about = {"name": f"slide/{size}_npy/{name}", "device": cpu_name(), "versions": versions()}
         records.append({**about, "rounds": options.rounds, **medians, **over})
@@ -304,7 +313,7 @@ def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "simulated_s": round(simulated_s, 1),
     }
     whole, resumed = folder / "whole", folder / "resumed"
-    wall_s, peak_gib = finished([*words, "--out", str(whole)])
+    wall_s, peak_gib, _ = finished([*words, "--out", str(whole)])
     entry = json.loads((whole / "predictions.json").read_text())["samples"][0]
     record |= {"wall_s": round(wall_s, 1), "sample_s": entry["seconds"], "peak_gib": round(peak_gib, 2)}
     field = receptive_field(load_model(model).networks[0].network)
