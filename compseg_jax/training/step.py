@@ -34,6 +34,8 @@ Metrics = dict[str, Array]
 
 PAPER_OBJECTIVE = Objective()
 PAPER_OPTIMISER = Optimiser()
+SMALL_LEAF = 2**18
+"""Values of an array up to which joining it with others costs nothing to speak of."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,6 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     return replace(state, step=state.step + 1, variables=variables, moments=moments), metrics
 
 
-SMALL_LEAF = 2**18
-"""Values of an array up to which joining it with others costs nothing to speak of."""
-
-
 def norm_of_all(tree: PyTree) -> Float[Array, ""]:
     """Euclidean norm of all values. Small arrays are joined first: each sum is a program that takes time to compile."""
     flat = [leaf.ravel() for leaf in jax.tree.leaves(tree)]
@@ -263,9 +261,8 @@ class ShardedStep:
         batch = placed(self.padded(state.plan, batch), self.by_sample)
         result = self.jitted(placed(state, self.replicated), batch)
         self._calls += 1
-        if (
-            self._on_cpu and self._calls & (self._calls - 1) == 0
-        ):  # 1, 2, 4, 8, …: often at first, and never dear
+        # After calls 1, 2, 4, 8, …: often while memory settles, and never dear.
+        if self._on_cpu and self._calls.bit_count() == 1:
             jax.block_until_ready(result)
             return_kept_memory()
         return result
