@@ -120,7 +120,7 @@ def test_the_rule_by_shape(monkeypatch):
     assert chosen(2, 128, 128, 450, 64) == ("plain", "plain", "taps")
     assert chosen(7, 64, 64, 16, 16) == ("plain", "plain", "plain")
     assert chosen(2, 64, 64, 128, 128) == ("winograd",) * 3
-    assert chosen(7, 8, 8, 128, 128) == ("plain",) * 3
+    assert chosen(7, 8, 8, 128, 128) == ("plain", "plain", "winograd")
     assert chosen(2, 128, 128, 64, 64) == ("plain", "plain", "winograd")
     assert chosen(2, 8, 8, 1024, 1024) == ("plain", "taps", "taps")
     assert "winograd" not in chosen(2, 65, 64, 128, 128)

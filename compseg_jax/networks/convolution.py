@@ -35,8 +35,8 @@ TAPS = tuple((i, j) for i in range(3) for j in range(3))
 # Winograd pays where both sides have many channels; for the weight gradient, where plain is slow, earlier.
 WINOGRAD_LEAST_CHANNELS = 64
 WINOGRAD_LEAST_PRODUCT = {"forward": 128 * 128, "by_input": 128 * 128, "by_kernel": 64 * 64}
-# Smaller products take a few milliseconds in any form, and each transform is a loop that has to be compiled.
-WINOGRAD_LEAST_WORK = 2**24
+# Below it the forward pass and the gradient by the input gain a millisecond, for a dozen loops more to compile.
+WINOGRAD_LEAST_WORK = {"forward": 2**24, "by_input": 2**24, "by_kernel": 0}
 # Below it the kernel is larger than the image: reading it is the work, and transforming it would double that.
 FEW_PIXELS = 256
 FEW_PIXELS_LEAST_CHANNELS = 256
@@ -124,10 +124,13 @@ def form_of(shape: tuple[int, ...], features: int, dtype: jnp.dtype) -> dict[str
         return {**plain, "by_input": "taps", "by_kernel": "taps"} if many else plain
     if channels >= WIDE_INPUT * features:
         return {**plain, "by_kernel": "taps", "forward": "plain" if has_onednn_convolutions() else "taps"}
-    work = n_pixels * channels * features
-    if height % 2 == width % 2 == 0 and narrow >= WINOGRAD_LEAST_CHANNELS and work >= WINOGRAD_LEAST_WORK:
-        least = WINOGRAD_LEAST_PRODUCT
-        return {name: "winograd" if channels * features >= least[name] else "plain" for name in plain}
+    if height % 2 == width % 2 == 0 and narrow >= WINOGRAD_LEAST_CHANNELS:
+        product, work = channels * features, n_pixels * channels * features
+        pays = {
+            name: product >= WINOGRAD_LEAST_PRODUCT[name] and work >= WINOGRAD_LEAST_WORK[name]
+            for name in plain
+        }
+        return {name: "winograd" if pays[name] else "plain" for name in plain}
     return plain
 
 
