@@ -1,14 +1,15 @@
 """How well every recipe segments from sample labels: recipes × data sets × seeds, cached and resumable.
 
     python -m benchmarks.quality --out runs/quality [--small] [--recipes …] [--datasets …] [--seeds N] [--epochs N]
+                                 [--own-rate]
 
 All recipes get the same network size, epochs and input preparation ('auto': emsc for spectra, zscore for images);
 activation, normalisation, head and loss are their own, and so is the view of `texture`. On phantom_hard each has the
 preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at their own learning rate; of
 the others the best of three by validation AUC counts, found with the first seed of each data set (`supervised`: its
-own). A recipe whose AUC on its training samples stays under .8 has failed to train. Selection sees validation labels
-alone, and the test masks only score; `supervised` alone chooses its threshold on the validation masks. Finished cells
-are not repeated; `--out`/quality.json is written after each.
+own; with --own-rate each its own, a third of the time). A recipe whose AUC on its training samples stays under .8 has
+failed to train. Selection sees validation labels alone, and the test masks only score; `supervised` alone chooses its
+threshold on the validation masks. Finished cells are not repeated; `--out`/quality.json is written after each.
 lgg_mri and busi_ultrasound are real images, array_… semi-real arrays (`benchmarks.semi_real`: array_tune_… for
 choosing, array_report_… for reporting alone); COMPSEG_SHARED_DATA says where their data is, without it they are left
 out. So are glands (`benchmarks.glands`) without COMPSEG_GLANDS.
@@ -170,9 +171,11 @@ def epochs_of(recipe: str, options: argparse.Namespace) -> int:
     return 60 if recipe == "paper2019" else RECIPES[recipe].epochs
 
 
-def rates_to_try(recipe: str, dataset: str, rows: list[Row]) -> tuple[float | None, ...]:
+def rates_to_try(
+    recipe: str, dataset: str, rows: list[Row], *, own_rate: bool = False
+) -> tuple[float | None, ...]:
     """The learning rates of a cell: the recipe's own (None), all, or the one that was best with the first seed."""
-    if recipe in OWN_RATE:
+    if own_rate or recipe in OWN_RATE:
         return (None,)
     first = [row for row in rows if (row["recipe"], row["dataset"], row["seed"]) == (recipe, dataset, 0)]
     found = first[0].get("learning_rate") if first else None
@@ -303,6 +306,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", choices=sorted(DATASETS))
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--epochs", type=int, help="the recipe's own where not given, 60 for paper2019")
+    parser.add_argument("--own-rate", action="store_true", help="no search of learning rates for rivals")
     options = parser.parse_args()
     recipes = options.recipes or (SMALL["recipes"] if options.small else sorted(RECIPES))
     datasets = options.datasets or (SMALL["datasets"] if options.small else list(DATASETS))
@@ -326,7 +330,7 @@ def main() -> None:
     for seed, dataset, recipe in itertools.product(range(seeds), datasets, recipes):
         if (recipe, dataset, seed, epochs_of(recipe, options)) in done:
             continue
-        rates = rates_to_try(recipe, dataset, rows)
+        rates = rates_to_try(recipe, dataset, rows, own_rate=options.own_rate)
         rows.append(run_cell(recipe, dataset, seed, rates, options))
         write_rows(results, rows)
         print(json.dumps(rows[-1]), flush=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from compseg_jax.store.read import SPLITS, Sample, Store
+from compseg_jax.runtime.csv_tables import csv_rows, csv_text
+from compseg_jax.store.read import HASHES, SPLITS, Sample, Store
 from compseg_jax.store.write import StoreWriter
 
 SIZES = ((12, 20), (7, 9), (16, 5))
@@ -46,3 +48,14 @@ def write_store(
                     writer.add(sample, absorbance, tissue, reference if label else None)
                     number += 1
     return Store.open(path)
+
+
+def as_written_before_hashes(path: Path) -> None:
+    """Makes a store state no hashes of its tables, cubes and masks, as those of release 0.1."""
+    values = json.loads((path / "dataset.json").read_text())
+    for name in ("samples_sha256", "description_sha256"):
+        values.pop(name, None)
+    (path / "dataset.json").write_text(json.dumps(values))
+    rows = list(csv_rows((path / "samples.csv").read_bytes().decode()))
+    columns = [name for name in rows[0] if name not in HASHES]
+    (path / "samples.csv").write_bytes(csv_text(columns, rows, line_end="\r\n").encode())

@@ -26,6 +26,7 @@ from compseg_jax.evaluation.run_records.comparison_text import comparison_text
 from compseg_jax.evaluation.run_records.same_samples import same_samples
 from compseg_jax.evaluation.run_records.scores_record import Scores
 from compseg_jax.evaluation.scores import evaluate_samples
+from compseg_jax.store.checksums import seal
 from compseg_jax.store.read import Store
 from tools.browser import find_chromium, open_page
 
@@ -130,6 +131,7 @@ def test_samples_of_two_stores_are_recognised_by_their_content(tmp_path):
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys([*rows[0], "content"])))
         writer.writeheader()
         writer.writerows(row | {"id": f"x{n}", "content": contents[n]} for n, row in enumerate(rows))
+    seal(tmp_path / "other")
     first, other = scores(stores[0], {}), scores(Store.open(tmp_path / "other"), {"x1": 0})
     found = same_samples([first, other])
     assert found.by == "by the content of their images"

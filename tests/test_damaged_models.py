@@ -79,3 +79,14 @@ def test_parameters_without_hashes_are_equal_or_refused(tmp_path: Path, kind: st
         shutil.rmtree(folder)
     assert len(said) > 1
     assert [text for text in said if "\n" in text or str(tmp_path / "params") not in text] == []
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"tree_metadata": 3}'])
+def test_orbax_says_nothing_beside_our_sentence(
+    whole: Path, tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(whole / "params", tmp_path / "params"))
+    (folder / "_METADATA").write_text(text)
+    with pytest.raises(ParametersError, match="cannot be restored: the files are damaged"):
+        restore_tree(folder)
+    assert capfd.readouterr() == ("", "")

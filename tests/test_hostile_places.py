@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compseg_jax.config.recipe_file import recipe
+from compseg_jax.config.regular_files import NotRegularError
 from compseg_jax.ingest.spreadsheet import read_spreadsheet
 from compseg_jax.model import load_model
 from compseg_jax.prediction.inputs import find_tasks
@@ -18,7 +20,6 @@ from compseg_jax.prediction.predict import predict
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.readers import read, recognise
 from compseg_jax.readers.text_lines import read_lines
-from compseg_jax.runtime.files import NotRegularError
 from tests.model_example import write_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="such names and places are of Linux")
@@ -104,3 +105,9 @@ def test_only_regular_files_are_opened(special, model, tmp_path):
         load_model(tmp_path)
     options = PredictOptions((special["a named pipe"],), model, tmp_path / "out")
     assert "only regular files are read" in predict(options).failed[0].error
+
+
+def test_a_recipe_that_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "my.toml")
+    with pytest.raises(NotRegularError, match=r"my\.toml: is a named pipe .* only regular files are read"):
+        recipe(str(tmp_path / "my.toml"))

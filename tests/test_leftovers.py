@@ -82,10 +82,10 @@ def files(folder: Path) -> dict[str, bytes]:
             continue
         content = path.read_bytes()
         if path.name == "sample.json":
-            content = json.dumps(json.loads(content) | {"seconds": None}).encode()
+            content = json.dumps(json.loads(content) | {"seconds": None, "description_sha256": ""}).encode()
         if path.name == "predictions.json":
             known = json.loads(content)
-            known["options"]["out"] = ""
+            known["options"]["out"] = known["description_sha256"] = ""
             known["samples"] = [each | {"seconds": None} for each in known["samples"]]
             content = json.dumps(known).encode()
         if path.name != "predictions.csv":  # the same rows as predictions.json

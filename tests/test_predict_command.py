@@ -27,7 +27,7 @@ from compseg_jax.model.model_files import load_network
 from compseg_jax.networks.build import build_network
 from compseg_jax.networks.receptive_field import receptive_field
 from compseg_jax.prediction import claims
-from compseg_jax.prediction.formats import open_maps, open_overview
+from compseg_jax.prediction.formats import open_maps, open_overview, read_predictions
 from compseg_jax.prediction.inputs import InputError, find_tasks
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.predict import Listener, predict
@@ -43,7 +43,7 @@ KEYS = {
     "id", "source", "store_id", "status", "error", "height_px", "width_px", "pixel_size_um", "channels", "score",
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
     "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
-    "scale", "rescaled", "chance", "left_out_px", "left_out_why", "core", "top_px", "left_px",
+    "scale", "rescaled", "chance", "left_out_px", "left_out_why", "core", "top_px", "left_px", "files_sha256",
 }  # fmt: skip
 
 
@@ -613,3 +613,37 @@ def test_an_area_needs_a_pixel_size_and_says_so_before_the_work(model, tmp_path,
         "--min-area-um2 50.0: the image states no pixel size. Give it with --pixel-size"
         in capsys.readouterr().err
     )
+
+
+def test_a_deep_check_names_what_was_replaced_in_predictions(model, tmp_path, capsys):
+    for name in ("a", "b"):
+        np.savez(
+            tmp_path / f"{name}.npz", absorbance=ramp((9, 12), ord(name)), wavenumbers_cm1=WAVENUMBERS_CM1
+        )
+    out = tmp_path / "out"
+    predict(PredictOptions((tmp_path / "a.npz", tmp_path / "b.npz"), model, out, outputs=("zarr", "png")))
+    assert cli.main(["check", str(out), "--deep"]) == 0
+    capsys.readouterr()
+    one, other = out / "samples" / "a", out / "samples" / "b"
+    for file in ("activation.png", "activation.ome.zarr/0/c/0/0", "activation.ome.zarr", "sample.json"):
+        swapped(one / file, other / file)
+        assert cli.main(["check", str(out), "--deep"]) == 1, file
+        said = capsys.readouterr().err
+        assert str(one) in said, said
+        assert "predict that sample again" in said, said
+        swapped(one / file, other / file)
+    entry, found = out / "predictions.json", read_predictions(out)
+    entry.write_text(entry.read_text().replace(f'"threshold": {found.threshold}', '"threshold": 0.25'))
+    assert cli.main(["check", str(out)]) == 1
+    assert "The file was edited or damaged: predict again" in capsys.readouterr().err
+
+
+def swapped(one, other):
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def ramp(size, seed):
+    return np.random.default_rng(seed).normal(5, 2, (*size, CHANNELS)).astype(np.float32)

@@ -64,6 +64,7 @@ def test_learning_rates_are_searched_once_and_never_for_default():
     assert quality.rates_to_try("cam", "phantom_easy", rows) == (3e-3,)
     assert quality.rates_to_try("cam", "lgg_mri", rows) == quality.LEARNING_RATES
     assert quality.rates_to_try("default", "phantom_easy", rows) == (None,)
+    assert quality.rates_to_try("cam", "lgg_mri", rows, own_rate=True) == (None,)
     never_trained = [row("cam", 0, None, failed=True)]
     assert quality.rates_to_try("cam", "phantom_easy", never_trained) == quality.LEARNING_RATES
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import zarr
-from store_example import write_store
+from store_example import as_written_before_hashes, write_store
 
 from compseg_jax.cli.train import configuration
 from compseg_jax.config import RECIPES, Network, Training
@@ -21,6 +21,7 @@ from compseg_jax.model import ModelError
 from compseg_jax.model.run_folder import read_fingerprint, read_run
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.devices import placed
+from compseg_jax.store.checksums import seal
 from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.store.read import Store, StoreError
 from compseg_jax.training import run as run_module
@@ -124,28 +125,37 @@ def test_what_changes_no_loss_may_change(stopped: Path, store: Path) -> None:
 def test_another_store_is_refused_whatever_its_ids(stopped: Path, store: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(store, tmp_path / "other"))
     resume(configured(other, stopped))  # a copy, elsewhere
-    table = (other / "samples.csv").read_text()
-    (other / "samples.csv").write_text(table.replace("s0,0,train", "s0,1,train"))
+    table = (other / "samples.csv").read_bytes()
+    (other / "samples.csv").write_bytes(table.replace(b"s0,0,train", b"s0,1,train"))
+    seal(other)
     said = refused(configured(other, stopped))
     assert said.startswith(
         f"{other} is not the store that {stopped} was started with: other samples, labels,"
     )
-    (other / "samples.csv").write_text(table)
+    (other / "samples.csv").write_bytes(table)
+    seal(other)
     values = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps({**values, "wavenumbers_cm1": [1700.25, 1650.0, 1100.0]}))
+    seal(other)
     assert "other axis, background or preparation" in refused(configured(other, stopped))
     (other / "dataset.json").write_text(json.dumps(values))
-    # The same table, and another image in one cube.
+    # Another image in one cube, and another reference mask, of a store that states no hashes of them.
+    as_written_before_hashes(other)
+    resume(configured(other, stopped))
+    mask = zarr.open_array(str(other / "cubes" / "s3.zarr" / "labels" / "reference" / "0"), mode="r+")
+    mask[2, 3] = not mask[2, 3]
+    assert "other reference masks" in refused(configured(other, stopped))
+    mask[2, 3] = not mask[2, 3]
     zarr.open_array(str(other / "cubes" / "s1.zarr" / "0"), mode="r+")[0, 2, 3] = 9.0
     assert "other values of the training images" in refused(configured(other, stopped))
 
 
 def test_runs_of_earlier_releases_keep_no_fingerprint_and_go_on(stopped: Path, store: Path) -> None:
     values = json.loads((stopped / "config.json").read_text())
-    assert set(values.pop("store_fingerprint")) == {"description", "samples", "values"}
+    assert set(values.pop("store_fingerprint")) == {"description", "samples", "references", "values"}
     (stopped / "config.json").write_text(json.dumps(values))
     resume(configured(store, stopped))
-    assert set(read_fingerprint(stopped)) == {"description", "samples", "values"}
+    assert set(read_fingerprint(stopped)) == {"description", "samples", "references", "values"}
     assert recipe(str(stopped / "config.json")).batch_size == 7
 
 

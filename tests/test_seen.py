@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from store_example import as_written_before_hashes
 
 from compseg_jax import load_model
 from compseg_jax.cli.main import main
@@ -90,6 +91,7 @@ def without_content(store, out):
         writer = csv.DictWriter(file, [name for name in rows[0] if name != "content"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+    as_written_before_hashes(out)
     return Store.open(out)
 
 

@@ -11,6 +11,7 @@ import tensorstore as ts
 import zarr
 from store_example import CHANNELS, SIZES, WAVENUMBERS_CM1, sample_arrays, write_store
 
+from compseg_jax.store.checksums import seal
 from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.store.write import StoreWriter
 
@@ -314,6 +315,9 @@ def test_unknown_keys_and_columns_are_ignored(tmp_path: Path) -> None:
     damage_description(path, later_key=1)
     head, *rows = (path / "samples.csv").read_text().splitlines()
     (path / "samples.csv").write_text("\n".join([f"later,{head}", *[f"x,{row}" for row in rows]]) + "\n")
+    seal(path)
+    assert "later_key" in (path / "dataset.json").read_text()
+    assert (path / "samples.csv").read_text().startswith("later,")
     assert [sample.id for sample in Store.open(path).samples] == ["s0", "s1"]
 
 
@@ -343,6 +347,7 @@ def test_arrays_that_do_not_fit_the_table_are_refused(tmp_path: Path) -> None:
     path = write_store(tmp_path / "s", sizes=[(7, 9)], splits=["train"]).path
     text = (path / "samples.csv").read_text()
     (path / "samples.csv").write_text(text.replace(",7,9,", ",9,7,"))
+    seal(path)
     store = Store.open(path)
     with pytest.raises(StoreError, match=r"found the axes .*'y': 7, 'x': 9.*required .*'y': 9, 'x': 7"):
         store.read("s0")

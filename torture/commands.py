@@ -26,6 +26,7 @@ from torture.stored import contents
 
 ROOT = Path(__file__).parents[1]
 HANG_S = 300
+TITLES = ("ingest", "predict", "export", "evaluate", "train", "train an ensemble")
 SAMPLES = 6
 
 
@@ -38,16 +39,28 @@ class Command:
       words: what is typed, but for the place that is made.
       result: what is recognised of it, by its place.
       goes_on_with: words that are added where something is there already.
+      remark: what tells it from others of its name.
     """
 
     name: str
     words: tuple[str, ...]
     result: Callable[[Path], object]
     goes_on_with: tuple[str, ...] = ()
+    remark: str = ""
 
-    def typed(self, out: Path) -> list[str]:
-        """The whole line, as it is typed for the first time or to go on."""
-        more = self.goes_on_with if (out / "config.json").is_file() else ()
+    @property
+    def title(self) -> str:
+        """Its name in a table."""
+        return f"{self.name} {self.remark}".strip()
+
+    @property
+    def is_whole_or_absent(self) -> bool:
+        """Whether it makes its result at once and refuses where one is."""
+        return self.name in ("ingest", "export")
+
+    def typed(self, out: Path, *, anew: bool = False) -> list[str]:
+        """The whole line, as it is typed for the first time (or ``anew``) or to go on."""
+        more = self.goes_on_with if (out / "config.json").is_file() and not anew else ()
         return [self.name, *self.words, "--out", str(out), *more]
 
 
@@ -75,7 +88,7 @@ class Ran:
 
 
 def commands(folder: Path, seed: int) -> list[Command]:
-    """Ingest, predict, export, evaluate and train, with what they need in a folder."""
+    """Ingest, predict, export, evaluate and train, one network and an ensemble, with what they need in a folder."""
     rng = np.random.default_rng(seed)
     axis = np.array([1700.25, 1650.0, 1100.5])
     lines = ["id,label,path,split"]
@@ -91,6 +104,7 @@ def commands(folder: Path, seed: int) -> list[Command]:
         second_view=False, epochs=6, optimiser=dataclasses.replace(RECIPES["default"].optimiser, schedule="constant"),
     )  # fmt: skip
     (folder / "small.toml").write_text(recipe_text(small, "default"), encoding="utf-8")
+    train = ("--data", store, "--recipe", str(folder / "small.toml"))
     cubes = [str(folder / f"s{number}.npz") for number in range(SAMPLES)]
     return [
         Command("ingest", (str(folder / "table.csv"),), _store_of),
@@ -101,7 +115,8 @@ def commands(folder: Path, seed: int) -> list[Command]:
             ("--model", model, "--data", store, "--bootstrap", "20", "--importance", "no"),
             _report_of,
         ),
-        Command("train", ("--data", store, "--recipe", str(folder / "small.toml")), _model_of, ("--resume",)),
+        Command("train", train, _model_of, ("--resume",)),
+        Command("train", (*train, "--epochs", "3", "--seeds", "2"), _model_of, ("--resume",), "an ensemble"),
     ]
 
 
@@ -124,7 +139,9 @@ def _file_of(out: Path) -> object:
 
 
 def _report_of(out: Path) -> object:
-    return (out / "samples.csv").read_bytes()
+    files = [path for path in sorted(out.rglob("*")) if path.suffix in (".csv", ".png")]
+    metrics = (out / "metrics.json").read_text()
+    return [(path.relative_to(out).as_posix(), path.read_bytes()) for path in files], metrics
 
 
 def _model_of(out: Path) -> object:
@@ -137,7 +154,7 @@ def _model_of(out: Path) -> object:
 
 def out_of(folder: Path, command: Command, name: str) -> Path:
     """A place for a command to make, which need not be there."""
-    return folder / (f"{name}.safetensors" if command.name == "export" else name)
+    return folder / (f"{name}.safetensors" if command.name == "export" else name.replace(" ", "-"))
 
 
 def begun(words: Sequence[str], before: str = "") -> subprocess.Popen[str]:
@@ -156,23 +173,23 @@ def begun(words: Sequence[str], before: str = "") -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str]) -> Ran:
+def ended(process: subprocess.Popen[str], within_s: float = HANG_S) -> Ran:
     """Waits for its end, or ends it where it hangs."""
     try:
-        out, errors = process.communicate(timeout=HANG_S)
+        out, errors = process.communicate(timeout=within_s)
     except subprocess.TimeoutExpired:
         process.kill()
         out, errors = process.communicate()
     return Ran(process.returncode, f"{out}\n{errors}")
 
 
-def undisturbed(folder: Path, seed: int, names: Sequence[str]) -> list[tuple[Command, str]]:
-    """The commands of these names, and the digest of what each makes when nothing disturbs it."""
+def undisturbed(folder: Path, seed: int, only: Sequence[str] = ()) -> list[tuple[Command, str]]:
+    """The commands of these titles, or all, and the digest of what each makes when nothing disturbs it."""
     found = []
     for command in commands(folder, seed):
-        if command.name not in names:
+        if only and command.title not in only:
             continue
-        out = out_of(folder, command, f"{command.name}-undisturbed")
+        out = out_of(folder, command, f"{command.title}-undisturbed")
         ran = ended(begun(command.typed(out)))
         if ran.code:
             raise RuntimeError(f"compseg {command.name} fails undisturbed: {ran.said}")

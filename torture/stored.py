@@ -18,7 +18,9 @@ from compseg_jax.networks.build import build_network
 from compseg_jax.prediction.formats import open_maps, open_overview, read_predictions, read_sample
 from compseg_jax.prediction.predict import predict
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_check import check_predictions
 from compseg_jax.store.check import check_table, check_values, refuse_problems
+from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Store
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.step import TrainState, init_train_state
@@ -28,8 +30,7 @@ from torture.damage import damaged, damaged_copy, files_below
 from torture.outcomes import Row, digest, in_process
 
 SIZE = (14, 10)
-EDITED = "people edit these tables, so no hash holds them"
-SWAPPED = "whole files of two samples swapped are whole"
+SWAPPED = "chunks of two maps swapped are whole; `check --deep` finds them"
 
 
 def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
@@ -71,31 +72,26 @@ def _stores(folder: Path, n: int, seed: int) -> Iterator[Row]:
         refuse_problems(opened, findings)
         return contents(opened)
 
-    for name, files, why in (
-        ("shards of cubes and masks", arrays, SWAPPED),
-        ("zarr.json of cubes and masks", described, ""),
-        ("samples.csv, dataset.json", tables, EDITED),
+    for name, files in (
+        ("shards of cubes and masks", arrays),
+        ("zarr.json of cubes and masks", described),
+        ("samples.csv, dataset.json", tables),
     ):
-        yield _damaged_in_place(f"store: {name}, read", seed, n // 3, files, read, why)
+        yield _damaged_in_place(f"store: {name}, read to train", seed, n // 3, files, read)
     yield _damaged_in_place(
-        "store: all parts, `check --deep`",
-        seed,
-        n,
-        [*arrays, *described, *tables],
-        check,
-        f"{EDITED}; {SWAPPED}",
+        "store: all parts, `check --deep`", seed, n, [*arrays, *described, *tables], check
     )
 
 
 def contents(store: Store) -> object:
     """All that training takes from a store."""
     refuse_problems(store, check_table(store))
+    cubes = PreparedStore(store)
     samples = [
         (
             repr(sample),
             sample.content,
-            store.read(sample.id),
-            store.tissue(sample.id),
+            cubes.read(sample.id),
             store.reference(sample.id) if sample.has_reference else None,
         )
         for sample in store.samples
@@ -187,8 +183,14 @@ def _predictions(folder: Path, n: int, seed: int) -> Iterator[Row]:
     values = [file for file in zarrs if file.name != "zarr.json"]
     described = [file for file in zarrs if file.name == "zarr.json"]
     tables = [out / "predictions.json", *files_below(out, "sample.json")]
-    yield _damaged_in_place("predictions: arrays of maps, read", seed, n // 3, values, read, SWAPPED)
-    yield _damaged_in_place("predictions: zarr.json of maps, read", seed, n // 3, described, read)
+    others = [file for file in files_below(out / "samples") if file not in {*zarrs, *tables}]
+
+    def check() -> object:
+        check_predictions(out, deep=True)
+        return read()
+
+    yield _damaged_in_place("predictions: arrays of maps, read", seed, n // 4, values, read, SWAPPED)
+    yield _damaged_in_place("predictions: zarr.json of maps, read", seed, n // 4, described, read)
     yield _damaged_in_place(
-        "predictions: predictions.json, sample.json, read", seed, n // 3, tables, read, EDITED
+        "predictions: all parts, `check --deep`", seed, n, [*values, *described, *tables, *others], check
     )

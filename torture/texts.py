@@ -27,6 +27,10 @@ PARTS = (
 UNSEEN = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+Tried = Callable[[Path, list[str], int], str]
+"""Takes a folder of its own, four texts and a seed; returns a page."""
+
+
 class Tags(HTMLParser):
     """Counts the tags of a page, with the names of their attributes."""
 
@@ -51,7 +55,7 @@ class Refused(OSError):
 
 def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
     """About n cases, half of them through each command."""
-    for name, tried in (("ingest, its summary", _ingested), ("report", _reported)):
+    for name, tried in (("ingest, its summary", ingested), ("report", reported)):
         plain = _tags(tried(folder / f"plain {name}", ["plain"] * 4, seed))
         row = Row(f"hostile texts: {name}", seed, "the page parsed; tags as those of plain texts")
         for case, choose in row.choices(-(-n // 2)):
@@ -61,7 +65,7 @@ def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
         yield row
 
 
-def _page(tried: Callable[[Path, list[str], int], str], place: Path, texts: list[str], seed: int) -> object:
+def _page(tried: Tried, place: Path, texts: list[str], seed: int) -> object:
     return _tags(tried(place, texts, seed))
 
 
@@ -70,7 +74,7 @@ def _tags(page: str) -> object:
     return sorted(Tags(page).found.items()), unseen
 
 
-def _ingested(folder: Path, texts: list[str], seed: int) -> str:
+def ingested(folder: Path, texts: list[str], seed: int) -> str:
     """Ids of the first text, groups, sources and columns of the others; the page of the store."""
     folder.mkdir()
     rng = random.Random(seed)
@@ -92,6 +96,7 @@ def _ingested(folder: Path, texts: list[str], seed: int) -> str:
     return (folder / "store" / "summary.html").read_text(encoding="utf-8")
 
 
-def _reported(folder: Path, texts: list[str], seed: int) -> str:
+def reported(folder: Path, texts: list[str], seed: int) -> str:
+    """A store, a model and ids of the texts; the page of the report."""
     out = write_a_report(folder, Path(texts[1]), Path(texts[2]), ids=texts[0])
     return (out / "report.html").read_text(encoding="utf-8")

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from torture.commands import Ran, begun, ended, out_of, undisturbed
+from torture.commands import TITLES, Ran, begun, ended, out_of, undisturbed
 from torture.outcomes import Row
 
-NAMES = ("ingest", "predict", "export", "evaluate", "train")
 
-
-def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
+def rows(folder: Path, n: int, seed: int, only: Sequence[str] = TITLES) -> Iterator[Row]:
     """About n pairs, over the commands in turn."""
-    for command, expected in undisturbed(folder, seed, NAMES):
-        row = Row(f"{command.name}: two at once with the same --out", seed)
-        for case, choose in row.choices(-(-n // len(NAMES))):
-            out = out_of(folder, command, f"{command.name}-{case}")
+    for command, expected in undisturbed(folder, seed, only):
+        row = Row(f"{command.title}: two at once with the same --out", seed)
+        for case, choose in row.choices(-(-n // len(TITLES))):
+            out = out_of(folder, command, f"{command.title}-{case}")
             between_s = choose.choice((0.0, 0.0, 0.3, 1.0))
             first = begun(command.typed(out))
             time.sleep(between_s)

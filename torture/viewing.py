@@ -1,68 +1,178 @@
-"""The viewer under connections that say nothing, and pages that are opened and closed."""
+"""The viewer under connections that say nothing, many requests, and pages that are opened and closed."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import resource
+import signal
 import socket
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from compseg_jax.viewer import server
-from compseg_jax.viewer.opening import open_source
-from compseg_jax.viewer.source import Source
 from tests.predictions_example import write_predictions, write_sample
+from torture.browsing import opened_browser
+from torture.commands import begun
 from torture.outcomes import Outcome, Row
 
-ANSWERS_WITHIN_S = 10
-PAGES = 10
-"""One in so many cases is a page, the others are connections that say nothing."""
+IDLE, REQUESTS_PER_S, PAGES = 2000, 200, 100
+FULL = 1000
+"""Cases, requests, of which these are; fewer have fewer connections and pages."""
+ANSWERS_WITHIN_S = 10.0
+SHOWN_WITHIN_S = 30.0
+FORGOTTEN_AFTER_S = 25.0
+GROWS_MIB = 150
+"""Memory that a viewer may keep of pages that are closed; three open ones take a hundred."""
+SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """A viewer that runs."""
+
+    process: subprocess.Popen[str]
+    port: int
+    path: str
+
+    @property
+    def memory_mib(self) -> float:
+        """Resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
-    """About n idle connections, and pages opened meanwhile."""
-    ramp = np.broadcast_to(np.linspace(0, 1, 16, dtype=np.float32), (12, 16))
+    """About n requests beside idle connections, then pages in a browser, where there is one."""
+    ramp = np.broadcast_to(np.linspace(0, 1, SIDE, dtype=np.float32), (SIDE, SIDE))
     entry = write_sample(
-        folder, "a", ramp, np.ones((12, 16), bool), source="gone.npy", channels=3, threshold=0.5
+        folder, "a", ramp, np.ones((SIDE, SIDE), bool), source="gone.npy", channels=3, threshold=0.5
     )
-    source = open_source(write_predictions(folder, [entry], threshold=0.5))
-    yield asyncio.run(_visited(source, folder / "outlines", n, seed))
+    place = write_predictions(folder, [entry], threshold=0.5)
+    share = min(1.0, n / FULL)
+    with _viewer(place, folder / "outlines") as viewing, _idle(viewing, round(share * IDLE)) as idle:
+        yield asyncio.run(_requested(viewing, n, seed, len(idle)))
+        yield _pages(viewing, max(2, round(share * PAGES)), seed, len(idle))
 
 
-async def _visited(source: Source, outlines: Path, n: int, seed: int) -> Row:
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 100
-    idle = min(n, allowed)
-    row = Row("viewer: pages opened and closed", seed, f"beside {idle:,} connections that say nothing")
-    viewer = server.Viewer(source, outlines)
-    port = int(viewer.url.split(":")[2].split("/")[0])
+@contextmanager
+def _viewer(place: Path, outlines: Path) -> Iterator[Viewing]:
+    process = begun(["view", str(place), "--no-browser", "--port", "0", "--outlines", str(outlines)])
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        said = ""
+        while (found := re.search(r"http://127\.0\.0\.1:(\d+)(/\S+)", said)) is None:
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"compseg view ended: {said}{process.stderr.read()}")
+            said += line
+        for stream in (process.stdout, process.stderr):
+            threading.Thread(target=stream.read, daemon=True).start()
+        yield Viewing(process, int(found[1]), found[2])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+@contextmanager
+def _idle(viewing: Viewing, n: int) -> Iterator[list[socket.socket]]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < n + 200:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, n + 200), hard))
+        n = min(n, hard - 200)
     silent: list[socket.socket] = []
     try:
-        for number in range(idle):
-            silent.append(await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port), 10))
-            if number % 100 == 0:
-                await asyncio.sleep(0)
-        for case in range(-(-n // PAGES)):
-            row.count(case, "a page", await asyncio.to_thread(_page, port, f"/{viewer.secret}"))
+        for _ in range(n):
+            silent.append(socket.create_connection(("127.0.0.1", viewing.port), 10))
+        yield silent
     finally:
         for each in silent:
             each.close()
-        viewer.close()
-        await server._let_go()
+
+
+async def _requested(viewing: Viewing, n: int, seed: int, idle: int) -> Row:
+    """Files of the page, what it has not, and requests in another's name, at an even rate."""
+    row = Row(
+        f"viewer: {REQUESTS_PER_S} requests a second", seed,
+        f"files, unknown paths, other hosts; beside {idle:,} connections that say nothing",
+    )  # fmt: skip
+    began = time.monotonic()
+    tasks = []
+    for case, choose in row.choices(n):
+        await asyncio.sleep(max(0.0, began + case / REQUESTS_PER_S - time.monotonic()))
+        tasks.append((case, asyncio.create_task(_request(viewing, choose))))
+    for case, task in tasks:
+        what, outcome = await task
+        row.count(case, what, outcome)
     return row
 
 
-def _page(port: int, path: str) -> Outcome:
-    """A whole page, read without a browser."""
+async def _request(viewing: Viewing, choose: random.Random) -> tuple[str, Outcome]:
+    own = f"127.0.0.1:{viewing.port}"
+    path, host, expected = choose.choice(
+        (
+            ("/static/js/bokeh-widgets.min.js", own, 200),
+            (f"/{choose.randrange(10**9)}", own, 404),
+            (viewing.path, "elsewhere.example", 403),
+        )
+    )
+    return f"{path} of {host}", await _answer(viewing.port, (path, host), expected)
+
+
+async def _answer(port: int, asked: tuple[str, str], expected: int) -> Outcome:
     began = time.monotonic()
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=ANSWERS_WITHIN_S) as stream:
-            request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
-            stream.sendall(request.encode())
-            answer = stream.makefile("rb").read()
-    except OSError as error:
+        async with asyncio.timeout(ANSWERS_WITHIN_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {asked[0]} HTTP/1.1\r\nHost: {asked[1]}\r\nConnection: close\r\n\r\n".encode())
+            found = await reader.read()
+            writer.close()
+    except (OSError, TimeoutError) as error:
         return Outcome("hang", f"{error!r} after {time.monotonic() - began:.0f} s")
-    is_page = answer.startswith(b"HTTP/1.1 200") and b"</html>" in answer
-    return Outcome("equal") if is_page else Outcome("other result", answer[:80].decode(errors="replace"))
+    if not found.startswith(f"HTTP/1.1 {expected} ".encode()):
+        return Outcome("other result", found[:80].decode(errors="replace"))
+    return Outcome("equal" if expected == 200 else "refused", found[:40].decode(errors="replace"))
+
+
+def _pages(viewing: Viewing, n: int, seed: int, idle: int) -> Row:
+    row = Row("viewer: pages opened and closed", seed)
+    pages, why = opened_browser()
+    with pages as browser:
+        if browser is None:
+            row.remark = why
+            return row
+        row.count(0, "a page", _page(browser, viewing))
+        before = viewing.memory_mib
+        for case in range(1, n):
+            row.count(case, "a page", _page(browser, viewing))
+    time.sleep(FORGOTTEN_AFTER_S)
+    after = viewing.memory_mib
+    row.remark = (
+        f"in a browser, beside {idle:,} connections that say nothing; {before:.0f} MiB after the first, "
+        f"{after:.0f} at the end"
+    )
+    if after > before + GROWS_MIB:
+        row.count(n, "memory", Outcome("too much memory", row.remark))
+    return row
+
+
+def _page(browser: Any, viewing: Viewing) -> Outcome:
+    page = browser.new_page()
+    began = time.monotonic()
+    try:
+        page.goto(f"http://127.0.0.1:{viewing.port}{viewing.path}", timeout=1000 * SHOWN_WITHIN_S)
+        page.wait_for_selector("canvas", timeout=1000 * SHOWN_WITHIN_S, state="attached")
+    except Exception as error:  # of the browser, which says in its own words what it waited for
+        return Outcome("hang", f"{error!r} after {time.monotonic() - began:.0f} s")
+    finally:
+        page.close()
+    return Outcome("equal")

@@ -11,7 +11,8 @@ from compseg_jax.cli.quiet import tell
 from compseg_jax.config.locations import Location
 from compseg_jax.model.model_check import check_model
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
-from compseg_jax.prediction.formats.prediction_tables import FILE, read_predictions
+from compseg_jax.prediction.formats.prediction_tables import FILE
+from compseg_jax.prediction.prediction_check import check_predictions
 from compseg_jax.store.check import check_values, describe, refuse_problems
 from compseg_jax.store.checksums import seal
 from compseg_jax.store.kvstore import exist
@@ -20,7 +21,8 @@ from compseg_jax.store.read import Store
 PAGE = HelpPage(
     "check",
     text="Say what is wrong or remarkable with a store: counts, leakage, value ranges. Of a run or a model: whether "
-    "its files are those that were written; of predictions: whether their values can be.",
+    "its files are those that were written; of predictions: whether their values can be, and are those that were "
+    "written.",
     example="compseg check data",
     groups={"options": ("data", "seal", "deep", "network")},
     positional=("data", "[STORE|RUN|PREDICTIONS]"),
@@ -34,10 +36,11 @@ class CheckOptions:
     data: Location = Path("data")
     """Store, run, model or predictions; directory or URL."""
     seal: bool = False
-    """First add checksums to cubes and masks that have none, as those of earlier releases: each is written anew,
-    values unchanged."""
+    """First accept samples.csv and dataset.json as you edited them, and add checksums and hashes to cubes and masks
+    that have none, as those of earlier releases: values stay unchanged."""
     deep: bool = False
-    """Also hold cubes as measured against the hashes in samples.csv, and read the metadata of OME-Zarr."""
+    """Also hold cubes as measured against the hashes in samples.csv, and read the metadata of OME-Zarr; of predictions,
+    hold every file against its hash."""
     network: str = ""
     """Network of your own that a model may import, as package.module:Class."""
 
@@ -51,12 +54,16 @@ def run(arguments: list[str]) -> None:
         print(said)
         return
     if exist([options.data / FILE])[0]:
-        print(_of_predictions(options.data))
+        print(_of_predictions(options.data, deep=options.deep))
         return
     if options.seal:
         with progress_bar("arrays") as progress:
-            number = seal(Store.open(options.data), progress)
-        print(f"{options.data}: {number} cubes and masks were given checksums")
+            sealed = seal(options.data, progress)
+        print(
+            f"{options.data}: {sealed.arrays} cubes and masks were given checksums, {sealed.samples} samples hashes"
+        )
+        if sealed.accepted:
+            print(f"{options.data}: samples.csv and dataset.json are accepted as they are now")
     check(options.data, deep=options.deep)
     print_next(after_store(options.data))
 
@@ -65,12 +72,17 @@ def _is_model(place: Location) -> bool:
     return any(exist([place / DESCRIPTION, place / "model" / DESCRIPTION, place / ENSEMBLE]))
 
 
-def _of_predictions(place: Location) -> str:
-    found = read_predictions(place)
+def _of_predictions(place: Location, *, deep: bool) -> str:
+    found = check_predictions(place, deep=deep)
     failed = sum(sample.status == "failed" for sample in found.samples)
     tell(predictions=place, samples=len(found.samples), failed=failed)
     counts = f"{len(found.samples)} samples, {failed} of them failed"
-    return f"{place}: {counts}, threshold {found.threshold:g}\nno problems found"
+    lines = [f"{place}: {counts}, threshold {found.threshold:g}"]
+    if without := sum(sample.status == "done" and not sample.files_sha256 for sample in found.samples):
+        lines.append(
+            f"note: no hashes are stated of the files of {without} samples: changes would not be noticed"
+        )
+    return "\n".join([*lines, "no problems found"])
 
 
 def check(path: Location, *, deep: bool = False) -> None:

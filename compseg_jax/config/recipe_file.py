@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from compseg_jax.config.fields import described
 from compseg_jax.config.recipes import RECIPES
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.config.serialisation import from_json
 from compseg_jax.config.training import Training
 
@@ -33,7 +34,7 @@ def recipe(named: str) -> Training:
     Raises:
       ValueError: when there is none of that name, or the file holds a field, type or value that is not allowed; the
         message names file, field, value and what is allowed.
-      OSError: when there is no such file or it cannot be read.
+      OSError: when there is no such file, it cannot be read, or it is a named pipe, a socket or a device.
 
     >>> recipe("paper2019").objective.alpha
     0.1
@@ -97,6 +98,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _read(path: Path) -> Training:
+    refuse_special(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such recipe file; `compseg recipe default > {path}` writes one.")
     try:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.ingest.ingest_options import IngestError
 from compseg_jax.ingest.workbook import Fault, refuse_other_workbooks, sheet_cells
 from compseg_jax.runtime.csv_tables import unguarded
-from compseg_jax.runtime.files import refuse_special
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SEP_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)

@@ -185,13 +185,16 @@ class Model:
 
         Raises:
           ModelError: when the store does not fit the model.
+          StoreError: when a sample is damaged or replaced.
         """
         chosen = list(samples)
         reads = [store.read_later(sample.id) for sample in chosen[:1]]
         for index, sample in enumerate(chosen):
             cube = store.as_cube(sample.id, reads.pop().result())
             reads += [store.read_later(following.id) for following in chosen[index + 1 : index + 2]]
-            specimen = Specimen(CubeScan(cube), store.background, store.tissue(sample.id), cube.steps)
+            tissue = store.tissue(sample.id)
+            store.refuse_other_values(sample.id, cube.absorbance, tissue)
+            specimen = Specimen(CubeScan(cube), store.background, tissue, cube.steps)
             yield sample, cube, self.predict_specimen(specimen, to_training_scale=to_training_scale)
 
     def predict_specimen(self, specimen: Specimen, *, to_training_scale: bool = False) -> Prediction:

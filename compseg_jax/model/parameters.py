@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,28 @@ class ParametersError(ValueError):
     """Parameters are missing or damaged."""
 
 
+class _SaidByOrbax(logging.Filter):
+    """Leaves out what Orbax prints: it raises as well what went wrong, and that becomes a sentence of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncio":  # which tells of tasks of Orbax whose errors nobody took
+            said = record.getMessage()
+            return "never retrieved" not in said or "orbax" not in said
+        return "orbax" not in record.pathname
+
+
+_said_by_orbax = _SaidByOrbax()
+
+
+def silence_orbax() -> None:
+    """From now on nothing of Orbax, which logs through absl, stands beside our own messages."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_said_by_orbax)
+
+
 def _checkpointer() -> ocp.StandardCheckpointer:
     """One that asks no other process: those that train together extract and load a network each by itself."""
+    silence_orbax()
     own = jax.process_index()
     options = ocp.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"of_process_{own}"

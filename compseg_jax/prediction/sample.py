@@ -22,6 +22,7 @@ from compseg_jax.prediction.inputs import Opened, Task, sighting_of
 from compseg_jax.prediction.measures import measured
 from compseg_jax.prediction.outputs import annotation_of, write_outputs, write_overview
 from compseg_jax.prediction.predict_options import PredictOptions
+from compseg_jax.prediction.prediction_check import hash_of_output
 from compseg_jax.prediction.sample_places import ENTRY, SAMPLES, SamplePlaces
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
 from compseg_jax.prediction.tiles.slide import Slide
@@ -204,6 +205,9 @@ class Predictor:
         if "zarr" in self.options.outputs:
             files = {"activation_zarr": ACTIVATION, **files}
         height, width, channels = scan.shape
+        places = {
+            name: (maps.folder if file == ACTIVATION else folder) / file for name, file in files.items()
+        }
         sample = SamplePrediction(
             id=task.id,
             source=task.place,
@@ -223,6 +227,7 @@ class Predictor:
             seconds=round(time.perf_counter() - finishing.started, 3),
             reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
+            files_sha256={name: hash_of_output(place) for name, place in places.items()},
             **vars(measures),
             **vars(familiarity(self.model, departure, measures.area_fraction)),
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.readers import not_read
 from compseg_jax.readers.checks import too_large
 from compseg_jax.readers.cube import Cube, CubeError
@@ -24,7 +25,6 @@ from compseg_jax.readers.transmittance import (
     settled,
     to_absorbance,
 )
-from compseg_jax.runtime.files import refuse_special
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.readers.cube import CubeError
-from compseg_jax.runtime.files import refuse_special
 
 _MAX_BYTES = 1 << 31
 # The longer mark first: that of UTF-16 begins that of UTF-32.

@@ -19,7 +19,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import sys
 import tempfile
 import time
@@ -30,7 +29,9 @@ from typing import Any
 
 from compseg_jax.config.file_schema import values_of
 from compseg_jax.config.locations import Location
+from compseg_jax.config.regular_files import refuse_special
 from compseg_jax.runtime.processes import has_ended, machine, process_start
+from compseg_jax.runtime.typed import typed
 
 ABANDONED_S = 7 * 24 * 3600.0
 _NAME = re.compile(
@@ -205,36 +206,6 @@ def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
     return time.time() - newest > ABANDONED_S
 
 
-class NotRegularError(OSError):
-    """What is to be read is no regular file: it may never end, or never begin."""
-
-
-_KINDS = (
-    (stat.S_ISFIFO, "a named pipe (FIFO)"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-def refuse_special(path: Path) -> None:
-    """Looks at what is to be opened for reading, through links; folders and what is not there pass.
-
-    Raises:
-      NotRegularError: for named pipes, sockets and devices.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for is_kind, words in _KINDS:
-        if is_kind(mode):
-            link = f"a link to {words}" if path.is_symlink() else words
-            raise NotRegularError(
-                f"{path}: is {link}; only regular files are read. Save what it delivers as a file, and give that."
-            )
-
-
 def json_text(values: Mapping[str, Any], *, default: Callable[[object], object] | None = None) -> str:
     """The text of a JSON file as the package writes it; raises ValueError for NaN and infinities."""
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=default) + "\n"
@@ -267,6 +238,7 @@ class JsonFormat:
       schema: dataclass of the values, which written and read ones have to fit.
       seal: key of a hash over all other keys, so that what was edited or damaged is known; files of earlier releases
         have none.
+      accept: command that takes a file as it was edited, typed with the folder it lies in; '' where none does.
     """
 
     name: str
@@ -278,6 +250,7 @@ class JsonFormat:
     error: type[ValueError] = ValueError
     schema: type | None = None
     seal: str = ""
+    accept: tuple[str, ...] = ()
 
     def stamped(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values after format and version, checked and sealed.
@@ -307,8 +280,8 @@ class JsonFormat:
         """The error for a place at which there is no file."""
         return self.error(f"{place.parent}: no {place.name} found. {self.absent}")
 
-    def parsed(self, text: bytes | str, place: Location | str) -> dict[str, Any]:
-        """The values of a text that was found at ``place``; raises as `read` does."""
+    def parsed(self, text: bytes | str, place: Location | str, *, as_edited: bool = False) -> dict[str, Any]:
+        """The values of a text that was found at ``place``, whatever its hash ``as_edited``; raises as `read` does."""
         try:
             values = json.loads(text)
         except ValueError as error:  # no JSON, or not UTF-8
@@ -325,12 +298,21 @@ class JsonFormat:
                 values_of(self.schema, values)
             except ValueError as error:
                 raise self.damaged(place, error) from error
-        if self.seal in values and values[self.seal] != (found := sha256_of(values, self.seal)):
+        if (
+            self.seal in values
+            and values[self.seal] != (found := sha256_of(values, self.seal))
+            and not as_edited
+        ):
             raise self.error(
                 f"{place}: its values have the hash {found[:12]}…, {self.seal} states {str(values[self.seal])[:12]}…. "
-                f"The file was edited or damaged: {self.again}."
+                f"The file was edited or damaged: {self.again}{self._or_accept(place)}."
             )
         return values
+
+    def _or_accept(self, place: Location | str) -> str:
+        if not self.accept or isinstance(place, str):
+            return ""
+        return f", or, if the edit was meant, accept it: {typed(*self.accept, place.parent)}"
 
     def damaged(self, place: Location | str, what: object) -> ValueError:
         """The error for a file of which its reader sees that it is damaged."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from compseg_jax.runtime.typed import typed
 from compseg_jax.store.check_masks import mask_notes, mask_shares
-from compseg_jax.store.checksums import altered, arrays_without
+from compseg_jax.store.checksums import altered, arrays_without, is_proven
 from compseg_jax.store.kvstore import exist, read_many
 from compseg_jax.store.one_patient import leakage_note
 from compseg_jax.store.read import SPLITS, Sample, Store, StoreError
@@ -116,6 +116,7 @@ def check_values(store: Store, *, deep: bool = False) -> tuple[Findings, list[st
             try:
                 absorbance, tissue = store.read(sample.id), store.tissue(sample.id)
                 reference = store.reference(sample.id) if sample.has_reference else None
+                store.refuse_other_values(sample.id, absorbance, tissue)
             except StoreError as error:
                 problems.append(str(error))
                 continue
@@ -146,6 +147,11 @@ def check_values(store: Store, *, deep: bool = False) -> tuple[Findings, list[st
         notes.append(
             f"{len(without)} cubes and masks hold no checksums, the first of sample {without[0][0].id!r}: damage would "
             f"be read as other numbers. Add them: {typed('check', '--seal', store.path)}"
+        )
+    if unproven := [sample for sample in store.samples if not is_proven(sample)]:
+        notes.append(
+            f"samples.csv states no hashes of {len(unproven)} samples, the first {unproven[0].id!r}: cubes and masks "
+            f"that were replaced would not be noticed. Add them: {typed('check', '--seal', store.path)}"
         )
     if contradictions:
         first, *others = contradictions

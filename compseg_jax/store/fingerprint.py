@@ -64,8 +64,18 @@ def values_of(absorbance: Float[np.ndarray, "y x c"], tissue: Bool[np.ndarray, "
     >>> values_of(image, tissue) == before
     False
     """
-    bits = np.ascontiguousarray(absorbance, np.float32).view(np.uint32)
+    with np.errstate(over="ignore"):
+        bits = np.ascontiguousarray(absorbance, np.float32).view(np.uint32)
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     digest.update(np.ascontiguousarray(np.add.reduce(bits, axis=-1, dtype=np.uint32), "<u4"))
     digest.update(np.packbits(tissue).tobytes())
     return digest.hexdigest()
+
+
+def mask_of(mask: Bool[np.ndarray, "y x"]) -> str:
+    """What a mask is recognised by: a hash of its pixels, row by row, as the bits of bytes from the highest down.
+
+    >>> mask_of(np.eye(3, dtype=bool)) == mask_of(np.eye(3, dtype=bool)[::-1])
+    False
+    """
+    return hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=DIGEST_BYTES).hexdigest()

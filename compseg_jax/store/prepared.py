@@ -210,6 +210,7 @@ class PreparedStore:
                         f"{self.store.path}: sample {sample_id!r} is not what it was when it was first read: the store "
                         "was changed or replaced meanwhile. Let nothing write there, and start again."
                     )
+                self.store.refuse_another(sample_id, self.memory.values[sample_id])
                 # Named by its spectra, it may be on disk, from before the run was stopped.
                 furthest = self._furthest(sample_id) or self._begun(sample_id, raw)
             complete[sample_id] = self._to_the_end(sample_id, *furthest)

@@ -6,8 +6,8 @@ crop reads the tiles it touches and nothing else. write.py writes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +20,10 @@ from compseg_jax.config.locations import Location, location
 from compseg_jax.config.ranges import Positive, Range, check_ranges
 from compseg_jax.readers.cube import Background, Cube
 from compseg_jax.runtime.csv_tables import csv_rows
-from compseg_jax.runtime.files import JsonFormat
+from compseg_jax.runtime.files import JsonFormat, sha256_of
+from compseg_jax.runtime.typed import typed
 from compseg_jax.spectra.preparation.kept_steps import KeptStep, refuse_steps
-from compseg_jax.store.fingerprint import content_of
+from compseg_jax.store.fingerprint import content_of, mask_of, values_of
 from compseg_jax.store.kvstore import array_answer, open_array, read_together
 from compseg_jax.store.sample_names import is_file_name
 
@@ -45,6 +46,7 @@ class StoreDescription:
     preparation: tuple[KeptStep, ...] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     created_by: str = ""
+    samples_sha256: str = ""
 
     def __post_init__(self) -> None:
         refuse_axis(self.wavenumbers_cm1, self.channels)
@@ -59,6 +61,8 @@ DESCRIPTION = JsonFormat(
     again="ingest again",
     error=StoreError,
     schema=StoreDescription,
+    seal="description_sha256",
+    accept=("check", "--seal"),
 )
 
 
@@ -78,6 +82,10 @@ class Sample:
       content: what its image is recognised by (``store.fingerprint``), of the image as it was read, before it was
         resized and prepared; '' where unknown.
       pixel_size_um: edge of a pixel; None: that of the store.
+      cube_hash: what its cube and tissue mask hold as they are stored (``store.fingerprint.values_of``); '' where
+        unknown.
+      tissue_hash: the same of its tissue mask (``store.fingerprint.mask_of``).
+      reference_hash: the same of its reference mask.
     """
 
     id: str
@@ -90,6 +98,9 @@ class Sample:
     source: str = ""
     content: str = field(default="", compare=False)
     pixel_size_um: Positive | None = None
+    cube_hash: str = field(default="", compare=False)
+    tissue_hash: str = field(default="", compare=False)
+    reference_hash: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -147,20 +158,32 @@ class Store:
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Location | str) -> Store:
+    def open(cls, path: Location | str, *, as_edited: bool = False) -> Store:
         """Opens a store: a directory, or a URL as text (``s3://``, ``gs://``, ``http(s)://``).
 
+        Args:
+          path: its place.
+          as_edited: whether its tables are read although they are not those that were written.
+
         Raises:
-          StoreError: when ``path`` is no store, a damaged one, or one of a version this release cannot read.
+          StoreError: when ``path`` is no store, a damaged or edited one, or one of a version this release cannot read.
           LocationError: when a URL refuses or does not answer.
         """
         path = location(path)
         description, table = read_together([path / "dataset.json", path / "samples.csv"])
-        values = _read_description(path / "dataset.json", description)
+        values = _read_description(path / "dataset.json", description, as_edited=as_edited)
+        samples = _read_samples(path / "samples.csv", table)
+        stated = values.get("samples_sha256", "")
+        if stated and not as_edited and (found := samples_sha256(samples)) != stated:
+            raise StoreError(
+                f"{path / 'samples.csv'}: its rows have the hash {found[:12]}…, dataset.json states {stated[:12]}…. "
+                "The table was edited or damaged. If the edit was meant, as of a label, accept it: "
+                f"{typed('check', '--seal', path)}; else copy the table anew, or ingest again."
+            )
         axis = values["wavenumbers_cm1"]
         return cls(
             path=path,
-            samples=_read_samples(path / "samples.csv", table),
+            samples=samples,
             channels=values["channels"],
             wavenumbers_cm1=None if axis is None else np.asarray(axis, np.float64),
             pixel_size_um=values["pixel_size_um"],
@@ -210,6 +233,16 @@ class Store:
         height, width, _ = array.shape
         rows, columns = slice(*y.indices(height)), slice(*x.indices(width))
         return PendingRead.of(path, array[rows, columns]).result()
+
+    def refuse_other_values(self, sample_id: str, absorbance: np.ndarray, tissue: np.ndarray) -> None:
+        """Raises StoreError where a cube (y, x, c) or its tissue (y, x) is not what samples.csv states was stored."""
+        self.refuse_another(sample_id, values_of(absorbance, tissue))
+
+    def refuse_another(self, sample_id: str, found: str) -> None:
+        """The same where ``store.fingerprint.values_of`` was found already."""
+        sample, image = self._image(sample_id)
+        if sample.cube_hash not in ("", found):
+            raise _replaced(image / "0", sample, "its cube and tissue mask have")
 
     def content(self, sample_id: str) -> str:
         """What its image is recognised by: as the table states it, else the hash of the cube, which is read for it."""
@@ -261,7 +294,28 @@ class Store:
                 f"{path}: sample {sample_id!r} holds no {name} mask. Ingest it with that column."
             )
         array = _open_array(path, {"y": sample.height, "x": sample.width})
-        return PendingRead.of(path, array).result().astype(bool)
+        mask = PendingRead.of(path, array).result().astype(bool)
+        stated = {"tissue": sample.tissue_hash, "reference": sample.reference_hash}[name]
+        if stated and mask_of(mask) != stated:
+            raise _replaced(path, sample, "it has")
+        return mask
+
+
+def _replaced(path: Location, sample: Sample, what_has: str) -> StoreError:
+    return StoreError(
+        f"{path}: {what_has} another hash than samples.csv states for {sample.id!r}. It was replaced, as by that of "
+        "another sample: copy it anew, or ingest again."
+    )
+
+
+def samples_sha256(samples: Iterable[Sample]) -> str:
+    """Hash of the rows of samples.csv by what they say, not how they are written."""
+    return sha256_of({"samples": [[getattr(sample, name) for name in _COLUMNS] for sample in samples]})
+
+
+_COLUMNS = tuple(each.name for each in fields(Sample))
+HASHES = ("cube_hash", "tissue_hash", "reference_hash")
+"""Columns of what arrays hold as they are stored."""
 
 
 def damaged(path: Location, what: object) -> StoreError:
@@ -278,10 +332,10 @@ _OTHER_CHECKSUM = "Digest mismatch"
 """In TensorStore's words."""
 
 
-def _read_description(path: Location, content: bytes | None) -> dict[str, Any]:
+def _read_description(path: Location, content: bytes | None, *, as_edited: bool) -> dict[str, Any]:
     if content is None:
         raise DESCRIPTION.missing(path)
-    return DESCRIPTION.parsed(content, path)
+    return DESCRIPTION.parsed(content, path, as_edited=as_edited)
 
 
 def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
@@ -290,7 +344,7 @@ def _read_samples(path: Location, content: bytes | None) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     lines: dict[str, int] = {}
     try:
-        rows = list(csv_rows(content.decode()))
+        rows = list(csv_rows(content.decode("utf-8-sig")))  # as spreadsheets save it
     except ValueError as error:
         raise damaged(path, error) from error
     for line, row in enumerate(rows, start=2):
@@ -317,6 +371,7 @@ def _sample_from_row(row: dict[str, str]) -> Sample:
         source=row.get("source") or "",
         content=row.get("content") or "",
         pixel_size_um=float(row["pixel_size_um"]) if row.get("pixel_size_um") else None,
+        **{name: row.get(name) or "" for name in HASHES},
     )
 
 

@@ -23,7 +23,7 @@ from compseg_jax.readers.cube import Background
 from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import begin_staging, json_text, put_new, remove, remove_leftovers
 from compseg_jax.store import ome
-from compseg_jax.store.fingerprint import content_of
+from compseg_jax.store.fingerprint import content_of, mask_of, values_of
 from compseg_jax.store.kvstore import (
     LocationError,
     array_answer,
@@ -36,7 +36,7 @@ from compseg_jax.store.kvstore import (
     write_new,
     write_together,
 )
-from compseg_jax.store.read import DESCRIPTION, Sample, StoreError
+from compseg_jax.store.read import DESCRIPTION, Sample, StoreError, samples_sha256
 from compseg_jax.store.sample_names import names_a_file, same_file
 
 WRITER_AT_WORK = ".compseg-writing"
@@ -119,12 +119,21 @@ class StoreWriter:
         Raises:
           StoreError: when the id is taken or cannot name a file, or arrays and sample do not fit together.
         """
-        masks = {"tissue": tissue} if reference is None else {"tissue": tissue, "reference": reference}
+        masks = {
+            name: mask.astype(np.uint8)
+            for name, mask in (("tissue", tissue), ("reference", reference))
+            if mask is not None
+        }
         self._check(sample, absorbance, masks)
         self._begun.append(sample.id)
         with _interrupted_afterwards():
             self._write(sample, absorbance, masks)
-        self._samples[sample.id] = self._with_content(sample, absorbance)
+        self._samples[sample.id] = dataclasses.replace(
+            self._with_content(sample, absorbance),
+            cube_hash=values_of(absorbance, masks["tissue"].astype(bool)),
+            tissue_hash=mask_of(masks["tissue"].astype(bool)),
+            reference_hash=mask_of(masks["reference"].astype(bool)) if "reference" in masks else "",
+        )
         self._names.add(same_file(sample.id))
 
     def _with_content(self, sample: Sample, absorbance: np.ndarray) -> Sample:
@@ -152,7 +161,7 @@ class StoreWriter:
         arrays = {f"{image}/0": (cube, ome.cube_array(cube.shape))}
         for name, mask in masks.items():
             groups[f"{image}/labels/{name}"] = ome.mask_group(name, size_um)
-            arrays[f"{image}/labels/{name}/0"] = mask.astype(np.uint8), ome.mask_array(mask.shape)
+            arrays[f"{image}/labels/{name}/0"] = mask, ome.mask_array(mask.shape)
         self._put({f"{name}/zarr.json": json_text(group).encode() for name, group in groups.items()})
         writes = []
         for name, (values, metadata) in arrays.items():
@@ -211,6 +220,7 @@ class StoreWriter:
         )
         refuse_existing(self.path)
         self._description["pixel_size_um"] = self._common_pixel_size_um()
+        self._description["samples_sha256"] = samples_sha256(self._samples.values())
         self._put({"dataset.json": json_text(DESCRIPTION.stamped(self._description)).encode()})
         self._put({"samples.csv": table.encode()})
         if isinstance(self.path, Path) and isinstance(self._staging, Path):

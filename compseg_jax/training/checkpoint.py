@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from compseg_jax.model.parameters import silence_orbax
 from compseg_jax.networks.build import Variables
 from compseg_jax.runtime.files import JsonFormat, file_sha256, json_text, remove, write_text
 from compseg_jax.runtime.together import is_first, wait_for_all
@@ -68,8 +68,7 @@ class Checkpoints:
     def __init__(self, folder: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.folder = folder.resolve()
         self._guard = guard
-        for name in ("absl", "asyncio"):
-            logging.getLogger(name).addFilter(_raised_anyway)
+        silence_orbax()
         # Several processes wait for one another by name, and networks trained side by side are saved at once.
         name = hashlib.blake2b(folder.parent.name.encode(), digest_size=8).hexdigest()
         options = ocp.CheckpointManagerOptions(
@@ -257,22 +256,6 @@ def _as_one_error(what: str, error: type[CheckpointError] = CheckpointError) -> 
     except Exception as foreign:  # neither library says which it raises
         lines = str(foreign).strip().splitlines() or [type(foreign).__name__]
         raise error(f"{what} ({lines[0]})") from foreign
-
-
-class _RaisedAnyway(logging.Filter):
-    """Leaves out what Orbax prints of errors that it raises as well, and what asyncio says of those of its tasks.
-
-    Single items of a checkpoint have no metadata of their own, which is no cause for a warning either.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.name == "asyncio":
-            said = record.getMessage()
-            return "never retrieved" not in said or "orbax" not in said
-        return not record.exc_info and not str(record.msg).startswith("Metadata file does not exist")
-
-
-_raised_anyway = _RaisedAnyway()
 
 
 def has_checkpoint(folder: Path) -> bool:

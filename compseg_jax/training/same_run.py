@@ -13,7 +13,7 @@ from compseg_jax.config import Training, to_json
 from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import from_the_root, read_fingerprint, read_run
 from compseg_jax.runtime.together import spread
-from compseg_jax.store.fingerprint import DIGEST_BYTES
+from compseg_jax.store.fingerprint import DIGEST_BYTES, mask_of
 from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.initial_state import RunError
@@ -29,6 +29,7 @@ PARTS = {
     "description": "axis, background or preparation",
     "samples": "samples, labels, splits, groups or images",
     "values": "values of the training images",
+    "references": "reference masks",
 }
 """What the hashes of a fingerprint are of, in words."""
 
@@ -69,7 +70,11 @@ def fingerprint_of(cubes: PreparedStore, samples: Iterable[Sample]) -> dict[str,
     """
     chosen = list(samples)
     contents = spread(lambda some: (cubes.content(each) for each in some), chosen)
-    return {"description": _description_hash(cubes.store), "samples": _samples_hash(chosen, contents)}
+    return {
+        "description": _description_hash(cubes.store),
+        "samples": _samples_hash(chosen, contents),
+        "references": _hash(_reference_hash(cubes.store, each) for each in chosen if each.has_reference),
+    }
 
 
 def fingerprint_of_values(cubes: PreparedStore, samples: Iterable[Sample]) -> dict[str, str]:
@@ -108,6 +113,11 @@ def _samples_hash(samples: Iterable[Sample], contents: Iterable[str]) -> str:
         [each.id, each.label, each.split, each.group, each.height, each.width, each.has_reference, content]
         for each, content in zip(samples, contents, strict=True)
     )
+
+
+def _reference_hash(store: Store, sample: Sample) -> str:
+    """As samples.csv states it, else of the mask, which is read for it."""
+    return sample.reference_hash or mask_of(store.reference(sample.id))
 
 
 def _values_hash(values: Iterable[str]) -> str:

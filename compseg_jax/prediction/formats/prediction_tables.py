@@ -47,6 +47,7 @@ TABLE = JsonFormat(
     absent="Give a folder that `compseg predict` has finished writing.",
     again="predict again",
     schema=PredictionsFile,
+    seal="description_sha256",
 )
 SAMPLE = JsonFormat(
     "compseg-prediction",
@@ -54,6 +55,7 @@ SAMPLE = JsonFormat(
     required=("id", "source", "status"),
     absent=TABLE.absent,
     again="predict again",
+    seal="description_sha256",
 )
 FILE_KINDS = (
     "activation_zarr",
@@ -138,6 +140,11 @@ class SamplePrediction:
     """How its file was read where that was not left to the file (``readers.reading_options.Instructions`` as JSON)."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Kind (see FILE_KINDS) → path relative to the prediction folder, with '/'; those that were written."""
+    files_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Kind → hash of the file, or of all files of a folder (``prediction.prediction_check.hash_of_output``)."""
+
+
+_MAPPINGS = ("files", "files_sha256", "reading")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +167,7 @@ def write_sample(path: Location | str, sample: SamplePrediction) -> None:
     """Writes a sample.json, whole or not at all; raises ValueError for a number that is NaN or out of range."""
     place = location(path)
     # The maps beside it are not waited for either, and there may be thousands of samples.
-    write_bytes(place, _as_json(place, SAMPLE.stamped(_plain(sample))))
+    write_bytes(place, _as_json(place, SAMPLE, _plain(sample)))
 
 
 def read_sample(path: Location | str) -> SamplePrediction:
@@ -196,7 +203,7 @@ def write_predictions(folder: Location | str, predictions: Predictions) -> None:
         raise ValueError(f"{folder}: the id {twice[0]!r} occurs twice; give every sample its own.")
     samples = [_plain(sample) for sample in predictions.samples]
     values = {name: getattr(predictions, name) for name in ("model", "threshold", "options", "versions")}
-    text = _as_json(folder / FILE, TABLE.stamped({**values, "samples": samples}))
+    text = _as_json(folder / FILE, TABLE, {**values, "samples": samples})
     write_bytes(folder / "predictions.csv", _as_csv(samples).encode(), durable=True)
     # One of fewer or other samples must not stay beside the new tables.
     delete(folder / PARQUET)
@@ -232,8 +239,7 @@ def read_predictions(folder: Location | str) -> Predictions:
 def _plain(sample: SamplePrediction) -> dict[str, Any]:
     """The values as JSON has them, checked."""
     values = {f.name: getattr(sample, f.name) for f in dataclasses.fields(sample)} | {
-        "files": dict(sample.files),
-        "reading": dict(sample.reading),
+        name: dict(getattr(sample, name)) for name in _MAPPINGS
     }
     values = {
         name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
@@ -253,7 +259,7 @@ def _plain(sample: SamplePrediction) -> dict[str, Any]:
 
 def _rows(samples: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns of a table and its rows: what has one value a sample, and the path of each kind of file."""
-    names = [f.name for f in dataclasses.fields(SamplePrediction) if f.name not in ("files", "reading")]
+    names = [f.name for f in dataclasses.fields(SamplePrediction) if f.name not in _MAPPINGS]
     kinds = sorted({kind for sample in samples for kind in sample["files"]})
     rows = [{name: sample[name] for name in names} | sample["files"] for sample in samples]
     return [*names, *kinds], rows
@@ -286,13 +292,14 @@ def _as_parquet(samples: Sequence[Mapping[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _as_json(place: Location, values: Mapping[str, Any]) -> bytes:
+def _as_json(place: Location, kind: JsonFormat, values: Mapping[str, Any]) -> bytes:
     try:
-        return json_text(values).encode()
+        json_text(values)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{place}: a value cannot be written as JSON ({error}). Give finite numbers, text, lists and mappings."
         ) from error
+    return json_text(kind.stamped(values)).encode()
 
 
 def _sample(kind: JsonFormat, place: Location, values: Mapping[str, Any]) -> SamplePrediction:

@@ -82,11 +82,14 @@ def _resolved(file: Any, found: Contents, variable: str | None, path: Path) -> s
     """The full name of what `variable` names, through links within the file."""
     if variable is None:
         return None
-    link = file.get(variable, getlink=True)
-    if link is not None and hasattr(link, "filename"):
-        raise CubeError(
-            f"{path}: {variable!r} is a link into the file {link.filename!r}; give that file, or copy the values."
-        )
+    parts = variable.strip("/").split("/")
+    for end in range(1, len(parts) + 1):
+        # Step by step, so that a link on the way is seen before it is followed.
+        link = file.get("/".join(parts[:end]), getlink=True)
+        if link is not None and hasattr(link, "filename"):
+            raise CubeError(
+                f"{path}: {variable!r} is a link into the file {link.filename!r}; give that file, or copy the values."
+            )
     if variable not in file:
         return variable
     same = (name for name in (*found.arrays, *found.unread) if file[name] == file[variable])
@@ -115,6 +118,9 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
             return
         if not isinstance(item, h5py.Dataset) or item.shape is None or 0 in item.shape:
             return
+        if item.is_virtual or item.external:
+            unread[name] = "stored in other files; copy its values into this one"
+            return
         shape = tuple(int(extent) for extent in item.shape)
         kind = _class_of(item)
         if "MATLAB_empty" in item.attrs:
@@ -138,7 +144,12 @@ def contents(file: Any, path: Path, *, reverse: bool = False) -> Contents:
         elif len(shape) > 1 and not name.startswith("#"):
             unread[name] = f"of type {kind or item.dtype}, which holds no plain numbers"
 
+    def note_link(name: str | bytes, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink) and isinstance(name, str):
+            unread[name] = f"a link into the file {link.filename!r}, which is not followed; give that file"
+
     file.visititems(note)
+    file.visititems_links(note_link)
     cubes = [(name, file[name]) for name in arrays if len(arrays[name].shape) > 1 and name in file]
     for name, holder in [*cubes, ("", file)]:
         arrays.update(_axes_in_attributes(name, holder))
@@ -161,6 +172,34 @@ def refuse_deep(file: Any, path: Path) -> None:
         raise CubeError(
             f"{path}: it holds groups nested more than {_MOST_LEVELS} deep, or more than {_MOST_OBJECTS} groups and "
             "arrays; no instrument writes that. Write the arrays that are meant into a file of their own."
+        )
+
+
+def own(group: Any) -> dict[str, Any]:
+    """What a group holds that lies in its own file, by name; links into other files are not followed."""
+    found = {}
+    for name in group:
+        if not hasattr(group.get(name, getlink=True), "filename"):
+            item = group.get(name)
+            if item is not None and item.file.filename == group.file.filename:
+                found[name] = item
+    return found
+
+
+def refuse_links(file: Any, path: Path) -> None:
+    """Refuses a file with links into other files, where the instrument writes none.
+
+    Raises:
+      CubeError: if there is one.
+    """
+    h5py = checks.imported("h5py", path)
+    found = file.visititems_links(
+        lambda name, link: (name, link) if isinstance(link, h5py.ExternalLink) else None
+    )
+    if found:
+        raise CubeError(
+            f"{path}: {found[0]!r} is a link into the file {found[1].filename!r}, which is not followed. Copy what is "
+            "meant into this file."
         )
 
 

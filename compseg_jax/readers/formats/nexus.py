@@ -164,9 +164,10 @@ def _default(file: Any) -> str:
     group = file
     for _ in range(8):
         name = hdf5.text(group.attrs.get("default"))
-        if not name or name not in group or not hasattr(group[name], "keys"):
+        below = None if not name else hdf5.own(group).get(name)
+        if below is None or not hasattr(below, "keys"):
             break
-        group = group[name]
+        group = below
     return str(group.name).strip("/")
 
 
@@ -188,7 +189,7 @@ def _groups(file: Any) -> Iterator[Any]:
         group = waiting.popleft()
         yield group
         with contextlib.suppress(UnicodeDecodeError, KeyError):
-            for item in group.values():
+            for item in hdf5.own(group).values():
                 if hasattr(item, "keys") and item not in seen:
                     seen.add(item)
                     waiting.append(item)
@@ -196,7 +197,7 @@ def _groups(file: Any) -> Iterator[Any]:
 
 def _signal_of(group: Any) -> Any | None:
     """The dataset that the group marks as its signal."""
-    arrays = {name: group.get(name) for name in group}
+    arrays = hdf5.own(group)
     arrays = {
         name: item for name, item in arrays.items() if hasattr(item, "dtype") and item.dtype.kind in "fiub"
     }
@@ -214,7 +215,7 @@ def _signal_of(group: Any) -> Any | None:
 
 
 def _vectors(group: Any, signal: Any) -> dict[str, Any]:
-    found = {name: group.get(name) for name in group}
+    found = hdf5.own(group)
     return {
         name: item
         for name, item in found.items()

@@ -40,6 +40,7 @@ def read(
     h5py = checks.imported("h5py", path)
     check_heaps(path)
     with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
+        hdf5.refuse_links(file, path)
         if ptir5.is_layout(file):
             return ptir5.cube(file, path, variable, wavenumbers_cm1)
         channel = _channel(file, variable, path)
@@ -84,6 +85,7 @@ def read_spectra(path: str | os.PathLike[str]) -> Spectra:
     h5py = checks.imported("h5py", path)
     check_heaps(path)
     with checks.Reading(path, "a .ptir file"), h5py.File(path, "r") as file:
+        hdf5.refuse_links(file, path)
         if ptir5.is_layout(file):
             return ptir5.spectra(file, path)
         # A background states no IsRaman.
