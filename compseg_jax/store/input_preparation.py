@@ -49,8 +49,9 @@ def instead_of_auto(
         step = "zscore"
     else:
         told = (
-            f"images stay on one scale: mean or contrast of the whole image tells the label (AUC {auc:.2f}), and a "
-            "scale of its own (zscore) would tell it to each pixel. Where scanners differ, correct for that first"
+            f"images are not brought onto a scale of their own (zscore): mean or contrast of the whole image tells "
+            f"the label (AUC {auc:.2f}), and each of its pixels then would. Where scanners differ, correct for that "
+            "first"
         )
     found = [step] if step else []
     return [each for word in words for each in (found if word == "auto" else [word])], told
