@@ -140,9 +140,8 @@ class UNet(nn.Module):
             own = extents[level]
             x = crop_to(x, *skip.shape[1:3])
             merge = block(features, name=f"merge_{level}", **shared)
-            if (
-                part is None
-            ):  # gradients by one kernel cost less than by two; maps of whole images keep their bits
+            if part is None:
+                # Gradients by one kernel cost less than by two, and maps of whole images keep their bits.
                 x = merge(kept(jnp.concatenate([skip, x], axis=-1), own), train, own)
             else:
                 x = merge(kept(skip, own), train, own, kept(x, own))
