@@ -12,7 +12,7 @@ from benchmarks.cases import Case, random_samples
 from benchmarks.record import cpu_name
 from benchmarks.worker import Prepared, serve
 from compseg_jax import Batch, UNet, init_train_state, make_train_step
-from compseg_jax.runtime import data_mesh, keep_freed_memory
+from compseg_jax.runtime import compile_clock, data_mesh, keep_freed_memory
 from compseg_jax.runtime.versions import versions
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.initial_state import CHANNEL_MULTIPLE
@@ -76,4 +76,5 @@ def prepare(case: Case) -> Prepared:
 
 if __name__ == "__main__":
     keep_freed_memory()  # as the commands do
+    compile_clock()  # as training does: it returns what a compilation took of memory
     serve(prepare)

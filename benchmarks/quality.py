@@ -3,7 +3,7 @@
     python -m benchmarks.quality --out runs/quality [--small] [--recipes …] [--datasets …] [--seeds N] [--epochs N]
                                  [--own-rate]
 
-All recipes get the same network size, epochs and input preparation ('auto': emsc for spectra, zscore for images);
+All recipes get the same network size, epochs and input preparation ('auto', as `default` ships);
 activation, normalisation, head and loss are their own, and so is the view of `texture`. On phantom_hard each has the
 preparation it ships with, which is none for paper2019. `default` and `compsegnet` run at their own learning rate; of
 the others the best of three by validation AUC counts, found with the first seed of each data set (`supervised`: its

@@ -2,6 +2,7 @@
 
     python -m benchmarks.slide --folder NEW_FOLDER [--size 4096] [--channels 64] [--base 16] [--depth 4]
                                [--format npy|bip|bsq] [--model RUN/model] [--memory-gib 2.0] [--keep-memory] [--keep]
+    python -m benchmarks.slide --folder FOLDER --before CHECKOUT [--rounds 1]
 
 Simulates an array scan strip by strip (4.3 GB at the full size; every pixel counts as tissue, as in raw scans), then
 
@@ -10,6 +11,9 @@ Simulates an array scan strip by strip (4.3 GB at the full size; every pixel cou
    which returns freed memory to stay within its bound, or with --keep-memory at its fastest;
 3. predicts it again, kills that process (SIGKILL) when half of the tiles are done, and goes on;
 4. compares both maps, and reads GeoJSON and OME-Zarr back.
+
+With --before, FOLDER holds slide.npy, axis.npy and model, as --keep left them; this revision and that of another
+checkout predict it in turns, and their networks alone are timed in turns; one JSON line for each revision.
 
 Prints one JSON line. Without --model the network has random weights, which take the same time; one that segments is
 made by benchmarks.slide_network. Without --keep the folder is removed at the end.
@@ -22,6 +26,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -40,9 +45,10 @@ from compseg_jax.ingest.phantom.spots import wavenumber_axis
 from compseg_jax.model import ExtractedNetwork, load_model
 from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network, init_variables
+from compseg_jax.networks.part import Part
 from compseg_jax.networks.receptive_field import receptive_field
 from compseg_jax.prediction.formats.ome_zarr import open_maps
-from compseg_jax.prediction.tiles.forward import Forward
+from compseg_jax.prediction.tiles.forward import program_of, variables_on
 from compseg_jax.prediction.tiles.plan import TilePlan
 from compseg_jax.runtime import data_mesh, keep_freed_memory
 from compseg_jax.runtime.versions import versions
@@ -103,21 +109,21 @@ def write_model(folder: Path, channels: int, base: int, depth: int) -> Path:
     return folder / "model"
 
 
-def started(words: Sequence[str]) -> subprocess.Popen[bytes]:
-    """`compseg predict` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "compseg_jax.cli", "predict", *words], stdout=subprocess.DEVNULL
-    )
+def started(words: Sequence[str], checkout: Path | None = None) -> subprocess.Popen[bytes]:
+    """`compseg predict` in a process of its own, of another checkout where one is given."""
+    command = [sys.executable, "-m", "compseg_jax.cli", "predict", *words]
+    env = None if checkout is None else env_of(checkout)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env, cwd=checkout)
 
 
-def finished(words: Sequence[str]) -> tuple[float, float]:
-    """Runs it to the end: seconds, and GiB of resident memory at its peak."""
+def finished(words: Sequence[str], checkout: Path | None = None) -> tuple[float, float, float]:
+    """Runs it to the end: seconds, GiB of resident memory at its peak, and seconds of all processors together."""
     begin = time.perf_counter()
-    process = started(words)
+    process = started(words, checkout)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"compseg predict ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - begin, usage.ru_maxrss / 2**20
+    return time.perf_counter() - begin, usage.ru_maxrss / 2**20, usage.ru_utime + usage.ru_stime
 
 
 def journal_of(out: Path) -> list[str]:
@@ -156,28 +162,35 @@ def words_model(words: Sequence[str]) -> str:
 
 
 def forward_alone(model_folder: Path, plan: TilePlan) -> dict[str, float]:
-    """Seconds of the network alone on the pixels of a plan's image, without any overlap or file."""
-    network = load_model(model_folder).networks[0]
-    forward = Forward(network, data_mesh(1))
+    """Seconds of the network alone on the pixels of a plan's image, without any overlap or file.
+
+    Its program is that of tiles of which all counts.
+    """
+    model, mesh = load_model(model_folder).networks[0], data_mesh(1)
     height, width = plan.size_px
-    channels = len(network.scaling.mean)
-    tile = np.random.default_rng(0).standard_normal((1, height, width, channels), np.float32)
+    tile = np.random.default_rng(0).standard_normal((1, height, width, len(model.scaling.mean)), np.float32)
     tissue = np.ones((1, height, width), bool)
-    whole = TilePlan((height, width), (height, width))
-    views = [whole.views(whole.tiles[0])]
+    start = np.zeros(1, np.int32)
+    part = None if plan.part_px is None else Part(start, start, plan.size_px)
     begin = time.perf_counter()
-    forward(tile, tissue, views, plan.size_px)
-    first = time.perf_counter() - begin
+    program = program_of(model, mesh, plan.size_px, None if part is None else plan.size_px)
+    compile_s = time.perf_counter() - begin
+    variables = variables_on(model, mesh)
+
+    def computed() -> None:
+        np.asarray(program(variables, *jax.device_put((tile, tissue, None, part), mesh.devices.flat[0])))
+
+    computed()
     pixels, seconds = 0, 0.0
     while pixels < plan.shape_px[0] * plan.shape_px[1]:
         begin = time.perf_counter()
-        forward(tile, tissue, views, plan.size_px)
+        computed()
         seconds += time.perf_counter() - begin
         pixels += height * width
     each = seconds / pixels
     return {
         "forward_s": round(each * plan.shape_px[0] * plan.shape_px[1], 2),
-        "forward_compile_s": round(first - each * height * width, 2),
+        "forward_compile_s": round(compile_s, 2),
     }
 
 
@@ -198,7 +211,13 @@ def main() -> None:
         "--keep-memory", action="store_true", help="time the network alone with freed memory kept"
     )
     parser.add_argument("--keep", action="store_true", help="leave the slide and the predictions there")
+    parser.add_argument("--before", type=Path, help="a checkout of another revision, to be measured in turns")
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
+    if options.before:
+        for record in in_turns(options.folder.absolute(), options):
+            print(json.dumps(record), flush=True)
+        return
     if options.keep_memory:
         keep_freed_memory()
     folder = options.folder.absolute()
@@ -208,6 +227,73 @@ def main() -> None:
     finally:
         if not options.keep:
             shutil.rmtree(folder)
+
+
+ALONE = """
+import json, math, sys, time
+from pathlib import Path
+from benchmarks.slide import TilePlan, forward_alone, load_model, receptive_field
+model, size, tile = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+field = receptive_field(load_model(model).networks[0].network)
+plan = TilePlan((size, size), tuple(tile), field)
+found = forward_alone(model, plan)
+begin, tiles = time.process_time(), size**2 / math.prod(tile)
+forward_alone(model, plan)  # compiled by now: its tiles, and one to warm up
+each = (time.process_time() - begin) / (math.ceil(tiles) + 1)
+print(json.dumps({**found, "forward_cpu_s": each * tiles}))
+"""
+"""The network alone, as the checkout in which it is started times it; seconds of all processors besides."""
+TILE_PX = (1472, 2240)
+
+
+def in_turns(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Records of another checkout and of this one, whose runs take turns."""
+    height, width, _ = np.load(folder / "slide.npy", mmap_mode="r").shape
+    slide, model = str(folder / "slide.npy"), str(folder / "model")
+    words = [
+        slide,
+        "--model",
+        model,
+        "--memory-gib",
+        str(options.memory_gib),
+        "--axis",
+        str(folder / "axis.npy"),
+    ]
+    checkouts = {"before": options.before.absolute(), "now": Path(__file__).parents[1]}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
+    for _ in range(options.rounds):
+        for name, checkout in checkouts.items():
+            out = folder / f"predictions-{name}"
+            shutil.rmtree(out, ignore_errors=True)
+            wall_s, peak_gib, cpu_s = finished([*words, "--out", str(out)], checkout)
+            entry = json.loads((out / "predictions.json").read_text())["samples"][0]
+            found[name].append(
+                {"wall_s": wall_s, "sample_s": entry["seconds"], "peak_gib": peak_gib, "cpu_s": cpu_s}
+            )
+        for name, checkout in checkouts.items():
+            command = [sys.executable, "-c", ALONE, model, str(height), json.dumps(TILE_PX)]
+            alone = subprocess.run(
+                command, cwd=checkout, env=env_of(checkout), check=True, capture_output=True
+            )
+            found[name][-1] |= json.loads(alone.stdout)
+    records = []
+    for name, rounds in found.items():
+        medians = {key: round(statistics.median(each[key] for each in rounds), 2) for key in rounds[0]}
+        over = {
+            f"overhead_of_{what}": round(medians[f"{what}_s"] / medians["forward_s"] - 1, 3)
+            for what in ("sample", "wall")
+        }
+        # What does not depend on what else the machine does.
+        over["overhead_of_cpu"] = round(medians["cpu_s"] / medians["forward_cpu_s"] - 1, 3)
+        size = f"{height}x{width}x{len(np.load(folder / 'axis.npy'))}"
+        about = {"name": f"slide/{size}_npy/{name}", "device": cpu_name(), "versions": versions()}
+        records.append({**about, "rounds": options.rounds, **medians, **over})
+    return records
+
+
+def env_of(checkout: Path) -> dict[str, str]:
+    """The environment in which a checkout's packages are the ones imported."""
+    return {**os.environ, "PYTHONPATH": str(checkout)}
 
 
 def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -227,7 +313,7 @@ def measured(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "simulated_s": round(simulated_s, 1),
     }
     whole, resumed = folder / "whole", folder / "resumed"
-    wall_s, peak_gib = finished([*words, "--out", str(whole)])
+    wall_s, peak_gib, _ = finished([*words, "--out", str(whole)])
     entry = json.loads((whole / "predictions.json").read_text())["samples"][0]
     record |= {"wall_s": round(wall_s, 1), "sample_s": entry["seconds"], "peak_gib": round(peak_gib, 2)}
     field = receptive_field(load_model(model).networks[0].network)

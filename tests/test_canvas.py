@@ -208,14 +208,14 @@ def test_tiles_take_the_same_few_programs():
     """Whole images as tiles, as `compseg predict` has them, equal the model's maps bit for bit; turned ones share."""
     model = model_of(SMOOTH(depth=1), seed=3)
     field = receptive_field(model.network)
-    before = forward._program.cache_info().currsize
+    before = forward.program_of.cache_info().currsize
     for size in SPOTS[::3]:
         cube, _ = image_of(size)
         np.testing.assert_array_equal(
             tiled([model], cube, TilePlan(size, size, field)).activation, Model.of(model)(cube, prepared=True)
         )
         tiled([model], cube, TilePlan(size, size, field, TURNS["dihedral"]))
-    assert forward._program.cache_info().currsize - before <= 4
+    assert forward.program_of.cache_info().currsize - before <= 4
 
 
 def test_several_devices_share_the_canvas():

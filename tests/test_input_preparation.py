@@ -13,7 +13,8 @@ from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phant
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import ModelError, load_model
 from compseg_jax.spectra.preparation import Image, Preparation
-from compseg_jax.store.prepared import PreparedStore, fit_input_preparation
+from compseg_jax.store.input_preparation import fit_input_preparation
+from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Store
 from compseg_jax.store.write import StoreWriter
 from compseg_jax.training.run import train
@@ -97,7 +98,8 @@ def test_auto_normalises_spectra_that_nothing_has_normalised(store, tmp_path):
     assert steps(prepared_store(store, scaled, tmp_path / "vector")) == []
     cut = fit_input_preparation(PreparedStore(store), store.split("train"), ["cut:first=1700,last=1000"])
     assert steps(prepared_store(store, cut, tmp_path / "cut")) == ["emsc"]
-    assert steps(replace(store, wavenumbers_cm1=None)) == ["zscore"]
+    # Masses, or stains: each spectrum by itself, as an image's own scale would tell its label to all of them.
+    assert steps(replace(store, wavenumbers_cm1=None)) == ["vector"]
     assert steps(replace(store, channels=3)) == []
 
 

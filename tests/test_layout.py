@@ -237,6 +237,35 @@ def test_memory_is_kept_unless_the_user_says_otherwise():
     assert python(MEMORY, MALLOC_ARENA_MAX="4").stdout.strip() == "False"
 
 
+RETURNED = """
+import ctypes
+from pathlib import Path
+from compseg_jax.runtime import keep_freed_memory
+from compseg_jax.runtime.memory import return_kept_memory
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+assert KEPT is False or keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.memset.restype = ctypes.c_void_p
+libc.free.argtypes = (ctypes.c_void_p,)
+blocks = [libc.malloc(2**16) for _ in range(1600)]
+for block in blocks:
+    libc.memset(ctypes.c_void_p(block), 1, 2**16)
+behind = libc.malloc(100)  # so that the blocks are not at the end, which is returned at once
+for block in blocks:
+    libc.free(block)
+before = resident_mib()
+return_kept_memory()
+print(round(before - resident_mib()))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is what keeps memory")
+def test_kept_memory_is_returned_where_it_was_asked_to_be_kept():
+    assert int(python(RETURNED.replace("KEPT", "True")).stdout) > 90
+    assert int(python(RETURNED.replace("KEPT", "False")).stdout) == 0
+
+
 PEERS = {"torch_peer": "torch", "docs_site": "mkdocs"}
 """Scripts that run in an environment of their own, and the library that it has."""
 SCRIPTS = sorted(

@@ -21,7 +21,8 @@ from compseg_jax.prediction.formats import open_maps
 from compseg_jax.readers import Cube, read
 from compseg_jax.spectra.preparation import Image
 from compseg_jax.store import Store
-from compseg_jax.store.prepared import PreparedStore, fit_input_preparation
+from compseg_jax.store.input_preparation import fit_input_preparation
+from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.write import StoreWriter
 from compseg_jax.viewer.model_source import ModelSource
 from tests.untrained_example import write_ensemble, write_untrained

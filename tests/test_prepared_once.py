@@ -20,7 +20,8 @@ from compseg_jax.spectra.preparation import Image, KeptChunks, Preparation, pipe
 from compseg_jax.spectra.scaling import Scaling, put_standardised, standardise
 from compseg_jax.store import Store
 from compseg_jax.store import prepared as prepared_module
-from compseg_jax.store.prepared import CubeMemory, PreparedStore, fit_input_preparation
+from compseg_jax.store.input_preparation import fit_input_preparation
+from compseg_jax.store.prepared import CubeMemory, PreparedStore
 from compseg_jax.training.ensemble import train_ensemble
 from compseg_jax.training.run import train
 

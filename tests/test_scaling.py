@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compseg_jax.spectra.scaling import Scaling, standardise
+from compseg_jax.spectra.scaling import Scaling, put_standardised, standardise
 from compseg_jax.spectra.tissue import tissue_from_background
 
 
@@ -103,3 +103,21 @@ def test_background_by_the_rule_of_the_store() -> None:
     np.testing.assert_array_equal(tissue_from_background(absorbance, "zero"), expected)
     assert tissue_from_background(absorbance, "none").shape == (2, 3)
     assert tissue_from_background(absorbance, "none").all()
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (1, 16, 64), (4, 24, 6), (2, 2, 8, 3)])
+@pytest.mark.parametrize("lie_apart", [False, True])
+def test_the_host_standardises_to_the_same_bits(shape, lie_apart):
+    """Whether spectra lie side by side in memory or not, and in place."""
+    rng = np.random.default_rng(0)
+    stored = rng.normal(size=(*shape[:-1], shape[-1] + lie_apart)).astype(np.float32)
+    absorbance, tissue = stored[..., : shape[-1]], rng.random(shape[:-1]) > 0.3
+    scaling = Scaling(
+        rng.normal(size=shape[-1]).astype(np.float32), rng.uniform(1, 2, shape[-1]).astype("f4")
+    )
+    expected = np.asarray(standardise(absorbance, tissue, scaling.mean, scaling.sd))
+    place = np.full(shape, np.nan, np.float32)
+    put_standardised(absorbance, tissue, scaling, place)
+    np.testing.assert_array_equal(place, expected)
+    put_standardised(absorbance, tissue, scaling, absorbance)
+    np.testing.assert_array_equal(absorbance, expected)

@@ -17,6 +17,7 @@ from compseg_jax.model import ExtractedNetwork, Model, ModelError
 from compseg_jax.model.adaptation import adapted
 from compseg_jax.model.specimen import Specimen
 from compseg_jax.networks.build import init_variables
+from compseg_jax.networks.part import Part
 from compseg_jax.networks.receptive_field import ReceptiveField, receptive_field, why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
@@ -479,3 +480,41 @@ def test_preparations_are_kept_apart(monkeypatch):
         maps.append(whole_map(model, found.absorbance, tissue=found.mask))
     assert sink.tissue.all()
     np.testing.assert_allclose(sink.activation, np.mean(maps, axis=0), atol=1e-5, rtol=0)
+
+
+# --- the part of a tile that counts
+
+
+@pytest.mark.parametrize("way_up", ["transposed", "bilinear"])
+def test_the_way_up_is_computed_on_little_more_than_the_core(way_up):
+    network = UNet(base=2, depth=3, way_up=way_up)
+    reach = receptive_field(network)
+    plan = TilePlan((200, 160), (136, 160), reach)
+    height, width = plan.part_px
+    assert (reach.blurred, width) == ({"transposed": 6, "bilinear": 9}[way_up], 160)
+    assert height < 136 - reach.margin + 16
+    for tile in plan.tiles:
+        [view] = plan.views(tile)
+        top, left = plan.part_start(view)
+        assert (left, top % 4) == (0, 0)
+        assert top <= max(0, view.inner_y.start - reach.blurred)
+        assert top + height >= min(view.inner_y.stop + reach.blurred, 136)
+
+
+def test_a_part_is_that_of_the_whole_map():
+    """Right but for as many pixels along its inner edges as is said, and 0 beside it."""
+    network = UNet(base=2, depth=3, way_up="bilinear")
+    variables = init_variables(network, jax.random.key(0), CHANNELS)
+    cube = jnp.stack([jnp.asarray(cube_of(64, 72, seed=seed)) for seed in range(2)])
+    whole = np.asarray(network.apply(variables, cube))
+    starts = jnp.array([8, 16]), jnp.array([0, 12])
+    part = Part(*starts, (40, 60))
+    found = np.array(jax.jit(network.apply)(variables, cube, part=part))
+    blurred = receptive_field(network).blurred
+    for image, full, top, left in zip(found, whole, *map(np.asarray, starts), strict=True):
+        rows = slice(top + blurred, top + 40 - blurred)
+        columns = slice(left + blurred * bool(left), left + 60 - blurred * (left + 60 < 72))
+        np.testing.assert_allclose(image[rows, columns], full[rows, columns], atol=1e-5)
+        assert np.abs(image - full)[top : top + 40, left : left + 60].max() > 1e-4
+        image[top : top + 40, left : left + 60] = 0
+        assert not image.any()

@@ -14,7 +14,7 @@ import pytest
 from compseg_jax import Batch, Objective, Optimiser, UNet, init_train_state, make_train_step, train_step
 from compseg_jax.runtime import data_mesh
 from compseg_jax.training.batch import augment_batch, pad_batch
-from compseg_jax.training.step import make_evaluate_step, make_optimiser
+from compseg_jax.training.step import SMALL_LEAF, make_evaluate_step, make_optimiser, norm_of_all
 
 # One level: what is tested is the step, whose program for a deeper network takes seconds to compile.
 NETWORK = UNet(base=4, depth=0, head_bias=-1.0)
@@ -161,6 +161,12 @@ def test_training_lowers_the_loss_of_a_separable_batch(error):
     assert losses[-1] < 0.5 * losses[0]
     pooled = make_evaluate_step(data_mesh(1))(state, batch)["pooled"]
     assert np.min(pooled[1::2]) > np.max(pooled[::2])
+
+
+def test_the_norm_is_over_small_and_large_arrays():
+    tree = {"large": jnp.full((2, SMALL_LEAF), 0.5), "small": jnp.ones((3, 2)), "number": jnp.float32(2)}
+    np.testing.assert_allclose(norm_of_all(tree), np.sqrt(SMALL_LEAF / 2 + 6 + 4), rtol=1e-6)
+    np.testing.assert_allclose(norm_of_all({"small": tree["small"]}), np.sqrt(6), rtol=1e-6)
 
 
 def test_rmsprop_is_that_of_keras():

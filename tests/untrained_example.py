@@ -13,7 +13,8 @@ from compseg_jax.model import ExtractedNetwork
 from compseg_jax.model.model_files import save_network
 from compseg_jax.networks.build import build_network, init_variables
 from compseg_jax.store import Sample, Store
-from compseg_jax.store.prepared import PreparedStore, axis_after, fit_input_preparation, fit_scaling
+from compseg_jax.store.input_preparation import fit_input_preparation
+from compseg_jax.store.prepared import PreparedStore, axis_after, fit_scaling
 
 
 def write_untrained(name: str, store: Store, samples: tuple[Sample, ...], folder: Path, seed: int = 0) -> str:

@@ -16,6 +16,7 @@ from compseg_jax.model.canvas import canvas_px, extent_of, on_canvas
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import Module, Variables
 from compseg_jax.networks.extent import Extent
+from compseg_jax.networks.part import Part
 from compseg_jax.objective.activation import activation_map
 from compseg_jax.readers.cube import Background
 from compseg_jax.spectra.preparation import Preparation
@@ -123,6 +124,7 @@ def masked_activation(
     scaled: Float[Array, "b y x c"],
     tissue: Bool[Array, "b y x"],
     extent: Extent | None = None,
+    part: Part | None = None,
 ) -> Float[Array, "b y x"]:
     """Activation of standardised cubes, 0 outside the tissue: the one program of every prediction."""
-    return jnp.where(tissue, activation_map(network, variables, scaled, tissue, extent), 0.0)
+    return jnp.where(tissue, activation_map(network, variables, scaled, tissue, extent, part), 0.0)

@@ -22,7 +22,7 @@ from compseg_jax.spectra.tissue import tissue_from_background
 from compseg_jax.store.read import Store
 
 PIECE_BYTES = 2 * 2**20
-"""Of a scan that are copied, looked at and scaled at once, so that they come from memory once."""
+"""Of a scan that are looked at and scaled at once: rows of it, one after the other."""
 CACHE_BYTES = 4 * 2**20
 """Of a scan that are prepared at once, so that they need not be fetched from memory for each step."""
 BAND_BYTES = 32 * 2**20
@@ -65,7 +65,7 @@ class Band(NamedTuple):
     """Some rows of an image.
 
     Attributes:
-      absorbance: raw spectra (y, x, c), 0 where they are broken.
+      absorbance: raw spectra (y, x, c), as `Specimen.bands` or `Specimen.pieces` say where they are broken.
       tissue: pixels that may hold tissue (y, x).
       broken: why a pixel cannot be used (y, x), 1 + its place in `BROKEN`, 0 where it can; None where all can.
       rows: of the image.
@@ -112,20 +112,26 @@ class Specimen:
         for band in _parted(rows, self._rows_of_a_band(columns) if at_once is None else at_once):
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is no tissue
                 absorbance = np.require(self.scan.window(band, columns), np.float32, "W")
-            yield self._band(absorbance, band, columns)
+            yield self._band(absorbance, band, columns, mend=True)
 
     def pieces(self, rows: slice, columns: slice) -> Iterator[Band]:
-        """The same as `bands`, fewer rows at a time, and no copy of what lies in a file but the rows themselves."""
-        at_once = max(1, PIECE_BYTES // self._row_bytes(columns))
-        for band in _parted(rows, self._rows_of_a_band(columns)):
+        """The same as `bands`, fewer rows at a time, to be read only: as they lie in a file, if they lie there so.
+
+        Broken spectra are no tissue, but come as they are.
+        """
+        row_bytes = self._row_bytes(columns)
+        at_once = max(1, PIECE_BYTES // row_bytes)
+        is_mapped = isinstance(self.scan, CubeScan)
+        bands = _parted(rows, max(1, BAND_BYTES // row_bytes) if is_mapped else self._rows_of_a_band(columns))
+        for band in bands:
             # What lies in a file goes from there straight into the cache, without a copy of the band.
             look = self.scan.look if isinstance(self.scan, CubeScan) else self.scan.window
-            window = look(band, columns)
+            window = np.asarray(look(band, columns))
             for piece in _parted(band, at_once):
-                with np.errstate(over="ignore"):
-                    absorbance = np.array(
-                        window[piece.start - band.start : piece.stop - band.start], np.float32, order="C"
-                    )
+                absorbance = window[piece.start - band.start : piece.stop - band.start]
+                if absorbance.dtype != np.float32 or absorbance.strides[-1] != absorbance.itemsize:
+                    with np.errstate(over="ignore"):
+                        absorbance = np.array(absorbance, np.float32, order="C")
                 yield self._band(absorbance, piece, columns)
 
     def broken_px(self) -> dict[str, int]:
@@ -142,9 +148,16 @@ class Specimen:
         at_once = max(1, min(BAND_BYTES, max(CACHE_BYTES, CHUNK_ROWS * row_bytes)) // row_bytes)
         return at_once - (at_once % CHUNK_ROWS if at_once > CHUNK_ROWS else 0)
 
-    def _band(self, absorbance: np.ndarray, rows: slice, columns: slice) -> Band:
+    def _band(self, absorbance: np.ndarray, rows: slice, columns: slice, *, mend: bool = False) -> Band:
+        """Spectra as they are, or with 0 for those that are broken (``mend``)."""
         own = None if self.tissue is None else self.tissue[rows, columns]
-        return Band(absorbance, *_tissue_of(absorbance, self.background, own), rows)
+        mask, broken = _tissue_of(absorbance, self.background, own)
+        if broken is not None:
+            if mend:
+                absorbance[broken > 0] = 0
+            if own is not None:
+                broken[~own] = 0
+        return Band(absorbance, mask, broken, rows)
 
 
 def _parted(rows: slice, at_once: int) -> Iterator[slice]:
@@ -157,7 +170,7 @@ def _parted(rows: slice, at_once: int) -> Iterator[slice]:
 def _tissue_of(
     absorbance: Float[np.ndarray, "y x c"], background: Background, given: Bool[np.ndarray, "y x"] | None
 ) -> tuple[Bool[np.ndarray, "y x"], Int[np.ndarray, "y x"] | None]:
-    """The mask given, or that of the rule, without broken spectra, which are set to 0; and why they are broken.
+    """The mask given, or that of the rule, without broken spectra; and why spectra are broken, in it or not.
 
     The sum of a spectrum is finite and of a possible size only if all its values are, and not 0 only if one of them
     is: so most pixels need no look at every value.
@@ -176,10 +189,7 @@ def _tissue_of(
     if doubtful.any():
         broken = np.zeros(total.shape, np.int8)
         broken[doubtful] = _reasons(absorbance[doubtful])
-        absorbance[broken > 0] = 0
         mask &= broken == 0
-        if given is not None:
-            broken[~given] = 0
     return mask, broken
 
 
@@ -320,4 +330,6 @@ def _put(values: np.ndarray, tissue: np.ndarray, place: np.ndarray, scaling: Sca
     if scaling is None:
         place[...] = values
     else:
-        put_standardised(values, tissue, scaling, place)
+        # Broken spectra may be infinite, and are 0 afterwards.
+        with np.errstate(over="ignore", invalid="ignore"):
+            put_standardised(values, tissue, scaling, place)

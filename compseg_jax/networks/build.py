@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from compseg_jax.config import Network
 from compseg_jax.networks.extent import Extent
 from compseg_jax.networks.layers import ACTIVATIONS, KERNEL_SPREADS
+from compseg_jax.networks.part import Part
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
 
@@ -196,14 +197,20 @@ def _draw_at_once(
 
 
 def apply_network(
-    network: nn.Module, variables: Variables, cube: Float[Array, "b y x c"], extent: Extent | None = None
+    network: nn.Module,
+    variables: Variables,
+    cube: Float[Array, "b y x c"],
+    extent: Extent | None = None,
+    part: Part | None = None,
 ) -> Float[Array, "b y x maps"]:
     """Logits of each pixel; a pure function of variables and cube, as used for validation and prediction.
 
     Images that do not fill their canvas have an ``extent`` and zeros beyond it; only networks that ``takes_extent``
-    says so of can be given one.
+    says so of can be given one. Where the map of a ``part`` alone counts, networks that ``takes_part`` says so of
+    compute little more.
     """
-    return network.apply(variables, cube, **({} if extent is None else {"extent": extent}))
+    given = {"extent": extent, "part": part}
+    return network.apply(variables, cube, **{name: each for name, each in given.items() if each is not None})
 
 
 def apply_network_training(

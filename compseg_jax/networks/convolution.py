@@ -35,6 +35,8 @@ TAPS = tuple((i, j) for i in range(3) for j in range(3))
 # Winograd pays where both sides have many channels; for the weight gradient, where plain is slow, earlier.
 WINOGRAD_LEAST_CHANNELS = 64
 WINOGRAD_LEAST_PRODUCT = {"forward": 128 * 128, "by_input": 128 * 128, "by_kernel": 64 * 64}
+# Below it the forward pass and the gradient by the input gain a millisecond, for a dozen loops more to compile.
+WINOGRAD_LEAST_WORK = {"forward": 2**24, "by_input": 2**24, "by_kernel": 0}
 # Below it the kernel is larger than the image: reading it is the work, and transforming it would double that.
 FEW_PIXELS = 256
 FEW_PIXELS_LEAST_CHANNELS = 256
@@ -123,8 +125,12 @@ def form_of(shape: tuple[int, ...], features: int, dtype: jnp.dtype) -> dict[str
     if channels >= WIDE_INPUT * features:
         return {**plain, "by_kernel": "taps", "forward": "plain" if has_onednn_convolutions() else "taps"}
     if height % 2 == width % 2 == 0 and narrow >= WINOGRAD_LEAST_CHANNELS:
-        least = WINOGRAD_LEAST_PRODUCT
-        return {name: "winograd" if channels * features >= least[name] else "plain" for name in plain}
+        product, work = channels * features, n_pixels * channels * features
+        pays = {
+            name: product >= WINOGRAD_LEAST_PRODUCT[name] and work >= WINOGRAD_LEAST_WORK[name]
+            for name in plain
+        }
+        return {name: "winograd" if pays[name] else "plain" for name in plain}
     return plain
 
 
@@ -140,10 +146,12 @@ def _fast_forward(x: Image, kernel: Kernel) -> tuple[Product, tuple[Image, Kerne
 def _fast_backward(kept: tuple[Image, Kernel], gradient: Product) -> tuple[Image, Kernel]:
     x, kernel = kept
     features = kernel.shape[-1]
-    return (
-        _on_cpu("by_input", x, features, gradient, kernel),
-        _on_cpu("by_kernel", x, features, x, gradient),
-    )
+    # Not before the gradient is there: XLA would transpose and transform images and kernels in the forward pass, and
+    # keep the results. The kernel's gradient comes last, or the kernel would be copied before it is updated in place.
+    x, kernel, gradient = lax.optimization_barrier((x, kernel, gradient))
+    by_input = _on_cpu("by_input", x, features, gradient, kernel)
+    x, gradient, by_input = lax.optimization_barrier((x, gradient, by_input))
+    return by_input, _on_cpu("by_kernel", x, features, x, gradient)
 
 
 _fast.defvjp(_fast_forward, _fast_backward)
@@ -163,6 +171,19 @@ def _shifted(image: Image, i: int, j: int) -> Image:
     _, height, width, _ = image.shape
     padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return padded[:, i : i + height, j : j + width]
+
+
+def _all_shifted(image: Image) -> Float[Array, "b y x all"]:
+    """The image as every tap sees it, side by side: along x, then along y, since XLA makes no loop of nine parts."""
+    _, height, width, _ = image.shape
+    padded = _padded(image)
+    along_x = lax.optimization_barrier(jnp.concatenate([padded[:, :, j : j + width] for j in range(3)], -1))
+    return jnp.concatenate([along_x[:, i : i + height] for i in range(3)], axis=-1)
+
+
+def _padded(image: Image) -> Float[Array, "b y_all x_all c"]:
+    """With zeros around. Kept as an array: XLA would pad within each of the loops that read it."""
+    return lax.optimization_barrier(jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))))
 
 
 def _sum(parts: Sequence[Array]) -> Array:
@@ -195,11 +216,11 @@ def _taps_by_kernel(x: Image, gradient: Product) -> Kernel:
     channels, features = x.shape[-1], gradient.shape[-1]
     over_pixels = (((0,), (0,)), ((), ()))
     if channels <= features:
-        shifted = _rows(jnp.concatenate([_shifted(x, i, j) for i, j in TAPS], axis=-1))
+        shifted = _rows(_all_shifted(x))
         return lax.dot_general(shifted, _rows(gradient), over_pixels).reshape(3, 3, channels, features)
-    shifted = _rows(jnp.concatenate([_shifted(gradient, 2 - i, 2 - j) for i, j in TAPS], axis=-1))
+    shifted = _rows(_all_shifted(gradient))
     product = lax.dot_general(_rows(x), shifted, over_pixels)
-    return product.reshape(channels, 3, 3, features).transpose(1, 2, 0, 3)
+    return product.reshape(channels, 3, 3, features)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
 
 
 def _combined(matrix: Matrix, parts: Sequence[Array], axis: int) -> Array:

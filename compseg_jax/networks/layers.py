@@ -7,6 +7,7 @@ pixels take the images' extent where these do not fill their canvas (`extent`).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,7 +33,8 @@ def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     the output is what is kept, too: without a barrier XLA keeps the float32 it was rounded from, in twice the memory.
     """
     wide = _at_least_float32(x)
-    return (jnp.maximum(wide, 0) + _log1p_below_one(jnp.exp(-jnp.abs(wide)))).astype(x.dtype)
+    y = (jnp.maximum(wide, 0) + _log1p_below_one(jnp.exp(-jnp.abs(wide)))).astype(x.dtype)
+    return jax.lax.platform_dependent(y, cpu=jax.lax.optimization_barrier, default=lambda y: y)
 
 
 @softplus.defjvp
@@ -47,15 +49,21 @@ def _at_least_float32(x: Array) -> Array:
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
-def _log1p_below_one(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + e) for e in [0, 1], as 2 artanh s with s = e/(2 + e) ≤ ⅓: seven terms leave 2e-8 of the value.
+# Least relative error of log(1 + e)/e on [0, 1] by a polynomial of degree 9, lowest power first: 5e-9.
+_LOG1P_BELOW_ONE = (
+    1.0, -0.4999990242, 0.3332996240, -0.2495413352, 0.1967593855,
+    -0.1530559052, 0.1060365141, -0.0569594999, 0.0198514441, -0.0032440211,
+)  # fmt: skip
 
-    XLA's log1p takes twice the time on CPU.
+
+def _log1p_below_one(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + e) for e in [0, 1], as e times a polynomial; rounding leaves 2e-7 of the value.
+
+    XLA's log1p takes twice the time on CPU, and a quotient would be kept in memory between two loops.
     """
     if e.dtype == jnp.float64:
         return jnp.log1p(e)
-    s = e / (2 + e)
-    return 2 * s * jnp.polyval(jnp.asarray([1 / n for n in range(13, 0, -2)], e.dtype), s * s, unroll=16)
+    return e * jnp.polyval(jnp.asarray(_LOG1P_BELOW_ONE[::-1], e.dtype), e, unroll=16)
 
 
 def _one_minus_exp(y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -136,14 +144,24 @@ class Conv(nn.Module):
     channels: int | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b y x c"]) -> Float[Array, "b y x features"]:
-        """Applies the convolution; channels of ``x`` beyond ``channels`` are padding, and zero."""
-        shape = (3, 3, self.channels or x.shape[-1], self.features)
+    def __call__(self, *images: Float[Array, "b y x _"]) -> Float[Array, "b y x features"]:
+        """Applies the convolution; channels beyond ``channels`` are padding, and zero.
+
+        Several images count as one whose channels are theirs, one after the other, and are not put together for it: on
+        two cores the product with 16 + 16 channels takes two thirds of the time, and a third of the memory.
+        """
+        n_channels = sum(image.shape[-1] for image in images)
+        shape = (3, 3, self.channels or n_channels, self.features)
         kernel = self.param("kernel", INITIALISERS[self.kernel_init], shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, x.shape[-1] - shape[2]), (0, 0)))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return add_bias(convolution_3x3(x, kernel, self.form), bias)
+        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, n_channels - shape[2]), (0, 0)))
+        *images, kernel, bias = nn.dtypes.promote_dtype(*images, kernel, bias, dtype=self.dtype)
+        ends = np.cumsum([image.shape[-1] for image in images])
+        products = [
+            convolution_3x3(image, kernel[:, :, end - image.shape[-1] : end], self.form)
+            for image, end in zip(images, ends.tolist(), strict=True)
+        ]
+        return add_bias(functools.reduce(jnp.add, products), bias)
 
 
 class ConvBlock(nn.Module):
@@ -161,16 +179,21 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b y x c"], train: bool = False, extent: Extent | None = None
+        self,
+        x: Float[Array, "b y x c"],
+        train: bool = False,
+        extent: Extent | None = None,
+        beside: Float[Array, "b y x k"] | None = None,
     ) -> Float[Array, "b y x features"]:
         """Applies the block; dropout and the statistics of the batch in training only.
 
-        ``x`` is 0 beyond ``extent``; what comes out is not.
+        ``x``, and what lies ``beside`` its channels, is 0 beyond ``extent``; what comes out is not.
         """
         for index in range(self.n_convolutions):
             channels = self.channels if index == 0 else None
             x = kept(x, extent) if index else x
-            x = Conv(self.features, self.kernel_init, self.dtype, self.form, channels)(x)
+            images = (x,) if index or beside is None else (x, beside)
+            x = Conv(self.features, self.kernel_init, self.dtype, self.form, channels)(*images)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = Normalisation(self.normalisation, self.dtype)(x, train, extent)
             x = ACTIVATIONS[self.activation](x)

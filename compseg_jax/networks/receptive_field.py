@@ -6,10 +6,12 @@ of all poolings fall on the same pixels. Both are known exactly for the package'
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import flax.linen as nn
 
+from compseg_jax.networks.part import PART_LEVELS
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.smoothing import reach_px
 from compseg_jax.networks.unet import UNet
@@ -67,6 +69,20 @@ class ReceptiveField:
         low, high = self.needed(first, last - 1)
         multiple = self.multiple
         return max(0, low // multiple * multiple), min(length, -(-(high + 1) // multiple) * multiple)
+
+    @property
+    def blurred(self) -> int:
+        """Pixels along the edge of a part (``networks.part``) that come out wrong: what its levels take in."""
+        return self.smoothing + functools.reduce(
+            lambda deeper, convolutions: 2 * deeper + self.doubling + convolutions,
+            reversed(self.decoder[:PART_LEVELS]),
+            0,
+        )
+
+    @property
+    def part_multiple(self) -> int:
+        """What the start of a part must be a multiple of."""
+        return int(2 ** min(len(self.decoder), PART_LEVELS))
 
     @property
     def margin(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from compseg_jax.networks.convolution import Form
@@ -20,6 +21,7 @@ from compseg_jax.networks.layers import (
     max_pool,
 )
 from compseg_jax.networks.normalisation import Normalisation
+from compseg_jax.networks.part import PART_LEVELS, Part
 
 
 class UNet(nn.Module):
@@ -76,13 +78,20 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b y x c"], *, train: bool = False, extent: Extent | None = None
+        self,
+        x: Float[Array, "b y x c"],
+        *,
+        train: bool = False,
+        extent: Extent | None = None,
+        part: Part | None = None,
     ) -> Float[Array, "b y x maps"]:
         """Logits of each pixel; ``train`` drops features and normalises by the batch where either is asked for.
 
         Images that do not fill their canvas have an ``extent`` and zeros beyond it: their logits are those of the
-        images alone.
+        images alone. Where a ``part`` is given logits are 0 beside it, and right in it but for
+        ``ReceptiveField.blurred`` pixels along those of its edges that are no edges of the image.
         """
+        whole, part = x.shape[:3], part if self.depth else None
         block = RematConvBlock if self.remat else ConvBlock
         shared = {
             "activation": self.activation,
@@ -95,18 +104,32 @@ class UNet(nn.Module):
         if self.front:
             x = SpectralFront(self.front, self.kernel_init, self.dtype, channels, name="front")(x)
             channels = None
-        skips, extents = [], [extent]
+        skips, extents, parts = [], [extent], [part]
         for level in range(self.depth):
             options = {**shared, "dropout": self.dropout} if level else {**shared, "channels": channels}
             own = extents[level]
             x = block(self.base * 2**level, name=f"down_{level}", **options)(x, train, own)
+            cut = parts[level] if level < PART_LEVELS else None
+            if cut is not None:  # XLA would compute the block's activation once for each that takes it
+                x = lax.optimization_barrier(x)
+            pooled = max_pool(x, own)
+            if cut is not None:  # and keep what lies beside the part until the skip is merged
+                pooled, x = lax.optimization_barrier((pooled, cut.of(x)))
             skips.append(x)
-            x = max_pool(x, own)
+            x = pooled
             extents.append(None if own is None else own.halved)
+            parts.append(None if cut is None else cut.halved)
         options = {**shared, "dropout": self.dropout} if self.depth else {**shared, "channels": channels}
         x = block(self.base * 2**self.depth, name="bottleneck", **options)(x, train, extents[-1])
         for level, skip in reversed(list(enumerate(skips))):
             features = self.base * 2**level
+            deeper = parts[level + 1]
+            if deeper is not None and level == min(self.depth, PART_LEVELS) - 1:
+                x = deeper.of(x)
+                extents = [
+                    each if own is None else own.extent_of(each)
+                    for own, each in zip(parts, extents, strict=True)
+                ]
             up = WAYS_UP[self.way_up](
                 features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"up_{level}"
             )
@@ -114,10 +137,17 @@ class UNet(nn.Module):
             # Normalised before it is cropped: of a level of odd size its last row or column once more.
             reached = None if below is None else below.doubled
             x = Normalisation(self.normalisation, self.dtype, name=f"up_norm_{level}")(x, train, reached)
-            x = jnp.concatenate([skip, crop_to(x, *skip.shape[1:3])], axis=-1)
-            x = kept(x, extents[level])
-            x = block(features, name=f"merge_{level}", **shared)(x, train, extents[level])
+            own = extents[level]
+            x = crop_to(x, *skip.shape[1:3])
+            merge = block(features, name=f"merge_{level}", **shared)
+            if (
+                part is None
+            ):  # gradients by one kernel cost less than by two; maps of whole images keep their bits
+                x = merge(kept(jnp.concatenate([skip, x], axis=-1), own), train, own)
+            else:
+                x = merge(kept(skip, own), train, own, kept(x, own))
         head = Head(
             self.maps, self.head_bias, self.kernel_init, self.head_norm, self.attention_features, name="head"
         )
-        return head(x, train)
+        logits = head(x, train)
+        return logits if part is None else part.put_into(jnp.zeros((*whole, self.maps), logits.dtype), logits)

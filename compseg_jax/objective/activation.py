@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from compseg_jax.networks.build import Module, Variables, apply_network
 from compseg_jax.networks.extent import Extent
+from compseg_jax.networks.part import Part
 from compseg_jax.networks.smoothing import smoothed_over_tissue
 from compseg_jax.objective.pooling import PIXELS, attention_weights, mean_over_pixels
 
@@ -58,15 +59,17 @@ def activation_map(
     cube: Float[Array, "b y x c"],
     tissue: Tissue,
     extent: Extent | None = None,
+    part: Part | None = None,
 ) -> Float[Array, "b y x"]:
     """Activation map in [0, 1] of scaled cubes, read as the network's ``activation_map`` says and smoothed as its
     ``smoothing_px`` does; float32.
 
-    Cubes that do not fill their canvas have an ``extent``, and no tissue beyond it.
+    Cubes that do not fill their canvas have an ``extent``, and no tissue beyond it. Where a ``part`` is given the map
+    beside it, and ``ReceptiveField.blurred`` pixels along its edges, have no meaning.
     """
     if _name_of(network) == "saliency":
         return _smoothed(network, saliency_map(network, variables, cube, tissue, extent), tissue)
-    return activation_of_logits(network, apply_network(network, variables, cube, extent), tissue)
+    return activation_of_logits(network, apply_network(network, variables, cube, extent, part), tissue)
 
 
 def _name_of(network: Module) -> str:

@@ -14,9 +14,10 @@ from compseg_jax.prediction.formats.sample_files import SampleFormat
 from compseg_jax.prediction.formats.smoothing import LOSSLESS_PX
 from compseg_jax.prediction.predict_options import Output, PredictOptions
 from compseg_jax.prediction.working import WorkingMaps
-from compseg_jax.readers.scan import Scan, ScanPart, finest_per_pixel_xy
+from compseg_jax.readers.scan import CubeScan, Scan, ScanPart, finest_per_pixel_xy
 
 OVERVIEW = "overview.ome.zarr"
+MAPPED_BYTES = 128 * 2**20
 
 
 def write_outputs(
@@ -95,14 +96,23 @@ def write_overview(folder: Path, scan: Scan) -> dict[str, str]:
     Of the rows that a pixel of it spans, the middle one is read: its mean is that of ``step`` pixels instead of
     ``step`` squared, and a slide of several GiB is read an eighth or less of once more.
     """
-    height, width, _ = scan.shape
+    height, width, channels = scan.shape
     writer = OverviewWriter(
         folder / OVERVIEW, scan.shape, pixel_size_um=scan.pixel_size_um, wavenumbers_cm1=scan.wavenumbers_cm1
     )
-    for top in range(0, height, writer.step):
-        bottom = min(top + writer.step, height)
-        middle = (top + bottom) // 2
-        row = scan.window(slice(middle, middle + 1), slice(0, width))[0].astype(np.float32, copy=False)
-        writer.write_row(top, np.nan_to_num(row))
+    at_once = writer.step
+    if isinstance(
+        scan, CubeScan
+    ):  # of a file, which is mapped for many rows: what is not read takes no memory
+        at_once *= max(1, MAPPED_BYTES // (4 * width * channels * writer.step))
+    for first in range(0, height, at_once):
+        tops = range(first, min(first + at_once, height), writer.step)
+        middles = [(top + min(top + writer.step, height)) // 2 for top in tops]
+        rows = slice(middles[0], middles[-1] + 1)
+        look = scan.look if isinstance(scan, CubeScan) else scan.window
+        window = look(rows, slice(0, width))
+        for top, middle in zip(tops, middles, strict=True):
+            row = window[middle - rows.start].astype(np.float32, copy=False)
+            writer.write_row(top, np.nan_to_num(row))
     writer.finish()
     return {"overview_zarr": OVERVIEW}

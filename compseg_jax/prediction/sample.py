@@ -25,7 +25,7 @@ from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_check import hash_of_output
 from compseg_jax.prediction.sample_places import ENTRY, SAMPLES, SamplePlaces
 from compseg_jax.prediction.tiles.plan import TURNS, TilePlan
-from compseg_jax.prediction.tiles.slide import Slide
+from compseg_jax.prediction.tiles.slide import Ahead
 from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
 from compseg_jax.readers.reading_options import Instructions
@@ -117,19 +117,20 @@ class Predictor:
         purpose = self._purpose(task)
         found = WorkingMaps.continued(partial, specimen.shape_px, purpose)
         with (
-            WorkingMaps.begun(partial, self._plan(members, specimen), purpose)
-            if found is None
-            else WorkingMaps(partial, self._same_plan(specimen, found[0]), found[1])
-        ) as maps:
+            Ahead(members, specimen, self.mesh, self._memory_bytes) as ahead,
+            (
+                WorkingMaps.begun(partial, self._plan(members, specimen, ahead), purpose)
+                if found is None
+                else WorkingMaps(partial, self._same_plan(specimen, found[0]), found[1])
+            ) as maps,
+        ):
             done = frozenset(maps.done)
             pixels = math.prod(specimen.shape_px)
             watch.begun(pixels, sum(tile.core_px for tile in maps.plan.tiles if tile.number in done))
-            if len(done) < len(maps.plan.tiles):
-                slide = Slide.of(members, specimen, maps.plan, self.mesh, memory_bytes=self._memory_bytes)
-                if not slide.predict(
-                    maps, done=done, progress=watch.advanced, stop=watch.stop, judged=maps.judged
-                ):
-                    raise Stopped
+            if len(done) < len(maps.plan.tiles) and not ahead.slide_of(maps.plan).predict(
+                maps, done=done, progress=watch.advanced, stop=watch.stop, judged=maps.judged
+            ):
+                raise Stopped
             notes = [*opened.notes, *members[0].notes]
             if options.to_training_scale and scale is None:
                 notes.append("its pixel size, or the training's, is unknown: taken as if it were the same")
@@ -163,11 +164,12 @@ class Predictor:
             **task.identity(),
         }
 
-    def _plan(self, members: Sequence[Adapted], specimen: Specimen) -> TilePlan:
+    def _plan(self, members: Sequence[Adapted], specimen: Specimen, ahead: Ahead) -> TilePlan:
         turns = TURNS[self.options.average_over]
         tile_px, field = self.options.tile_px, reach_of(self.model.networks)
         if tile_px is None or field is None:
-            return plan_for(members, specimen, self.mesh, turns, memory_bytes=self._memory_bytes)
+            memory = self._memory_bytes
+            return plan_for(members, specimen, self.mesh, turns, memory_bytes=memory, compiling=ahead.begin)
         plan = TilePlan(specimen.shape_px, (tile_px, tile_px), field, turns)
         try:
             _ = plan.tiles

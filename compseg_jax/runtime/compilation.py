@@ -6,7 +6,11 @@ import functools
 import os
 from pathlib import Path
 
+from compseg_jax.runtime.memory import return_kept_memory
 from compseg_jax.runtime.xla_flags import has_onednn_convolutions
+
+COMPILATION_WORTH_RETURNING_S = 0.5
+"""Shorter ones leave little memory behind."""
 
 
 def cache_compilations() -> Path | None:
@@ -35,7 +39,10 @@ def cache_compilations() -> Path | None:
 
 
 class CompileClock:
-    """Seconds spent compiling (or fetching compiled programs) in this process since the clock was made."""
+    """Seconds spent compiling (or fetching compiled programs) in this process since the clock was made.
+
+    What a long compilation took of memory is returned before the program runs (`return_kept_memory`).
+    """
 
     def __init__(self) -> None:
         import jax
@@ -46,6 +53,8 @@ class CompileClock:
     def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             self.seconds += duration_secs
+            if duration_secs >= COMPILATION_WORTH_RETURNING_S:
+                return_kept_memory()
 
 
 @functools.cache

@@ -28,7 +28,7 @@ def keep_freed_memory() -> bool:
     XLA's CPU backend allocates the intermediate results of every execution anew, hundreds of MB. By default glibc
     maps and unmaps them each time, and the page faults take 13 to 19 % of a training step (docs/performance.md).
     The commands call this at their start; a program of your own calls it before jax starts, since the threads
-    that compute must not have memory of their own yet. From then on the process keeps what it used at its peak.
+    that compute must not have memory of their own yet. `return_kept_memory` returns what has been kept in vain.
 
     Returns:
       False, with nothing changed, when jax already runs, when the C library is not glibc, or when the user set
@@ -39,7 +39,22 @@ def keep_freed_memory() -> bool:
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all(mallopt(number, value) == 1 for number, value in _MALLOPT_KEEP_FREED_MEMORY.values())
+    kept = all(mallopt(number, value) == 1 for number, value in _MALLOPT_KEEP_FREED_MEMORY.values())
+    _freed_memory_is_kept.append(kept)
+    return kept
+
+
+_freed_memory_is_kept: list[bool] = []
+
+
+def return_kept_memory() -> None:
+    """Gives the system back what `keep_freed_memory` keeps, where it was called; the next step asks for it again.
+
+    After a compilation (hundreds of MB that no step fits into) and now and then between steps: glibc cannot use the
+    block of one step for the next where something small came to lie behind it, and holds two to four of them.
+    """
+    if any(_freed_memory_is_kept):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 READING_SHARE = 0.5

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.interpolate import CubicSpline
 
 AnyArray = Array | np.ndarray
 
@@ -224,6 +223,8 @@ def _run_matrix(
     if axis.size == 1:
         return np.ones((target.size, 1)), reached
     local_step = steps[np.clip(np.searchsorted(axis, at, side="right") - 1, 0, steps.size - 1)]
+    from scipy.interpolate import CubicSpline  # .2 s of every start, needed here alone
+
     spline = CubicSpline(axis, np.eye(axis.size), bc_type="not-a-knot")
     rows = spline(at)
     nearest = np.abs(at[:, None] - axis[None, :]).argmin(axis=1)

@@ -7,7 +7,7 @@ fitted, principal components are drawn, the network is fed and the threshold is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import RLock
@@ -21,17 +21,11 @@ from compseg_jax.spectra.preparation import (
     FittedStep,
     Image,
     KeptChunks,
-    OfImage,
     Preparation,
-    Training,
     apply_step,
     axis_of_steps,
-    check_steps,
     content_key,
     image_key,
-    parse_steps,
-    refuse_without_wavenumbers,
-    with_step,
     without_broken,
 )
 from compseg_jax.spectra.scaling import BandMoments, Scaling, band_moments
@@ -295,50 +289,6 @@ def axis_after(store: Store, preparation: Preparation | None) -> np.ndarray | No
     if store.wavenumbers_cm1 is None or preparation is None:
         return store.wavenumbers_cm1
     return preparation.wavenumbers_cm1
-
-
-NORMALISING = frozenset({"mie", "rmies", "emsc", "vector", "snv", "amide1", "area", "zscore"})
-LEAST_CHANNELS_FOR_EMSC = 16
-
-
-def fit_input_preparation(
-    cubes: PreparedStore, samples: Sequence[Sample], words: Sequence[str]
-) -> Preparation | None:
-    """Fits the steps between store and scaling on training samples; None where there are none.
-
-    Where no step has normalised the cubes yet, 'auto' stands for ``emsc`` of spectra of at least 16 channels and
-    for ``zscore`` of ordinary images, and for nothing elsewhere.
-
-    Raises:
-      ValueError: when a step is unknown or does not fit the store.
-    """
-    store = cubes.store
-    if "auto" in words:
-        applied = {each["step"] for each in store.preparation or ()}
-        found = [] if applied & NORMALISING else _normalising_step(store)
-        words = [each for word in words for each in (found if word == "auto" else [word])]
-    steps = parse_steps(words)
-    if not steps:
-        return None
-    refuse_without_wavenumbers(steps, store.wavenumbers_cm1, f"{store.path}")
-    axis = axis_of_steps(store.wavenumbers_cm1, store.channels)
-    check_steps(steps, axis)
-    fitted = Preparation((), np.asarray(axis, np.float64))
-    ids = [sample.id for sample in samples]
-    for step in steps:
-
-        def learnt(of_image: OfImage, done: Preparation = fitted) -> Iterator[Training]:
-            after = cubes.after(done)
-            return spread(lambda some: (of_image(after.image(each)) for each in some), ids)
-
-        fitted = with_step(fitted, step, learnt)
-    return fitted
-
-
-def _normalising_step(store: Store) -> list[str]:
-    if store.wavenumbers_cm1 is None:
-        return ["zscore"]
-    return ["emsc"] if store.channels >= LEAST_CHANNELS_FOR_EMSC else []
 
 
 def fit_scaling(cubes: PreparedStore, samples: Iterable[Sample]) -> Scaling:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import median
 
 from compseg_jax.config import Training
+from compseg_jax.store.input_preparation import MOST_CHANNELS_OF_IMAGES
 from compseg_jax.store.read import Store
 
-MOST_CHANNELS_OF_IMAGES = 4
 FULL_RESOLUTION_PX = 96
 """Ordinary images with a shorter side below this were made small: cells and glands cannot be told in them."""
 

@@ -36,12 +36,12 @@ from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
 from compseg_jax.store.folds import as_configured
+from compseg_jax.store.input_preparation import fit_input_preparation, instead_of_auto
 from compseg_jax.store.prepared import (
     FOLDER,
     CubeMemory,
     PreparedStore,
     axis_after,
-    fit_input_preparation,
     fit_scaling,
 )
 from compseg_jax.store.read import Sample, Store
@@ -279,7 +279,10 @@ def _preparation(
     store = cubes.store
     if start is not None:
         return start.steps_after(store.preparation or (), str(store.path))
-    return fit_input_preparation(cubes, store.split("train"), config.prepare)
+    words, told = instead_of_auto(cubes, store.split("train"), config.prepare)
+    if told:
+        print(told)
+    return fit_input_preparation(cubes, store.split("train"), words)
 
 
 ROLES: dict[str, Role] = {"train": "training", "val": "choice"}

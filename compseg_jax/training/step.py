@@ -26,6 +26,7 @@ from compseg_jax.objective.activation import activation_of_logits
 from compseg_jax.objective.pooling import background_share
 from compseg_jax.runtime import DATA_AXIS, data_mesh
 from compseg_jax.runtime.devices import placed
+from compseg_jax.runtime.memory import return_kept_memory
 from compseg_jax.training.batch import Augmentation, Batch, augment_batch, pad_batch, pad_channels
 from compseg_jax.training.optimiser import make_optimiser
 
@@ -33,6 +34,8 @@ Metrics = dict[str, Array]
 
 PAPER_OBJECTIVE = Objective()
 PAPER_OPTIMISER = Optimiser()
+SMALL_LEAF = 2**18
+"""Values of an array up to which joining it with others costs nothing to speak of."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,16 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     rmsprop = make_optimiser(plan.optimiser, plan.n_steps, plan.epoch_steps)
     updates, moments = rmsprop.update(gradient, state.moments, params)
     variables = {"params": optax.apply_updates(params, updates), **others}
-    metrics = {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
+    metrics = {"loss": total, "gradient_norm": norm_of_all(gradient)}
     return replace(state, step=state.step + 1, variables=variables, moments=moments), metrics
+
+
+def norm_of_all(tree: PyTree) -> Float[Array, ""]:
+    """Euclidean norm of all values. Small arrays are joined first: each sum is a program that takes time to compile."""
+    flat = [leaf.ravel() for leaf in jax.tree.leaves(tree)]
+    small = [leaf for leaf in flat if leaf.size < SMALL_LEAF]
+    parts = [leaf for leaf in flat if leaf.size >= SMALL_LEAF] + ([jnp.concatenate(small)] if small else [])
+    return jnp.sqrt(sum(jnp.sum(jnp.square(part)) for part in parts))
 
 
 def _split(batch: Batch, size: int) -> Batch:
@@ -236,6 +247,8 @@ class ShardedStep:
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
         self.n_devices = mesh.size
+        self._on_cpu = mesh.devices.flat[0].platform == "cpu"
+        self._calls = 0
         self.jitted = jax.jit(
             step,
             in_shardings=(self.replicated, self.by_sample),
@@ -246,7 +259,13 @@ class ShardedStep:
     def __call__(self, state: TrainState, batch: Batch) -> Any:
         """Runs the step; ``state`` is used up where the step was made to donate it."""
         batch = placed(self.padded(state.plan, batch), self.by_sample)
-        return self.jitted(placed(state, self.replicated), batch)
+        result = self.jitted(placed(state, self.replicated), batch)
+        self._calls += 1
+        # After calls 1, 2, 4, 8, …: often while memory settles, and never dear.
+        if self._on_cpu and self._calls.bit_count() == 1:
+            jax.block_until_ready(result)
+            return_kept_memory()
+        return result
 
     def padded(self, plan: Plan, batch: Batch) -> Batch:
         """The batch padded as the compiled step needs it.

@@ -15,15 +15,16 @@ from jaxtyping import Bool, Float, Shaped
 
 from compseg_jax.model.canvas import extent_of, on_canvas
 from compseg_jax.model.extracted import ExtractedNetwork, masked_activation
+from compseg_jax.networks.part import Part, takes_part
 from compseg_jax.networks.receptive_field import why_not_local
 from compseg_jax.networks.segnet import SegNet
 from compseg_jax.networks.unet import UNet
-from compseg_jax.prediction.tiles.plan import View
+from compseg_jax.prediction.tiles.plan import Tile, TilePlan, View
 from compseg_jax.runtime import DATA_AXIS
 
 PROBED_SIDE_PX = 512
 """Edge of the tile whose program is asked how much memory a network takes of which nothing else is known."""
-EXPECTED_FEATURES = 4.25
+EXPECTED_FEATURES = 3.25
 """Of the first level, as floats a pixel: what the programs of U-Nets take at their widest, at the last merge."""
 
 
@@ -43,35 +44,49 @@ class Forward:
         self,
         scaled: Float[np.ndarray, "b y x c"],
         tissue: Bool[np.ndarray, "b y x"],
-        views: Sequence[Sequence[View]],
-        canvas: tuple[int, int],
+        tiles: Sequence[Tile],
+        plan: TilePlan,
     ) -> list[Float[np.ndarray, "v u"]]:
         """Mean activation, over its views, of the core of each tile.
 
         Args:
           scaled: tiles, as many as the mesh has devices, each alone or in the top left corner of a canvas of zeros.
           tissue: their tissue, likewise.
-          views: of each tile that counts; they show the same parts of all tiles, where cores may lie differently.
-          canvas: what the network is shown them on, before it is turned.
+          tiles: those that count; their views show the same parts of all, where cores may lie differently.
+          plan: which they are of.
         """
+        views = [plan.views(tile) for tile in tiles]
         totals = [np.zeros((), np.float32)] * len(views)
         for turned in zip(*views, strict=True):
-            found = self._on_devices(scaled, tissue, turned[0], canvas)
+            found = self._on_devices(scaled, tissue, turned, plan)
             for at, view in enumerate(turned):
                 totals[at] = totals[at] + view.turn.undo(found[at])[view.inner_y, view.inner_x]
         return [total / np.float32(len(views[0])) for total in totals]
 
     def _on_devices(
-        self, scaled: np.ndarray, tissue: np.ndarray, view: View, canvas: tuple[int, int]
+        self, scaled: np.ndarray, tissue: np.ndarray, views: Sequence[View], plan: TilePlan
     ) -> np.ndarray:
-        by_tile = _by_tile(self.mesh)
-        size = canvas[::-1] if view.turn.transposed else canvas
+        view, transposed = views[0], views[0].turn.transposed
+        canvas = plan.canvas_px(self.model.network)
+        size = canvas[::-1] if transposed else canvas
         shown = _shown(scaled, view, size), _shown(tissue, view, size)
         extent = extent_of(view.shape, size, self.mesh.size)
-        placed = jax.device_put((*shown, extent), by_tile)
-        program = _program(self.model, self.mesh, size, padded=extent is not None)
-        found = np.asarray(program(_placed(self.model, self.mesh), *placed))
+        part = _part_of(self.model, plan, views, self.mesh.size)
+        placed = jax.device_put((*shown, extent, part), _by_tile(self.mesh))
+        part_px = None if part is None else part.size_px
+        program = program_of(self.model, self.mesh, size, part_px, padded=extent is not None)
+        found = np.asarray(program(variables_on(self.model, self.mesh), *placed))
         return found[:, : view.shape[0], : view.shape[1]]
+
+
+def _part_of(model: ExtractedNetwork, plan: TilePlan, views: Sequence[View], images: int) -> Part | None:
+    """What of tiles must be computed; None where that is all of them. Images beyond the views count for nothing."""
+    if plan.part_px is None or not takes_part(model.network):
+        return None
+    starts = np.zeros((2, images), np.int32)
+    starts[:, : len(views)] = np.transpose([plan.part_start(view) for view in views])
+    height, width = plan.part_px[::-1] if views[0].turn.transposed else plan.part_px
+    return Part(starts[0], starts[1], (height, width))
 
 
 def _shown(
@@ -91,15 +106,20 @@ def _by_tile(mesh: Mesh) -> jax.sharding.Sharding:
 
 
 @lru_cache(maxsize=64)
-def _placed(model: ExtractedNetwork, mesh: Mesh) -> Any:
+def variables_on(model: ExtractedNetwork, mesh: Mesh) -> Any:
     """The variables of a model on every device."""
     everywhere = NamedSharding(mesh, PartitionSpec()) if mesh.size > 1 else mesh.devices.flat[0]
     return jax.device_put(model.variables, everywhere)
 
 
 @lru_cache(maxsize=64)
-def _program(
-    model: ExtractedNetwork, mesh: Mesh, canvas: tuple[int, int], *, padded: bool = False
+def program_of(
+    model: ExtractedNetwork,
+    mesh: Mesh,
+    canvas: tuple[int, int],
+    part_px: tuple[int, int] | None,
+    *,
+    padded: bool = False,
 ) -> jax.stages.Compiled:
     """The compiled network for a tile on each device, on canvases that the tiles fill or do not (``padded``)."""
     shape, sharding = (mesh.size, *canvas), _by_tile(mesh)
@@ -107,7 +127,9 @@ def _program(
     tissue = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=sharding)
     lengths = jax.ShapeDtypeStruct((mesh.size,), jnp.int32, sharding=sharding)
     extent = jax.tree.map(lambda _: lengths, extent_of((1, 1), canvas) if padded else None)
-    return masked_activation.lower(model.network, _placed(model, mesh), scaled, tissue, extent).compile()
+    part = None if part_px is None else Part(lengths, lengths, part_px)
+    lowered = masked_activation.lower(model.network, variables_on(model, mesh), scaled, tissue, extent, part)
+    return lowered.compile()
 
 
 def expected_bytes_per_px(model: ExtractedNetwork, mesh: Mesh) -> float:
@@ -118,11 +140,18 @@ def expected_bytes_per_px(model: ExtractedNetwork, mesh: Mesh) -> float:
     """
     if isinstance(model.network, UNet | SegNet) and not why_not_local(model.network):
         return EXPECTED_FEATURES * 4 * model.network.base
-    return bytes_per_px(model, mesh, (PROBED_SIDE_PX, PROBED_SIDE_PX))
+    return _program_bytes_per_px(model, mesh, (PROBED_SIDE_PX, PROBED_SIDE_PX), None)
 
 
-def bytes_per_px(model: ExtractedNetwork, mesh: Mesh, canvas: tuple[int, int]) -> float:
-    """What the program for canvases of a size takes for each of their pixels; the program is kept for them."""
-    analysis = _program(model, mesh, canvas).memory_analysis()
+def bytes_per_px(model: ExtractedNetwork, mesh: Mesh, plan: TilePlan) -> float:
+    """What the program for the tiles of a plan takes for each of their pixels; the program is kept for them."""
+    part_px = plan.part_px if takes_part(model.network) else None
+    return _program_bytes_per_px(model, mesh, plan.canvas_px(model.network), part_px)
+
+
+def _program_bytes_per_px(
+    model: ExtractedNetwork, mesh: Mesh, canvas: tuple[int, int], part_px: tuple[int, int] | None
+) -> float:
+    analysis = program_of(model, mesh, canvas, part_px).memory_analysis()
     taken = 0 if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
     return float(taken / (canvas[0] * canvas[1]))

@@ -183,6 +183,48 @@ class TilePlan:
             most.append(max(stop - start for start, stop in seen))
         return most[0], most[1]
 
+    @cached_property
+    def part_px(self) -> tuple[int, int] | None:
+        """Rows and columns of the part of a tile that counts (`networks.part`), before it is turned.
+
+        It holds what the last levels of a way up take in; None where there is one tile, or no way up.
+        """
+        if self.field is None or not self.field.decoder or self.is_whole:
+            return None
+        views = [view for tile in self.tiles for view in self.views(tile)]
+        found = []
+        for axis, length in enumerate(self.shown_px):
+            multiple = self.field.part_multiple
+            stretches = [self._stretch(view, axis) for view in views]
+            needed = max(_up(stop, multiple) - start for start, stop in stretches)
+            # An axis without margins is taken whole, whatever its length.
+            found.append(length if length % multiple else min(needed, length))
+        return found[0], found[1]
+
+    def part_start(self, view: View) -> tuple[int, int]:
+        """Where that part begins in what a view shows, rows and columns as they lie after the turn.
+
+        Raises:
+          ValueError: where there are no parts.
+        """
+        if self.field is None or self.part_px is None:
+            raise ValueError("the tiles of this plan are computed whole")
+        starts = []
+        for axis, (length, part) in enumerate(zip(self.shown_px, self.part_px, strict=True)):
+            start, _ = self._stretch(view, axis)
+            starts.append(min(start, length - part))
+        return (starts[1], starts[0]) if view.turn.transposed else (starts[0], starts[1])
+
+    def _stretch(self, view: View, axis: int) -> tuple[int, int]:
+        """Along an axis what must be computed of a view after it is flipped: its start, a multiple, and its stop."""
+        assert self.field is not None
+        seen, inner = (view.y, view.inner_y) if axis == 0 else (view.x, view.inner_x)
+        length, first, last = seen.stop - seen.start, inner.start, inner.stop
+        if view.turn[axis]:
+            first, last = length - last, length - first
+        beside, multiple = self.field.blurred, self.field.part_multiple
+        return max(0, first - beside) // multiple * multiple, min(length, last + beside)
+
     def canvas_px(self, network: Module) -> tuple[int, int]:
         """What a network is shown tiles on, so that those at the end of an image share the program of the others."""
         return canvas_px(self.shape_px, network) if self.is_whole else self.shown_px

@@ -7,8 +7,9 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -71,6 +72,58 @@ class Judged(NamedTuple):
         )
 
 
+Groups = tuple[tuple[PreparedSpecimen, tuple[Forward, ...]], ...]
+"""An image after each distinct preparation, with the networks that take it so."""
+Loaded = tuple[np.ndarray, np.ndarray, list[LeftOut]]
+
+
+class FirstRead(NamedTuple):
+    """The first tiles of a plan, on their way into their buffer."""
+
+    plan: TilePlan
+    buffer: np.ndarray
+    loaded: Future[Loaded]
+
+
+class Ahead:
+    """Reads the first tiles of a plan while its program is compiled, which keeps one processor busy."""
+
+    def __init__(
+        self, members: Sequence[Adapted], specimen: Specimen, mesh: Mesh, memory_bytes: float
+    ) -> None:
+        self._given = members, specimen, mesh
+        self._memory_bytes = memory_bytes
+        self._first: FirstRead | None = None
+        self._reader = ThreadPoolExecutor(1, "compseg-ahead")
+
+    def begin(self, plan: TilePlan) -> None:
+        """Begins to read; what was read for another plan is let go first. Raises as :meth:`Slide.of` does."""
+        if self._first is not None:
+            wait([self._first.loaded])
+            self._first = None
+        slide = Slide(plan, self._groups, self._given[2])
+        batches = list(plan.batches(slide.mesh.size))
+        buffer = slide._buffer(batches)
+        self._first = FirstRead(plan, buffer, self._reader.submit(slide._load, batches[0], 0, buffer))
+
+    def slide_of(self, plan: TilePlan) -> Slide:
+        """The image by a plan, with its first tiles where they are those that were begun; once only."""
+        first, self._first = self._first, None
+        members, specimen, mesh = self._given
+        slide = Slide.of(members, specimen, plan, mesh, memory_bytes=self._memory_bytes, groups=self._groups)
+        return replace(slide, first=first if first and first.plan is plan else None)
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return _groups_of(*self._given, self._memory_bytes)
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.shutdown()
+
+
 @dataclass(frozen=True, eq=False)
 class Slide:
     """An image with the networks that predict it, ready to go.
@@ -80,12 +133,14 @@ class Slide:
       groups: the image after each distinct preparation, with the networks that take it so.
       mesh: devices.
       buffers: batches of tiles in memory, 1 or `BUFFERS`.
+      first: the first tiles, where they were begun to be read.
     """
 
     plan: TilePlan
-    groups: tuple[tuple[PreparedSpecimen, tuple[Forward, ...]], ...]
+    groups: Groups
     mesh: Mesh
     buffers: int = BUFFERS
+    first: FirstRead | None = None
 
     @classmethod
     def of(
@@ -96,19 +151,14 @@ class Slide:
         mesh: Mesh,
         *,
         memory_bytes: float,
+        groups: Groups | None = None,
     ) -> Slide:
-        """Makes the surveys of the image that its preparation needs.
+        """Makes the surveys of the image that its preparation needs, unless its ``groups`` are there.
 
         Raises:
           ModelError, PreparationError: when the image does not fit the preparation.
         """
-        groups = tuple(
-            (
-                PreparedSpecimen.of(specimen, group[0].preparation, most_bytes=memory_bytes),
-                tuple(Forward(member.network, mesh) for member in group),
-            )
-            for group in alike(members)
-        )
+        groups = groups or _groups_of(members, specimen, mesh, memory_bytes)
         return cls(plan, groups, mesh, buffers_for(members, mesh, plan, memory_bytes))
 
     def predict(
@@ -134,7 +184,10 @@ class Slide:
         """
         batches = list(self.plan.batches(self.mesh.size, done))
         items = [(tiles, number) for tiles in batches for number in range(len(self.groups))]
-        buffers = itertools.cycle([self._buffer(batches) for _ in range(min(self.buffers, len(items)))])
+        first = None if done else self.first
+        memory = [] if first is None else [first.buffer]
+        memory += [self._buffer(batches) for _ in range(min(self.buffers, len(items)) - len(memory))]
+        buffers = itertools.cycle(memory)
         writes: deque[Future[None]] = deque()
 
         def finish(
@@ -154,13 +207,18 @@ class Slide:
             ThreadPoolExecutor(1, "compseg-write") as writer,
         ):
             following = iter(items)
-            pending: deque[Future[tuple[np.ndarray, np.ndarray, list[LeftOut]]]] = deque()
+            pending: deque[Future[Loaded]] = deque()
 
             def read_next() -> None:
                 for item in itertools.islice(following, 1):
                     pending.append(reader.submit(self._load, *item, next(buffers)))
 
-            read_next()
+            if first is None:
+                read_next()
+            else:
+                pending.append(first.loaded)
+                next(following)
+                next(buffers)
             total: list[np.ndarray] = []
             kept: list[np.ndarray] = []
             looks: list[Looks] = []
@@ -205,9 +263,7 @@ class Slide:
         ]
         return max(height for height, _ in sizes), max(width for _, width in sizes)
 
-    def _load(
-        self, tiles: list[Tile], number: int, buffer: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, list[LeftOut]]:
+    def _load(self, tiles: list[Tile], number: int, buffer: np.ndarray) -> Loaded:
         """Tiles after the preparation of a group, on canvases, scaled where one network takes them; pixels left out."""
         prepared, networks = self.groups[number]
         height, width = tiles[0].shape
@@ -240,9 +296,8 @@ class Slide:
         total = [np.zeros(core.shape, np.float32) for core in cores]
         looks: list[Looks] = [[None] * len(networks) for _ in tiles]
         if any(core.any() for core in cores):
-            views = [self.plan.views(tile) for tile in tiles]
             for place, (network, scaled) in enumerate(_each(networks, absorbance, tissue)):
-                found = network(scaled, tissue, views, self.plan.canvas_px(network.model.network))
+                found = network(scaled, tissue, tiles, self.plan)
                 total = [a + b for a, b in zip(total, found, strict=True)]
                 distribution = network.model.distribution
                 if distribution is None:
@@ -250,6 +305,16 @@ class Slide:
                 for at, tile in enumerate(tiles):
                     looks[at][place] = distribution.look(scaled[at], tissue[at], (tile.y.inner, tile.x.inner))
         return total, cores, looks
+
+
+def _groups_of(members: Sequence[Adapted], specimen: Specimen, mesh: Mesh, memory_bytes: float) -> Groups:
+    return tuple(
+        (
+            PreparedSpecimen.of(specimen, group[0].preparation, most_bytes=memory_bytes),
+            tuple(Forward(member.network, mesh) for member in group),
+        )
+        for group in alike(members)
+    )
 
 
 def _each(

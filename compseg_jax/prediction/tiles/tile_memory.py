@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from jax.sharding import Mesh
@@ -19,7 +19,7 @@ BUFFERS = 2
 larger tile saves more than waiting for it costs, there is one, and all processors fill it."""
 WORTH_WAITING = 0.96
 """Pixels computed with one larger buffer, for each one computed with two, below which one is taken."""
-GUESSED_WELL = 1.02
+GUESSED_WELL = 1.03
 DEVICE_SHARE = 0.7
 """Of an accelerator's memory that tiles and what the network makes of them may take."""
 
@@ -44,6 +44,7 @@ def plan_for(
     turns: tuple[Turn, ...],
     *,
     memory_bytes: float,
+    compiling: Callable[[TilePlan], None] = lambda plan: None,
 ) -> TilePlan:
     """Tiles of an image that keep within a memory.
 
@@ -53,6 +54,7 @@ def plan_for(
       mesh: devices, each of which gets a tile at a time.
       turns: how tiles are shown to the networks.
       memory_bytes: what tiles and networks may take.
+      compiling: called with a plan, which is probably the one, before its program is compiled to see what it takes.
 
     Raises:
       ModelError: when a network must see the image whole, or needs margins so wide, that the memory does not do.
@@ -73,7 +75,8 @@ def plan_for(
             plan = plans[1]
         if plan is None:
             raise ModelError(f"{specimen.source}: {_too_large(models, field, shape, memory, memory_bytes)}")
-        found = max(bytes_per_px(model, mesh, plan.canvas_px(model.network)) for model in models)
+        compiling(plan)
+        found = max(bytes_per_px(model, mesh, plan) for model in models)
         if found <= GUESSED_WELL * network:
             return plan
         network = found
@@ -148,6 +151,6 @@ def buffers_for(members: Sequence[Adapted], mesh: Mesh, plan: TilePlan, memory_b
     if largest <= SMALLEST_TILE_PX:
         return BUFFERS
     models = [member.network for member in members]
-    network = max(bytes_per_px(model, mesh, plan.canvas_px(model.network)) for model in models)
+    network = max(bytes_per_px(model, mesh, plan) for model in models)
     memory = TileMemory.of(members, mesh, plan.turns, network)
     return BUFFERS if largest <= memory.most_px(BUFFERS, memory_bytes) else 1
