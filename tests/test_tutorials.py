@@ -145,6 +145,8 @@ def test_a_tutorial_runs_from_top_to_bottom(page, tmp_path):
         return
     metrics = json.loads((place / "runs/mine/report/metrics.json").read_text())
     assert metrics["auc_area"] > 0.9
+    model = json.loads((place / "runs/mine/model/model.json").read_text())
+    assert model["second_view"]["where"] > 0.5  # what the pages print, and what tells maps from mere labels
     if (place / "calls").exists():
         called = (place / "calls/arrays/array4/calls.csv").read_text(encoding="utf-8").splitlines()
         assert len(called) == 1 + 24
