@@ -18,7 +18,12 @@ from compseg_jax.evaluation.evaluate import EvaluateOptions
 from compseg_jax.model import ModelError
 from compseg_jax.model.model_files import add_evaluation, load_network, save_network
 from compseg_jax.model.run_folder import write_run
-from compseg_jax.prediction.formats.prediction_tables import Predictions, SamplePrediction, write_predictions
+from compseg_jax.prediction.formats.prediction_tables import (
+    Predictions,
+    SamplePrediction,
+    write_predictions,
+    write_sample,
+)
 from compseg_jax.store import Store
 from compseg_jax.store.read import StoreError
 from compseg_jax.store.write import StoreWriter
@@ -239,6 +244,10 @@ def test_runs_and_predictions_are_checked_as_well(model, tmp_path, capsys):
 
     sample = SamplePrediction(id="a", source="a.npy", status="done", score=0.25)
     write_predictions(tmp_path, Predictions(model={}, threshold=0.5, samples=(sample,)))
+    assert main(["check", str(tmp_path)]) == 1
+    assert "samples/a: no sample.json found" in capsys.readouterr().err
+    (tmp_path / "samples/a").mkdir(parents=True)
+    write_sample(tmp_path / "samples/a/sample.json", sample)
     assert main(["check", str(tmp_path)]) == 0
     assert "1 samples, 0 of them failed, threshold 0.5" in capsys.readouterr().out
     path = tmp_path / "predictions.json"
@@ -247,7 +256,16 @@ def test_runs_and_predictions_are_checked_as_well(model, tmp_path, capsys):
         ('"threshold": 0.5', '"threshold": true', "threshold = true: must be"),
     ):
         text = path.read_text()
-        path.write_text(text.replace(before, after))
+        edited = text.replace(before, after)
+        assert edited != text
+        path.write_text(edited)
+        assert main(["check", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert message in error or "The file was edited or damaged" in error
+        # As a file of an earlier release, which states no hash of its values.
+        unsealed = json.loads(edited)
+        del unsealed["description_sha256"]
+        path.write_text(json.dumps(unsealed))
         assert main(["check", str(tmp_path)]) == 1
         assert message in capsys.readouterr().err
         path.write_text(text)
