@@ -141,7 +141,9 @@ def test_plain_has_forward_mode_derivatives_and_fast_says_it_has_none():
 def test_parameters_are_updated_where_they_lie():
     """A kernel that is read after its update, or may be, is copied at the start of every step."""
     if not convolution.has_onednn_convolutions():
-        pytest.skip("without oneDNN (jaxlib 0.10) convolutions take kernels in another layout, which is a copy")
+        pytest.skip(
+            "without oneDNN (jaxlib 0.10) convolutions take kernels in another layout, which is a copy"
+        )
     network = UNet(base=4, depth=1)
     state = init_train_state(jax.random.key(0), network, 3)
     step = make_train_step(data_mesh(1))
