@@ -93,6 +93,17 @@ def test_images_of_one_label_tell_nothing(tmp_path):
     assert steps(cubes) == ["zscore"]
 
 
+def test_pixels_that_hold_no_number_say_nothing(tmp_path):
+    def broken(rng: np.random.Generator, label: int) -> np.ndarray:
+        image = with_lesion(0.06, gains=0.4)(rng, label)
+        image[3, 3], image[5, 5, 0] = np.nan, np.inf
+        return image
+
+    cubes = pictures(tmp_path / "s", broken)
+    assert 0.5 <= own_scale_tells(cubes, cubes.store.split("train")) < 0.8
+    assert steps(cubes) == ["zscore"]
+
+
 def test_what_is_asked_for_is_done_whatever_it_tells(tmp_path):
     cubes = pictures(tmp_path / "s", with_lesion(0.25, gains=0.02))
     assert instead_of_auto(cubes, cubes.store.split("train"), ["zscore"]) == (["zscore"], "")

@@ -33,7 +33,7 @@ def instead_of_auto(
     """The steps with 'auto' replaced, and a line for the user where labels decided.
 
     'auto' is nothing where a step has normalised the cubes already. Else it is ``emsc`` for spectra of at least 16
-    channels with their wavenumbers, ``vector`` for as many or fewer of another kind (masses, stains), and ``zscore``
+    channels with their wavenumbers, ``vector`` for more than four channels without (masses, stains), and ``zscore``
     for ordinary images, but where the scale of the training images tells their labels (`own_scale_tells`).
     """
     store = cubes.store
@@ -49,7 +49,7 @@ def instead_of_auto(
         step = "zscore"
     else:
         told = (
-            f"images are not brought onto a scale of their own (zscore): mean or contrast of the whole image tells "
+            "images are not brought onto a scale of their own (zscore): mean or contrast of the whole image tells "
             f"the label (AUC {auc:.2f}), and each of its pixels then would. Where scanners differ, correct for that "
             "first"
         )

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from compseg_jax.runtime.together import spread
+from compseg_jax.spectra.preparation import without_broken
 from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Sample
 
@@ -33,8 +34,8 @@ def own_scale_tells(cubes: PreparedStore, samples: Sequence[Sample]) -> float:
 
     def scales(some: Iterable[Sample]) -> Iterator[Float[np.ndarray, " k"] | None]:
         for sample in some:
-            cube, tissue = cubes.read(sample.id)
-            spectra = cube[tissue].astype(np.float64)
+            # Pixels that hold no number are left out, as everywhere.
+            spectra = without_broken(cubes.image(sample.id)).spectra.astype(np.float64)
             yield np.concatenate([spectra.mean(axis=0), spectra.std(axis=0)]) if len(spectra) else None
 
     found = [
