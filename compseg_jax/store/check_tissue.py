@@ -54,6 +54,6 @@ def background_note(store: Store) -> list[str]:
         return []
     return [
         f"every pixel counts as tissue, but {100 * share:.0f} % of them have no amide I band (median of the first "
-        "training samples). Networks may learn nothing from the noise of background: leave it out, with `--prepare tissue` of "
-        "compseg ingest or `--prepare tissue emsc` of compseg train (docs/spectra.md)."
+        "training samples): background, which recipes that prepare spectra by themselves leave out. "
+        "`--prepare tissue` of compseg ingest does it for every recipe (docs/spectra.md)."
     ]
