@@ -4,8 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-not_asked() {
-    echo "audit: $1 could not be asked for, so nothing is known of it; see above, and run it again with a network." >&2
+not_known() {
+    echo "audit: $1, so nothing is known of $2; its reason is above; run it again with a network." >&2
     exit 2
 }
 
@@ -29,12 +29,12 @@ ask() {
     if table=$(.venv-audit/bin/pip-audit --progress-spinner off --strict "$@"); then
         return
     fi
-    [ -n "$table" ] || not_asked "$what"
+    [ -n "$table" ] || not_known "pip-audit found no answer" "$what"
     echo "$table"
     found=1
 }
 
-[ -x .venv-audit/bin/pip-audit ] || set_up || not_asked "pip-audit, which asks,"
+[ -x .venv-audit/bin/pip-audit ] || set_up || not_known "pip-audit could not be installed" "any release"
 for name in all cuda; do
     ask "packaging/locked-$name.txt" --require-hashes --disable-pip --requirement "packaging/locked-$name.txt"
 done
