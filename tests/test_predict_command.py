@@ -44,6 +44,7 @@ KEYS = {
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
     "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
     "scale", "rescaled", "chance", "left_out_px", "left_out_why", "core", "top_px", "left_px", "files_sha256",
+    "images_sha256",
 }  # fmt: skip
 
 
