@@ -30,6 +30,7 @@ from compseg_jax.training import ensemble, loop, side_by_side
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.ensemble import member_runs, train_ensemble
 from compseg_jax.training.loop import Run
+from compseg_jax.training.programs import Programs
 from compseg_jax.training.progress import Progress
 from compseg_jax.training.run import RunError, set_up, train
 from compseg_jax.training.side_by_side import Member, how_many_fit, members_that_fit, train_side_by_side
@@ -125,7 +126,9 @@ def test_side_by_side_in_one_dispatch_is_the_same(store, tmp_path):
             own = dataclasses.replace(setup.config, out=tmp_path / f"{on_device}" / setup.config.out.name)
             own.out.mkdir(parents=True)
             validation = setup.run.val_samples
-            run = Run.prepare(own, setup.training, validation, MESH, on_device=on_device)
+            shapes = setup.training.shapes, validation.shapes
+            programs = Programs.of(own, *shapes, MESH, on_device=on_device)
+            run = Run.prepare(own, setup.training, validation, programs)
             state = jax.tree.map(lambda leaf: leaf.copy(), setup.state)
             members.append(Member(run, state, Progress([]), Checkpoints(own.out / "checkpoints"), own.out))
         train_side_by_side(members, MESH)

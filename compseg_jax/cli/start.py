@@ -329,8 +329,8 @@ def _of_folder(folder: Path) -> Advice:
         labelled = find_label_folders(folder)
     except IngestError as error:
         named = (_of_table_with_other_names(path) for path in entries if path.suffix.lower() in TABLES)
-        if (table := next(filter(None, named), None)) is not None:
-            return table
+        if (unclear := next(filter(None, named), None)) is not None:
+            return unclear
         scans = _scans(entries)
         if scans:
             return Advice(
