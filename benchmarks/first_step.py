@@ -73,7 +73,7 @@ def measured(checkout: Path, options: argparse.Namespace) -> Record:
             stdout=subprocess.PIPE,
             text=True,
             cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout), "JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"},
+            env={**os.environ, "PYTHONPATH": str(checkout), "XDG_CACHE_HOME": folder},
         )
     return json.loads(run.stdout.splitlines()[-1])
 

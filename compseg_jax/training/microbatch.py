@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ def expected(size: int, taken: Mapping[int, float]) -> float:
 
 
 def bytes_of_training(programs: Programs, state: TrainState) -> float:
-    """What a training step takes by its compiled program, with the best network and the data kept beside it."""
+    """What a training step takes by its compiled program, with the networks and the data kept beside it."""
     config = programs.config
     dtype = input_dtype(config.network)
     analysis = programs.compiled_training(state).memory_analysis()
@@ -102,8 +103,11 @@ def bytes_of_training(programs: Programs, state: TrainState) -> float:
         for each in beside
         if stays_resident(each, programs.mesh, config.feed, config.resident_limit_gib, dtype)
     ]
-    best = sum(leaf.nbytes for leaf in jax.tree.leaves(state.variables))
-    return program + best + sum(resident)
+    # The best network; where devices look ahead, a candidate for it and a copy of the state.
+    kept: list[Any] = [state.variables]
+    if programs.device_loop is not None:
+        kept += [state.variables, state]
+    return program + sum(resident) + sum(leaf.nbytes for leaf in jax.tree.leaves(kept))
 
 
 def _with(programs: Programs, state: TrainState, microbatch: int) -> tuple[Programs, TrainState]:
