@@ -154,12 +154,12 @@ def _pages(viewing: Viewing, n: int, seed: int, idle: int) -> Row:
     """
     row = Row("viewer: pages opened and closed", seed)
     pages, why = opened_browser()
-    with pages as browser:
-        drawn = 0 if browser is None else min(DRAWN, n - 1)
-        row.count(0, "a page", asyncio.run(_asked_for(viewing)))
-        before = viewing.memory_mib
-        for case in range(1, n - drawn):
-            row.count(case, "a page", asyncio.run(_asked_for(viewing)))
+    drawn = 0 if why else min(DRAWN, n - 1)
+    row.count(0, "a page", asyncio.run(_asked_for(viewing)))
+    before = viewing.memory_mib
+    for case in range(1, n - drawn):
+        row.count(case, "a page", asyncio.run(_asked_for(viewing)))
+    with pages as browser:  # whose library keeps an event loop of its own in this thread
         for case in range(n - drawn, n):
             row.count(case, "a page in a browser", _drawn(browser, viewing))
     time.sleep(FORGOTTEN_AFTER_S)
