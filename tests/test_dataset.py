@@ -141,8 +141,8 @@ def test_both_feeds_give_the_same_batches_to_the_bit(
 @pytest.mark.parametrize("feed", [ResidentFeed, StreamFeed])
 def test_a_batch_holds_scaled_padded_cubes(mixed: Store, feed: type[ResidentFeed] | type[StreamFeed]) -> None:
     samples = samples_of(mixed, with_reference=True)
-    assert samples.shape == (16, 20)
-    assert samples.scaled_bytes == 6 * 16 * 20 * CHANNELS * 4
+    assert samples.shapes.size == (16, 20)
+    assert samples.shapes.scaled_bytes == 6 * 16 * 20 * CHANNELS * 4
     draws = draws_of(np.array([5, 0, 2]), np.ones(6), 3)
     (batch,) = feed(samples, data_mesh(1)).batches(draws)
     assert batch.cube.dtype == np.float32
@@ -220,7 +220,7 @@ def test_a_stream_can_be_left_early_and_reads_few_batches_ahead(uniform: Store) 
 
 def test_the_feed_fits_the_limit(uniform: Store) -> None:
     samples, mesh = samples_of(uniform), data_mesh(1)
-    limit_gib = samples.scaled_bytes / 2**30
+    limit_gib = samples.shapes.scaled_bytes / 2**30
     assert isinstance(make_feed(samples, mesh, "auto", limit_gib), ResidentFeed)
     assert isinstance(make_feed(samples, mesh, "auto", limit_gib * 0.99), StreamFeed)
     assert isinstance(make_feed(samples, mesh, "resident", 0.0), ResidentFeed)

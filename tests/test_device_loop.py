@@ -21,8 +21,8 @@ from compseg_jax.store.prepared import PreparedStore, fit_scaling
 from compseg_jax.training import run as experiment
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.feed import ResidentFeed, StreamFeed
-from compseg_jax.training.loop import Run
 from compseg_jax.training.order import Ordering, draws_of, pad_draws
+from compseg_jax.training.programs import Programs
 from compseg_jax.training.samples import Samples
 from compseg_jax.training.step import make_evaluate_step, train_step
 
@@ -97,11 +97,11 @@ def test_a_whole_run_with_the_loop_on_the_device(tmp_path, monkeypatch):
         network=Network(base=2, depth=0, head_bias=-3.0),
     )
     histories = []
-    prepare = Run.prepare.__func__
+    of = Programs.of.__func__
     for name in ("host", "device"):
         on_device = name == "device"
         monkeypatch.setattr(
-            Run, "prepare", lambda *a, on_device=on_device: prepare(Run, *a, on_device=on_device)
+            Programs, "of", lambda *a, on_device=on_device: of(Programs, *a, on_device=on_device)
         )
         experiment.train(dataclasses.replace(config, out=tmp_path / name))
         lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
@@ -117,7 +117,7 @@ def test_a_whole_run_with_the_loop_on_the_device(tmp_path, monkeypatch):
     "network",
     [
         UNet(base=4, depth=0),
-        SegNet(base=4, depth=1),
+        pytest.param(SegNet(base=4, depth=1), marks=pytest.mark.slow),
         pytest.param(UNet(base=4, depth=1), marks=pytest.mark.slow),
     ],
 )

@@ -30,6 +30,7 @@ from compseg_jax.training import ensemble, loop, side_by_side
 from compseg_jax.training.checkpoint import Checkpoints
 from compseg_jax.training.ensemble import member_runs, train_ensemble
 from compseg_jax.training.loop import Run
+from compseg_jax.training.programs import Programs
 from compseg_jax.training.progress import Progress
 from compseg_jax.training.run import RunError, set_up, train
 from compseg_jax.training.side_by_side import Member, how_many_fit, members_that_fit, train_side_by_side
@@ -125,7 +126,9 @@ def test_side_by_side_in_one_dispatch_is_the_same(store, tmp_path):
             own = dataclasses.replace(setup.config, out=tmp_path / f"{on_device}" / setup.config.out.name)
             own.out.mkdir(parents=True)
             validation = setup.run.val_samples
-            run = Run.prepare(own, setup.training, validation, MESH, on_device=on_device)
+            shapes = setup.training.shapes, validation.shapes
+            programs = Programs.of(own, *shapes, MESH, on_device=on_device)
+            run = Run.prepare(own, setup.training, validation, programs)
             state = jax.tree.map(lambda leaf: leaf.copy(), setup.state)
             members.append(Member(run, state, Progress([]), Checkpoints(own.out / "checkpoints"), own.out))
         train_side_by_side(members, MESH)
@@ -167,6 +170,7 @@ def test_the_map_is_mean_and_spread_of_the_members(trained, store):
         loaded(cube[..., :5], prepared=True)
 
 
+@pytest.mark.slow
 def test_members_prepare_cubes_each_as_its_own_training_samples_were(store, tmp_path):
     config = small(store, tmp_path / "e", Ensemble(folds=2), epochs=1, prepare=("emsc",))
     loaded, opened = load_model(train_ensemble(config)), Store.open(store)
@@ -230,6 +234,7 @@ def test_a_stopped_run_goes_on_where_it_stood(trained, store, tmp_path, at_once,
         np.testing.assert_allclose(losses(member.config.out), losses(other), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_seeds_are_added_to_what_is_there(trained, store, tmp_path):
     copy = tmp_path / "e"
     shutil.copytree(trained, copy)
@@ -285,6 +290,7 @@ def test_a_damaged_ensemble_is_refused(trained, tmp_path):
         load_model(tmp_path / "e")
 
 
+@pytest.mark.slow
 def test_the_report_tells_spread_agreement_and_cross_validation(trained, store, tmp_path, capsys):
     report = tmp_path / "report"
     arguments = ["evaluate", "--model", str(trained), "--data", str(store), "--out", str(report)]

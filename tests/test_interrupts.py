@@ -81,6 +81,16 @@ def test_what_is_done_stays_done_while_python_shuts_down():
     assert ended(late, signal.SIGINT) == (0, "")
 
 
+def test_a_program_that_ends_early_does_not_wait_for_what_it_compiles():
+    compiles = (
+        "from compseg_jax.runtime.compilation import compiled_beside; compiled_beside(lambda: time.sleep(30))"
+    )
+    assert ended(f"{compiles}\n{ASLEEP}", signal.SIGINT) == (
+        130,
+        "\nstopped; nothing was left half-written.\n",
+    )
+
+
 def ended(body: str, kind: signal.Signals, when: str = "") -> tuple[int, str]:
     """Exit code and errors of a program that prints 'now' and is sent a signal then."""
     process = subprocess.Popen(

@@ -56,7 +56,7 @@ def begin(config: Training) -> None:
     with Checkpoints(config.out / "checkpoints") as checkpoints:
         state, progress = setup.begun(checkpoints)
         progress.best = state.variables
-        save(checkpoints, placed(state, setup.run.train_step.replicated), progress)
+        save(checkpoints, placed(state, setup.run.programs.train_step.replicated), progress)
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,7 @@ def test_trouble_is_one_line_without_the_secret(capsys):
     assert logging.getLogger("tornado").propagate
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_closed_page(source, tmp_path, monkeypatch):
     pages: weakref.WeakSet[Page] = weakref.WeakSet()
     made, returned = [], []

@@ -15,6 +15,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from compseg_jax.cli.quiet import AS_JSON, QUIET, as_json, quietly
+from compseg_jax.runtime.compilation import is_compiling
 from compseg_jax.runtime.interrupts import (
     INTERRUPTED_EXIT_CODE,
     Interrupted,
@@ -58,6 +59,9 @@ def program(arguments: Sequence[str] | None = None) -> int:
     with ended_by_signals():
         code = main(arguments)
     all_is_done(code)
+    if is_compiling():  # for a run that has ended before its first step: nobody waits for it
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
@@ -179,5 +183,6 @@ def _overview() -> str:
         "example: compseg train --data store --out runs/mine\n\n"
         "compseg COMMAND --help explains every option with its unit and default;\n"
         "--quiet prints errors alone, --json one object for scripts;\n"
-        "--max-memory GIB bounds what reading one file may take (half of what is free)."
+        "--max-memory GIB bounds what reading one file, and training with --microbatch auto, may take\n"
+        "(half of what is free)."
     )

@@ -86,8 +86,9 @@ class Training:
     options given beside it come before it."""
     prepare: tuple[str, ...] = ()
     """Preparation steps between store and scaling, such as: emsc vector (`--prepare help` explains them); stored
-    with the network, which repeats them. 'auto': where nothing has normalised the cubes yet, emsc for spectra, vector
-    for other cubes, and zscore for ordinary images whose own scale does not tell their labels."""
+    with the network, which repeats them. 'auto': where nothing has normalised the cubes yet, emsc for spectra (after
+    tissue where empty slide counts as tissue), vector for other cubes, and zscore for ordinary images whose own scale
+    does not tell their labels."""
     objective: Objective = field(default_factory=Objective)
     network: Network = field(default_factory=Network)
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -106,9 +107,10 @@ class Training:
     """Share of the epochs after which a start is judged."""
     batch_size: Annotated[int, Range(1, 1_000_000)] = 7
     """Samples per step."""
-    microbatch: Annotated[int, Range(0)] = 0
+    microbatch: Literal["auto"] | Annotated[int, Range(0)] = 0
     """Samples of a batch that are computed at once, for devices whose memory is too small (0: all). The loss is a sum
-    over samples, so the result is the same."""
+    over samples, so the result is the same to rounding. 'auto': as many as the memory allows, by what the compiled step
+    takes; --resume repeats what was chosen."""
     seed: Seed = 0
     """Seed of the starting parameters, the order of samples and the augmentation."""
     augment: Literal["none", "flips", "dihedral"] = "none"
@@ -141,6 +143,11 @@ class Training:
     """Write TensorBoard events into OUT/tensorboard too (needs the extra 'tensorboard')."""
     licence: str = "not stated"
     """Licence of the model, best its SPDX name such as CC-BY-4.0: stands in its card, OUT/model/README.md."""
+
+    @property
+    def at_once(self) -> int:
+        """Samples of a batch that are computed at once; 0 for all, and where 'auto' has not chosen yet."""
+        return 0 if self.microbatch == "auto" else self.microbatch
 
     def __post_init__(self) -> None:
         refuse_url(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 from compseg_jax.runtime.memory import return_kept_memory
@@ -61,3 +65,33 @@ class CompileClock:
 def compile_clock() -> CompileClock:
     """The clock of this process; jax keeps every listener for good, so there is one."""
     return CompileClock()
+
+
+_COMPILES = "compseg-compile"
+
+
+def compiled_beside(compile_all: Callable[[], None]) -> Future[float]:
+    """Compiles in a thread of its own, while the caller reads and prepares what the programs are for.
+
+    Returns:
+      The seconds it took, once it is done; raises what ``compile_all`` raised.
+    """
+    compile_clock()  # returns what a compilation takes of memory
+    done: Future[float] = Future()
+
+    def work() -> None:
+        started = time.perf_counter()
+        try:
+            compile_all()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(time.perf_counter() - started)
+
+    threading.Thread(target=work, name=_COMPILES).start()
+    return done
+
+
+def is_compiling() -> bool:
+    """Whether a thread of :func:`compiled_beside` works; Python waits for it before it ends."""
+    return any(thread.name == _COMPILES for thread in threading.enumerate())

@@ -22,7 +22,7 @@ from compseg_jax.runtime.devices import placed
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.feed import gathered
 from compseg_jax.training.order import Draw
-from compseg_jax.training.step import Metrics, TrainState, evaluate_step, train_step
+from compseg_jax.training.step import Compilable, Metrics, TrainState, evaluate_step, train_step
 
 
 def train_steps(
@@ -89,22 +89,40 @@ class DeviceLoop:
         by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
         self._train = jax.jit(
             partial(train_steps, by_sample=by_sample),
+            in_shardings=(everywhere,) * 6,
             out_shardings=everywhere,
             donate_argnums=(0,),
         )
-        self._evaluate = jax.jit(partial(evaluate_batches, by_sample=by_sample), out_shardings=everywhere)
+        self._evaluate = jax.jit(
+            partial(evaluate_batches, by_sample=by_sample),
+            in_shardings=(everywhere,) * 4,
+            out_shardings=everywhere,
+        )
         self._everywhere = everywhere
+        self._programs = Compilable(self._train), Compilable(self._evaluate)
 
     def train(
         self, state: TrainState, samples: Batch, draws: Sequence[Draw], first: int, last: int
     ) -> tuple[TrainState, Metrics]:
         """Steps ``first`` to ``last`` (excluded) of the epoch that ``draws`` is, in one dispatch."""
         bounds = (np.int32(first), np.int32(last))
-        return self._train(placed(state, self._everywhere), samples, *_stacked(draws), *bounds)
+        return self._programs[0](placed(state, self._everywhere), samples, *_stacked(draws), *bounds)
 
     def evaluate(self, state: TrainState, samples: Batch, draws: Sequence[Draw]) -> Metrics:
         """Metrics of all batches in one dispatch."""
-        return self._evaluate(placed(state, self._everywhere), samples, *_stacked(draws))
+        return self._programs[1](placed(state, self._everywhere), samples, *_stacked(draws))
+
+    def compiled_training(
+        self, state: TrainState, samples: Batch, draws: Sequence[Draw]
+    ) -> jax.stages.Compiled:
+        """The program of :meth:`train` for states, samples and epochs of these shapes."""
+        return self._programs[0].compiled(state, samples, *_stacked(draws), np.int32(0), np.int32(0))
+
+    def compiled_evaluation(
+        self, state: TrainState, samples: Batch, draws: Sequence[Draw]
+    ) -> jax.stages.Compiled:
+        """The program of :meth:`evaluate` for the same."""
+        return self._programs[1].compiled(state, samples, *_stacked(draws))
 
 
 def _stacked(draws: Sequence[Draw]) -> tuple[np.ndarray, np.ndarray]:

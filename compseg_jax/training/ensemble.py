@@ -208,12 +208,19 @@ def _train_some(
     with ExitStack() as stack:
         standing: list[Member] = []
         n = len(alike) if at_once == "auto" else int(at_once)
+        # Networks side by side have another program, and how many fit is asked of the first one's own.
+        alone = n == 1 or (at_once == "auto" and data_mesh().devices.flat[0].platform == "cpu")
         for run in alike:
             if len(chosen) == n:
                 break
             same_data = [s for s in (*setups, *latest) if s.config.ensemble == run.config.ensemble]
             print(run.name, end=": ", flush=True)
-            setups.append(set_up(run.continued(), same_data[0] if same_data else None, memory))
+            shared = same_data[0] if same_data else None
+            own = run.continued()
+            if own.microbatch == "auto" and not own.resume and (setups or latest):
+                # Networks that are stacked have one plan.
+                own = replace(own, microbatch=(*setups, *latest)[0].config.microbatch)
+            setups.append(set_up(own, shared, memory, compile_beside=alone))
             chosen.append(run)
             standing.append(_standing(setups[-1], stack, guard))
             if at_once == "auto" and len(chosen) == 1:

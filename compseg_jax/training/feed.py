@@ -22,7 +22,7 @@ from compseg_jax.runtime.devices import from_own_rows, is_shared, own_rows, plac
 from compseg_jax.spectra.scaling import Scaling, standardise
 from compseg_jax.training.batch import Batch
 from compseg_jax.training.order import Draw
-from compseg_jax.training.samples import Samples
+from compseg_jax.training.samples import Samples, Shapes
 
 BATCHES_READ_AHEAD = 2
 SAMPLES_READ_AHEAD = 4
@@ -137,11 +137,22 @@ def make_feed(
       limit_gib: largest scaled data set that 'auto' keeps; 0 for a third of an accelerator's memory, 4 on CPUs.
       dtype: precision of the scaled cubes; bfloat16 where the network computes in it anyway.
     """
-    limit = limit_gib * 2**30 if limit_gib else _default_limit_bytes(mesh)
-    fits = samples.scaled_bytes * jnp.dtype(dtype).itemsize // 4 <= limit
-    alone = not is_shared(NamedSharding(mesh, PartitionSpec()))
-    resident = kind == "resident" or (kind == "auto" and fits and alone)
+    resident = stays_resident(samples.shapes, mesh, kind, limit_gib, dtype)
     return ResidentFeed(samples, mesh, dtype) if resident else StreamFeed(samples, mesh, dtype)
+
+
+def stays_resident(
+    shapes: Shapes,
+    mesh: Mesh,
+    kind: Literal["auto", "resident", "stream"],
+    limit_gib: float,
+    dtype: DType = jnp.float32,
+) -> bool:
+    """Whether :func:`make_feed` keeps samples of these shapes on the devices."""
+    limit = limit_gib * 2**30 if limit_gib else _default_limit_bytes(mesh)
+    fits = shapes.scaled_bytes * jnp.dtype(dtype).itemsize // 4 <= limit
+    alone = not is_shared(NamedSharding(mesh, PartitionSpec()))
+    return kind == "resident" or (kind == "auto" and fits and alone)
 
 
 def _default_limit_bytes(mesh: Mesh) -> float:

@@ -19,8 +19,9 @@ from compseg_jax.networks.normalised_start import feature_statistics, with_norma
 from compseg_jax.runtime.devices import placed
 from compseg_jax.runtime.together import process_count
 from compseg_jax.store.read import Store
-from compseg_jax.training.loop import Run, rounded_microbatch
+from compseg_jax.training.loop import Run
 from compseg_jax.training.order import Ordering, draws_of, pad_draws
+from compseg_jax.training.programs import rounded_microbatch
 from compseg_jax.training.starts import begins_normalised
 from compseg_jax.training.step import TrainState, init_train_state
 
@@ -78,16 +79,16 @@ def later_state(
     state = random_state(run.config, store, mesh, channels, spectra, number)
     if not begins_normalised(run.config, number):
         return as_first(state, mesh)
-    size = run.config.microbatch or run.config.batch_size
+    size = run.config.at_once or run.config.batch_size
     order = np.random.default_rng([run.config.seed, number]).permutation(len(run.ordering.labels))
-    draws = pad_draws(draws_of(order, np.ones(len(order), np.float32), size), run.multiple)
+    draws = pad_draws(draws_of(order, np.ones(len(order), np.float32), size), run.programs.multiple)
     network = build_network(run.config.network, run.config.objective.n_maps)
     measure = jax.jit(
         lambda variables, cube: feature_statistics(network, variables, cube),
-        out_shardings=run.train_step.replicated,
+        out_shardings=run.programs.train_step.replicated,
     )
     batches = run.train_feed.batches(islice(draws, -(-SAMPLES_TO_NORMALISE // size)))
-    everywhere = placed(state.variables, run.train_step.replicated)
+    everywhere = placed(state.variables, run.programs.train_step.replicated)
     # As arrays of this process, like the state that is to be normalised.
     found = [jax.tree.map(jnp.asarray, jax.device_get(measure(everywhere, batch.cube))) for batch in batches]
     return as_first(replace(state, variables=with_normalised_features(state.variables, found)), mesh)

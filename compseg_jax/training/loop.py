@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,20 +12,19 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from compseg_jax.config import Training, to_json
 from compseg_jax.config.serialisation import flat
 from compseg_jax.model.run_folder import write_run
-from compseg_jax.networks.build import input_dtype
+from compseg_jax.networks.build import Variables, input_dtype
 from compseg_jax.runtime import compile_clock
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest, stop_requests
 from compseg_jax.runtime.together import is_first
 from compseg_jax.runtime.tracking import track
 from compseg_jax.training.checkpoint import Checkpoints
-from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.feed import Feed, ResidentFeed, make_feed
-from compseg_jax.training.order import Draw, Ordering, draws_of, pad_draws
+from compseg_jax.training.order import Draw, Ordering, pad_draws
+from compseg_jax.training.programs import Programs
 from compseg_jax.training.progress import (
     Progress,
     check_finite,
@@ -35,7 +35,7 @@ from compseg_jax.training.progress import (
 from compseg_jax.training.run_reporter import RunReporter
 from compseg_jax.training.samples import Samples
 from compseg_jax.training.starts import given_up, has_failed, recorded
-from compseg_jax.training.step import ShardedStep, TrainState, make_evaluate_step, make_train_step
+from compseg_jax.training.step import Metrics, TrainState
 from compseg_jax.training.trouble import begins, in_words, trouble_of_epoch
 
 STEPS_IN_FLIGHT = 2
@@ -50,6 +50,22 @@ Dispatch = tuple[int, TrainState, Callable[[], list[list[float]]]]
 
 
 @dataclass(frozen=True)
+class LookAhead:
+    """What the devices compute while the host waits for the numbers of an epoch, judges and saves it.
+
+    Attributes:
+      validation: of the state at its end.
+      variables: a copy of that state's, made before it is known whether it is the best.
+      following: the first dispatch of the next epoch; None where there is none. Thrown away where the run stops or
+        begins again instead.
+    """
+
+    validation: Metrics
+    variables: Variables
+    following: Dispatch | None
+
+
+@dataclass(frozen=True)
 class Run:
     """The fixed parts of a run: its configuration, data and compiled steps."""
 
@@ -58,68 +74,71 @@ class Run:
     train_feed: Feed
     val_feed: Feed
     val_samples: Samples
-    train_step: ShardedStep
-    evaluate_step: ShardedStep
-    multiple: int
-    device_loop: DeviceLoop | None
+    programs: Programs
     fresh_state: Callable[..., TrainState] | None = None
     """The state before the first step of another random start, by its ``number``."""
+    compiling: Future[float] | None = None
+    """The seconds that compiling took, where that was begun before."""
 
     @classmethod
-    def prepare(
-        cls, config: Training, train: Samples, val: Samples, mesh: Mesh, *, on_device: bool | None = None
-    ) -> Run:
-        """Puts the data on the devices, or makes it ready to be read, and wraps the steps for ``mesh``.
+    def prepare(cls, config: Training, train: Samples, val: Samples, programs: Programs) -> Run:
+        """Puts the data on the devices, or makes it ready to be read.
 
         Args:
           config: the run.
           train: training samples.
           val: validation samples.
-          mesh: devices.
-          on_device: run many steps in one dispatch (:class:`DeviceLoop`); None for: on accelerators, where all
-            data is resident.
+          programs: the steps.
         """
         dtype = input_dtype(config.network)
         feeds = [
-            make_feed(part, mesh, config.feed, config.resident_limit_gib, dtype) for part in (train, val)
+            make_feed(part, programs.mesh, config.feed, config.resident_limit_gib, dtype)
+            for part in (train, val)
         ]
-        if on_device is None:
-            on_device = mesh.devices.flat[0].platform != "cpu"
-        on_device = on_device and all(isinstance(feed, ResidentFeed) for feed in feeds)
         labels = tuple(sample.label for sample in train.samples)
-        multiple = max(rounded_microbatch(config, mesh), mesh.size)
         return cls(
             config=config,
             ordering=Ordering(labels, config.batch_size, config.seed, config.balance),
             train_feed=feeds[0],
             val_feed=feeds[1],
             val_samples=val,
-            train_step=make_train_step(mesh),
-            evaluate_step=make_evaluate_step(mesh),
-            multiple=multiple,
-            device_loop=DeviceLoop(mesh) if on_device else None,
+            programs=programs,
         )
 
-    def validate(self, state: TrainState) -> dict[str, np.ndarray]:
-        """What `evaluate_step` says of the validation samples, in their order."""
-        n = len(self.val_samples.samples)
-        order, weights = np.arange(n), np.ones(n, np.float32)
-        draws = list(pad_draws(draws_of(order, weights, min(self.config.batch_size, n)), self.multiple))
-        if self.device_loop is not None:
+    def draws(self, epoch: int) -> list[Draw]:
+        """The batches of an epoch."""
+        return list(pad_draws(self.ordering.epoch(epoch), self.programs.multiple))
+
+    def look_ahead(self, state: TrainState, epoch: int) -> LookAhead | None:
+        """Lets the devices go on behind the last step of an epoch, before its numbers are there.
+
+        ``state`` stays as it is: the next epoch begins with a copy of it, which is what it would begin with. None where
+        training goes step by step.
+        """
+        loop = self.programs.device_loop
+        if loop is None:
+            return None
+        assert isinstance(self.val_feed, ResidentFeed)
+        validation = loop.evaluate(state, self.val_feed.samples, self.programs.validation_draws)
+        variables, following = copied(state.variables), None
+        if epoch < self.config.epochs:
+            following = next(_dispatches(self, copied(state), self.draws(epoch + 1), 0))
+        return LookAhead(validation, variables, following)
+
+    def validate(self, state: TrainState, begun: Metrics | None = None) -> dict[str, np.ndarray]:
+        """What `evaluate_step` says of the validation samples, in their order; ``begun`` is that on the devices."""
+        draws, loop = self.programs.validation_draws, self.programs.device_loop
+        if begun is not None:
+            metrics = jax.device_get(begun)
+        elif loop is not None:
             assert isinstance(self.val_feed, ResidentFeed)
-            metrics = jax.device_get(self.device_loop.evaluate(state, self.val_feed.samples, draws))
+            metrics = jax.device_get(loop.evaluate(state, self.val_feed.samples, draws))
         else:
-            parts = [
-                jax.device_get(self.evaluate_step(state, batch)) for batch in self.val_feed.batches(draws)
-            ]
+            step = self.programs.evaluate_step
+            parts = [jax.device_get(step(state, batch)) for batch in self.val_feed.batches(draws)]
             metrics = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         kept = np.stack([draw.weights > 0 for draw in draws])
         return {name: values[kept] for name, values in metrics.items()}
-
-
-def rounded_microbatch(config: Training, mesh: Mesh) -> int:
-    """The microbatch, rounded up to a multiple of the devices; 0 for none."""
-    return config.microbatch + -config.microbatch % mesh.size
 
 
 def train_epochs(
@@ -143,19 +162,24 @@ def train_epochs(
     )
     reporter.begin(len(progress.history))
     with reporter, stop_requests() as stop:
+        compiled_before_s, following = 0.0, None
+        if run.compiling is not None and len(progress.history) < config.epochs:
+            compiled_before_s = run.compiling.result()
         while (epoch := len(progress.history) + 1) <= config.epochs:
-            started, compiled_s = time.perf_counter(), clock.seconds
+            started, compiled_s = time.perf_counter(), clock.seconds - compiled_before_s
+            compiled_before_s = 0.0
             done_before = len(progress.steps)
-            state = _train_epoch(run, state, progress, epoch, stop, reporter)
+            state, ahead = _train_epoch(run, state, progress, epoch, stop, reporter, following)
             stop.agree()
             check_finite(progress.steps, state, checkpoints)
             if stop.requested and len(progress.steps) < run.ordering.n_batches:
                 save(checkpoints, state, progress)
                 raise Interrupted(how_to_resume(config, epoch))
-            record = finish_epoch(run, state, progress, epoch, started, done_before)
+            record = finish_epoch(run, state, progress, epoch, started, done_before, ahead)
             check_finite_validation(record, checkpoints)
             record["compile_s"] = round(clock.seconds - compiled_s, 3)
             failed = has_failed(config, run.ordering, progress)
+            following = None if ahead is None or failed else ahead.following
             verdict = given_up(config, run.ordering, progress) if failed else ""
             if failed:
                 state = begin_again(run, state, progress)
@@ -193,14 +217,24 @@ def begin_again(run: Run, state: TrainState, progress: Progress) -> TrainState:
 
 
 def _train_epoch(
-    run: Run, state: TrainState, progress: Progress, epoch: int, stop: StopRequest, reporter: RunReporter
-) -> TrainState:
-    """Goes through the (rest of the) epoch, leaving loss and gradient norm of its steps in ``progress``."""
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    epoch: int,
+    stop: StopRequest,
+    reporter: RunReporter,
+    begun: Dispatch | None,
+) -> tuple[TrainState, LookAhead | None]:
+    """Goes through the (rest of the) epoch, leaving loss and gradient norm of its steps in ``progress``.
+
+    ``begun`` is its first dispatch, where that was made before. What is returned goes on behind the last one, if the
+    epoch was not left early.
+    """
     steps = progress.steps
-    draws = list(pad_draws(run.ordering.epoch(epoch), run.multiple))
+    draws = run.draws(epoch)
     in_flight: list[Callable[[], list[list[float]]]] = []
     done = len(steps)
-    for n_steps, following, numbers in _dispatches(run, state, draws, done):
+    for n_steps, following, numbers in _dispatches(run, state, draws, done, begun):
         state = following
         done += n_steps
         in_flight.append(numbers)
@@ -212,22 +246,30 @@ def _train_epoch(
             stop.agree()
         if stop.requested:
             break
+    ahead = None if stop.requested else run.look_ahead(state, epoch)
     for numbers in in_flight:
         steps += numbers()
-    return state
+    return state, ahead
 
 
-def _dispatches(run: Run, state: TrainState, draws: list[Draw], done: int) -> Iterator[Dispatch]:
+def _dispatches(
+    run: Run, state: TrainState, draws: list[Draw], done: int, begun: Dispatch | None = None
+) -> Iterator[Dispatch]:
     """The rest of an epoch in pieces: one step each, or many where the loop runs on the device."""
-    if run.device_loop is not None:
+    loop = run.programs.device_loop
+    if begun is not None:
+        n_steps, state, _ = begun
+        done += n_steps
+        yield begun
+    if loop is not None:
         assert isinstance(run.train_feed, ResidentFeed)
         for first in range(done, len(draws), STEPS_A_DISPATCH):
             last = min(first + STEPS_A_DISPATCH, len(draws))
-            state, metrics = run.device_loop.train(state, run.train_feed.samples, draws, first, last)
+            state, metrics = loop.train(state, run.train_feed.samples, draws, first, last)
             yield last - first, state, partial(_numbers, metrics, slice(first, last))
     else:
         for batch in run.train_feed.batches(draws[done:]):
-            state, metrics = run.train_step(state, batch)
+            state, metrics = run.programs.train_step(state, batch)
             yield 1, state, partial(_numbers, metrics, None)
 
 
@@ -239,13 +281,19 @@ def _numbers(metrics: dict[str, Any], steps: slice | None) -> list[list[float]]:
 
 
 def finish_epoch(
-    run: Run, state: TrainState, progress: Progress, epoch: int, started: float, skipped: int
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    epoch: int,
+    started: float,
+    skipped: int,
+    ahead: LookAhead | None = None,
 ) -> dict[str, Any]:
     """Validates, and closes the epoch in ``progress``; ``skipped`` of its steps were taken before ``started``."""
     n_train = len(run.ordering.labels)
     losses, norms = np.asarray(progress.steps).T
     trained = time.perf_counter()
-    validation = run.validate(state)
+    validation = run.validate(state, None if ahead is None else ahead.validation)
     val_loss = float(np.mean(validation["loss"]))
     is_best = val_loss < progress.best_loss
     record: dict[str, Any] = {
@@ -267,7 +315,7 @@ def finish_epoch(
     progress.steps = []
     if is_best:
         progress.best_epoch, progress.best_loss = epoch, val_loss
-        progress.best = copied(state.variables)
+        progress.best = copied(state.variables) if ahead is None else ahead.variables
     return record
 
 

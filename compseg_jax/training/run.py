@@ -22,6 +22,7 @@ from compseg_jax.model import ExtractedNetwork, Model, load_model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
 from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
+from compseg_jax.model.run_folder import read_run
 from compseg_jax.model.scale import TRAINED_RANGE_UM
 from compseg_jax.model.seen import Role, Seen, SeenSample
 from compseg_jax.model.training_trouble import TROUBLE
@@ -31,7 +32,7 @@ from compseg_jax.readers.axis import same_axis
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.interrupts import Interrupted
 from compseg_jax.runtime.self_check import refuse_wrong_results
-from compseg_jax.runtime.together import is_first, spread, wait_for_all
+from compseg_jax.runtime.together import is_first, process_count, spread, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
 from compseg_jax.store.check import check_table, refuse_problems
@@ -57,7 +58,9 @@ from compseg_jax.training.initial_state import (
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
+from compseg_jax.training.microbatch import with_microbatch_that_fits
 from compseg_jax.training.one_writer import Guard, only_writer
+from compseg_jax.training.programs import Programs
 from compseg_jax.training.progress import Progress, TrainingError, resuming
 from compseg_jax.training.recipe_hint import recipe_hint
 from compseg_jax.training.same_run import (
@@ -66,7 +69,7 @@ from compseg_jax.training.same_run import (
     refuse_another_store,
     refuse_other_options,
 )
-from compseg_jax.training.samples import Samples, drawn_spectra
+from compseg_jax.training.samples import Samples, Shapes, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
 from compseg_jax.training.trouble import told_by_model
@@ -108,13 +111,20 @@ class Setup:
         return state, progress
 
 
-def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | None = None) -> Setup:
+def set_up(
+    config: Training,
+    shared: Setup | None = None,
+    memory: CubeMemory | None = None,
+    *,
+    compile_beside: bool = False,
+) -> Setup:
     """Checks a run, reads its data and builds its network; nothing is written.
 
     Args:
       config: the run, of one network.
       shared: a run on the same samples that differs in seed or network alone, whose data is used again.
       memory: cubes that runs on other folds of the same store have read; one of this run alone when None.
+      compile_beside: compiles the steps in a thread while cubes are read, for a run that trains at once.
 
     Raises:
       RunError, StoreError, ModelError, SplitError: when run, store or starting network do not fit.
@@ -143,6 +153,9 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     if config.resume:
         refuse_another_store(config, fingerprint)
         refuse_other_options(config, but_for=("network.front",))
+    if config.microbatch == "auto" and (config.resume or shared is not None):
+        before = read_run(config.out) if shared is None else shared.config
+        config = replace(config, microbatch=before.microbatch)
     start = _starting_network(config)
     if shared is None:
         cubes = cubes.after(_preparation(config, cubes, start))
@@ -172,10 +185,20 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     if shared is None and (hint := recipe_hint(config, store)):
         print(hint)
     if shared is not None:
-        run = replace(shared.run, config=config, ordering=ordering_of(config, store))
+        programs = replace(shared.run.programs, config=config)
+        ordering = ordering_of(config, store)
+        run = replace(shared.run, config=config, ordering=ordering, programs=programs, compiling=None)
         training = shared.training
     else:
-        training, run = _data(config, cubes, start, mesh)
+        programs = _programs(config, store, channels, mesh)
+        if config.microbatch == "auto":
+            programs, state, said = with_microbatch_that_fits(programs, state)
+            config = programs.config
+            print(said)
+        alone = process_count() == 1  # several would have to compile in one order
+        compiling = programs.compile_beside(state) if compile_beside and alone else None
+        training, run = _data(config, cubes, start, programs)
+        run = replace(run, compiling=compiling)
     fingerprint |= fingerprint_of_values(cubes, store.split("train"))
     if config.resume:
         refuse_another_store(config, fingerprint)
@@ -188,15 +211,21 @@ def set_up(config: Training, shared: Setup | None = None, memory: CubeMemory | N
     return Setup(config, store, training, state, run, _seen(cubes, start), fingerprint)
 
 
+def _programs(config: Training, store: Store, channels: int, mesh: Mesh) -> Programs:
+    supervised = config.objective.target == "reference"
+    train, val = (Shapes(store.split(name), channels, supervised) for name in ("train", "val"))
+    return Programs.of(config, train, val, mesh)
+
+
 def _data(
-    config: Training, cubes: PreparedStore, start: ExtractedNetwork | None, mesh: Mesh
+    config: Training, cubes: PreparedStore, start: ExtractedNetwork | None, programs: Programs
 ) -> tuple[Samples, Run]:
     """The training samples, and both splits made ready on the devices."""
     # A network that goes on from another one expects the scaling it was trained with.
     scaling = fit_scaling(cubes, cubes.store.split("train")) if start is None else start.scaling
     supervised = config.objective.target == "reference"
     train, val = (Samples(cubes, cubes.store.split(name), scaling, supervised) for name in ("train", "val"))
-    return train, Run.prepare(config, train, val, mesh)
+    return train, Run.prepare(config, train, val, programs)
 
 
 def train(config: Training) -> Path:
@@ -213,7 +242,7 @@ def train(config: Training) -> Path:
 
 
 def _train(config: Training, guard: Guard) -> Path:
-    setup = set_up(config)
+    setup = set_up(config, compile_beside=True)
     memory = setup.training.cubes.memory
     # While the cubes are at hand: it is kept with the samples.
     _ = setup.training.distribution

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,52 @@ from compseg_jax.spectra.scaling import Scaling, put_standardised
 from compseg_jax.store import Sample
 from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.training.batch import Batch
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What batches of some samples look like, known before a cube is read.
+
+    Attributes:
+      samples: as the table lists them.
+      channels: after the preparation.
+      with_reference: whether batches carry reference masks.
+    """
+
+    samples: tuple[Sample, ...]
+    channels: int
+    with_reference: bool = False
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a batch: the largest of the samples; smaller ones are padded."""
+        return max(s.height for s in self.samples), max(s.width for s in self.samples)
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether samples of different sizes are padded to one."""
+        return len({(s.height, s.width) for s in self.samples}) > 1
+
+    @property
+    def scaled_bytes(self) -> int:
+        """Size of all scaled cubes, float32."""
+        height, width = self.size
+        return len(self.samples) * height * width * self.channels * 4
+
+    def blank(self, n: int, dtype: Any) -> Batch:
+        """A batch of ``n`` samples without values, to compile for: it takes no memory."""
+
+        def zeros(dtype: Any, *shape: int) -> Any:
+            return np.broadcast_to(np.zeros((), dtype), (n, *shape))
+
+        return Batch(
+            cube=zeros(dtype, *self.size, self.channels),
+            tissue=zeros(bool, *self.size),
+            label=zeros(np.int32),
+            weight=zeros(np.float32),
+            reference=zeros(bool, *self.size) if self.with_reference else None,
+            image=zeros(bool, *self.size) if self.is_padded else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -34,9 +81,9 @@ class Samples:
     with_reference: bool = False
 
     @cached_property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of a batch: the largest of the samples; smaller ones are padded."""
-        return max(s.height for s in self.samples), max(s.width for s in self.samples)
+    def shapes(self) -> Shapes:
+        """What batches of them look like."""
+        return Shapes(self.samples, len(self.scaling.mean), self.with_reference)
 
     @cached_property
     def distribution(self) -> TrainingDistribution | None:
@@ -57,17 +104,6 @@ class Samples:
         validation = self.cubes.store.split("val")
         return fit_distribution(lambda: spread(pixels, self.samples), lambda: spread(pixels, validation))
 
-    @cached_property
-    def is_padded(self) -> bool:
-        """Whether samples of different sizes are padded to one."""
-        return len({(s.height, s.width) for s in self.samples}) > 1
-
-    @property
-    def scaled_bytes(self) -> int:
-        """Size of all scaled cubes, float32."""
-        height, width = self.shape
-        return len(self.samples) * height * width * len(self.scaling.mean) * 4
-
     def raw_batch(self, indices: Sequence[int] | np.ndarray, weights: np.ndarray) -> Batch:
         """A batch on the host with unscaled cubes, read concurrently."""
         chosen = [self.samples[i] for i in indices]
@@ -75,7 +111,7 @@ class Samples:
         reference = image = None
         if self.with_reference:
             reference = np.stack([self._fitted(self._reference(s)) for s in chosen])
-        if self.is_padded:
+        if self.shapes.is_padded:
             image = np.stack([self._fitted(np.ones((s.height, s.width), bool)) for s in chosen])
         return Batch(
             cube=np.stack([self._fitted(read[s.id][0]) for s in chosen]),  # type: ignore[arg-type]
@@ -92,8 +128,10 @@ class Samples:
         return self.cubes.store.reference(sample.id)
 
     def _fitted(self, array: np.ndarray) -> np.ndarray:
-        missing = [(0, wanted - size) for wanted, size in zip(self.shape, array.shape[:2], strict=True)]
-        return np.pad(array, [*missing, *[(0, 0)] * (array.ndim - 2)]) if self.is_padded else array
+        if not self.shapes.is_padded:
+            return array
+        missing = [(0, wanted - size) for wanted, size in zip(self.shapes.size, array.shape[:2], strict=True)]
+        return np.pad(array, [*missing, *[(0, 0)] * (array.ndim - 2)])
 
 
 SPECTRA_A_SAMPLE = 256

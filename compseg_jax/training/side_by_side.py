@@ -131,7 +131,7 @@ class SideBySide:
         self.members = members
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-        self._on_device = all(member.run.device_loop is not None for member in members)
+        self._on_device = all(member.run.programs.device_loop is not None for member in members)
         self._step = jax.jit(
             train_step_of_each,
             in_shardings=(self._everywhere, self._by_sample),
@@ -242,7 +242,7 @@ def train_side_by_side(members: Sequence[Member], mesh: Mesh) -> None:
 def _train_epoch(engine: SideBySide, epoch: int, stop: StopRequest) -> None:
     """Goes through the (rest of the) epoch; leaves the states and the numbers of the steps with the members."""
     members = engine.members
-    draws = [list(pad_draws(m.run.ordering.epoch(epoch), m.run.multiple)) for m in members]
+    draws = [list(pad_draws(m.run.ordering.epoch(epoch), m.run.programs.multiple)) for m in members]
     states, in_flight = stacked([member.state for member in members]), []
     for _, following, numbers in engine.epoch(states, draws, len(members[0].progress.steps)):
         states = following
@@ -292,13 +292,13 @@ def members_that_fit(member: Member, most: int) -> int:
 
     The memory of a step is what XLA states for its program; data that each network may bring is counted too.
     """
-    device = member.run.train_step.replicated.mesh.local_devices[0]
+    device = member.run.programs.train_step.replicated.mesh.local_devices[0]
     if device.platform == "cpu" or most == 1:
         return 1
     limits = device.memory_stats() or {}
     if "bytes_limit" not in limits:
         return most
-    draws = list(pad_draws(member.run.ordering.epoch(1), member.run.multiple))[:1]
+    draws = list(pad_draws(member.run.ordering.epoch(1), member.run.programs.multiple))[:1]
     batch = next(iter(member.run.train_feed.batches(draws)))
     program = jax.jit(train_step).lower(member.state, batch).compile().memory_analysis()
     free = limits["bytes_limit"] * SHARE_OF_MEMORY - limits.get("bytes_in_use", 0)

@@ -237,6 +237,38 @@ def evaluate_step(state: TrainState, batch: Batch) -> Metrics:
     }
 
 
+class Compilable:
+    """A jitted function whose program can be compiled before the first call.
+
+    jax keeps programs of calls alone; the one that :meth:`compiled` made last is kept here, for calls with arguments
+    alike.
+    """
+
+    def __init__(self, jitted: jax.stages.Wrapped) -> None:
+        self.jitted = jitted
+        self._likeness: Any = None
+        self._program: jax.stages.Compiled | None = None
+
+    def compiled(self, *arguments: Any) -> jax.stages.Compiled:
+        """The program for arguments of these shapes; values are not looked at."""
+        likeness = _likeness(arguments)
+        if self._program is None or self._likeness != likeness:
+            self._program = self.jitted.lower(*arguments).compile()
+            self._likeness = likeness
+        return self._program
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs the program that is there, or one that jax compiles now."""
+        if self._program is not None and self._likeness == _likeness(arguments):
+            return self._program(*arguments)
+        return self.jitted(*arguments)
+
+
+def _likeness(arguments: tuple[Any, ...]) -> Any:
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
 class ShardedStep:
     """A step compiled for a mesh: the batch split over its devices, everything else on each of them.
 
@@ -255,17 +287,22 @@ class ShardedStep:
             out_shardings=self.replicated,
             donate_argnums=(0,) if donate else (),
         )
+        self._programs = Compilable(self.jitted)
 
     def __call__(self, state: TrainState, batch: Batch) -> Any:
         """Runs the step; ``state`` is used up where the step was made to donate it."""
         batch = placed(self.padded(state.plan, batch), self.by_sample)
-        result = self.jitted(placed(state, self.replicated), batch)
+        result = self._programs(placed(state, self.replicated), batch)
         self._calls += 1
         # After calls 1, 2, 4, 8, …: often while memory settles, and never dear.
         if self._on_cpu and self._calls.bit_count() == 1:
             jax.block_until_ready(result)
             return_kept_memory()
         return result
+
+    def compiled(self, state: TrainState, batch: Batch) -> jax.stages.Compiled:
+        """The program for states and padded batches of these shapes, which calls use from then on."""
+        return self._programs.compiled(state, batch)
 
     def padded(self, plan: Plan, batch: Batch) -> Batch:
         """The batch padded as the compiled step needs it.
