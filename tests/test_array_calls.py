@@ -134,6 +134,7 @@ def test_a_part_of_a_scan_is_the_padded_whole(top, height, left, width, data):
     np.testing.assert_array_equal(part.window(rows, columns), padded[rows, columns])
 
 
+@pytest.mark.slow
 def test_beyond_the_edge_of_a_scan_there_is_no_tissue(model, tmp_path):
     scan = write_array(tmp_path, "cut", 3, edge=7)
     predict(PredictOptions((), model, tmp_path / "out", scans=(scan,), outputs=("zarr",)))
@@ -237,6 +238,7 @@ def test_the_picture_shows_calls_by_colour_and_the_colours_of_a_colour_scan(pred
     assert not [each for each in around["B2"] if each in red]
 
 
+@pytest.mark.slow
 def test_cores_of_another_scan_are_refused_and_so_is_a_folder_of_other_places(
     model, scan, predicted, tmp_path, capsys
 ):

@@ -44,7 +44,7 @@ NETWORKS = {
     "attention": SMOOTH(depth=2, maps=2, attention_features=3, activation_map="attention"),
     "saliency": SMOOTH(depth=2, activation_map="saliency"),
 }
-LIKE_OTHERS = ("batch, relu", "layer, elu", "attention")
+LIKE_OTHERS = ("batch, relu", "layer, elu", "attention", "saliency", "paper", "group, gelu")
 SIZES = ((13, 22), (26, 1))
 CANVAS = (32, 48)
 SPOTS = [(y, x) for y, x in zip(range(40, 120, 4), [*range(117, 77, -4), *range(45, 85, 4)], strict=True)]
@@ -102,6 +102,7 @@ def test_padding_changes_no_map(name):
         assert np.ptp(alone) > 1e-3
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_have_their_own_extents():
     model = shaken(NETWORKS["group, gelu"])
     images = [image_of(size)[0] for size in SIZES[:2]]
@@ -226,6 +227,7 @@ def test_several_devices_share_the_canvas():
     np.testing.assert_allclose(found, Model.of(model)(cube, prepared=True), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_importance_of_bands_is_that_of_the_image_alone():
     model = Model.of(shaken(SMOOTH(depth=1))).with_threshold(0.0)
     own, (cube, tissue) = model.networks[0], image_of((20, 30))

@@ -11,6 +11,7 @@ from store_example import write_store
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.store.check import Findings, check_table, check_values, describe, refuse_problems
+from compseg_jax.store.check_tissue import background_note
 from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.store.write import StoreWriter
 
@@ -123,6 +124,51 @@ def test_imbalance_and_few_validation_samples_are_noted(store: Store) -> None:
     assert not any("imbalanced" in note for note in notes)
     val = [replace(s, id=f"v{n}-{s.id}", group=f"v{n}") for n in range(2) for s in store.split("val")]
     assert not any("validation" in note for note in check_table(listed(store, [*store.samples, *val])).notes)
+
+
+def test_validation_samples_that_determine_no_threshold_are_said_before_training(store: Store) -> None:
+    def note(val: Sequence[Sample]) -> str:
+        others = [s for s in store.samples if s.split != "val"]
+        return " ".join(n for n in check_table(listed(store, [*others, *val])).notes if "threshold" in n)
+
+    val = store.split("val")
+    fewer = [s for s in val if s.label == 0] + [s for s in val if s.label == 1][:1]
+    assert "3 healthy and 1 diseased validation samples are too few" in note(fewer)
+    assert "train --folds 5" in note(fewer)
+    by_label = [replace(s, group=f"patient{s.label}") for s in val]
+    assert "of 2 group(s) are too few: their labels can be dealt in 2 ways" in note(by_label)
+    mixed = [replace(s, group=f"patient{n % 2}") for n, s in enumerate(sorted(val, key=lambda s: s.label))]
+    assert "can be dealt in 9 ways" in note(mixed)
+    of_one = [replace(s, group="patient") for s in val]
+    assert note(of_one).startswith("6 validation samples choose")
+
+
+def write_cores(path: Path, heights: np.ndarray, *, scale: float = 1.0) -> Store:
+    """Infrared images of amide I of these heights (y, x) and noise."""
+    axis = np.arange(1800.0, 1500.0, -10.0)
+    rng = np.random.default_rng(0)
+    band = np.exp(-0.5 * ((axis - 1655) / 20) ** 2)
+    writer = StoreWriter(
+        path, channels=axis.size, wavenumbers_cm1=axis, pixel_size_um=None, background="zero", created_by="a test",
+    )  # fmt: skip
+    with writer:
+        for number in range(4):
+            cube = heights[..., None] * band + rng.normal(0, 0.003, (*heights.shape, axis.size))
+            sample = Sample(f"c{number}", number % 2, "train", f"c{number}", *heights.shape, False)
+            writer.add(sample, (scale * cube).astype(np.float32), np.ones(heights.shape, bool), None)
+    return Store.open(path)
+
+
+def test_background_that_counts_as_tissue_is_noted(tmp_path: Path) -> None:
+    core = np.zeros((20, 24))
+    core[5:, :] = 0.6
+    assert background_note(write_cores(tmp_path / "core", core))[0].startswith(
+        "every pixel counts as tissue, but 25 % of them have no amide I band (median of 4"
+    )
+    full = np.full((20, 24), 0.6)
+    for name, heights, scale in (("full", full, 1.0), ("empty", 0 * full, 1.0), ("counts", core, 1e5)):
+        written = write_cores(tmp_path / name, heights, scale=scale)
+        assert background_note(written) == []
 
 
 def test_many_problems_are_counted(store: Store) -> None:

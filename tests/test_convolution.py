@@ -98,7 +98,12 @@ def test_taps_and_winograd_at_any_size(b, size, channels, features, seed):
 
 @pytest.mark.parametrize(
     ("shape", "features"),
-    [((7, 8, 8, 450), 16), ((4, 16, 16, 128), 128), ((1, 4, 4, 256), 256), ((1, 5, 7, 3), 4)],
+    [
+        ((7, 8, 8, 450), 16),
+        pytest.param((4, 16, 16, 128), 128, marks=pytest.mark.slow),
+        ((1, 4, 4, 256), 256),
+        ((1, 5, 7, 3), 4),
+    ],
 )
 def test_gradients_of_the_fast_form_against_float64(shape, features):
     values = operands(shape, features)
@@ -138,6 +143,7 @@ def test_plain_has_forward_mode_derivatives_and_fast_says_it_has_none():
         jax.jvp(lambda x: convolution_3x3(x, kernel), (x,), (x,))
 
 
+@pytest.mark.slow
 def test_parameters_are_updated_where_they_lie():
     """A kernel that is read after its update, or may be, is copied at the start of every step."""
     if not convolution.has_onednn_convolutions():

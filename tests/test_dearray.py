@@ -47,7 +47,7 @@ def compared(config: ArrayPhantom, seed: int) -> np.ndarray:
     return counts
 
 
-@pytest.mark.parametrize("arrays", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("arrays", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 20))])
 def test_a_full_array_is_found_and_named(arrays):
     """10 × 15 cores, 10 % missing, 10 % broken, 3°, jitter of 15 %."""
     right, cores, invented, missing = sum(compared(ArrayPhantom(), seed) for seed in range(arrays))
@@ -60,13 +60,13 @@ def test_a_full_array_is_found_and_named(arrays):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rotation_deg": -8.0, "missing": 0.2},
+        pytest.param({"rotation_deg": -8.0, "missing": 0.2}, marks=pytest.mark.slow),
         {"rotation_deg": 10.0, "pitch_px": (36.0, 50.0), "missing": 0.2},
         pytest.param(
             {"rotation_deg": 8.0, "pitch_px": (55.0, 38.0), "rows": 4, "columns": 9}, marks=pytest.mark.slow
         ),
         {"rotation_deg": -9.0, "rows": 2},
-        {"core_diameter_px": 30.0},
+        pytest.param({"core_diameter_px": 30.0}, marks=pytest.mark.slow),
         pytest.param({"noise": 0.5}, marks=pytest.mark.slow),
         pytest.param({"unevenness": 1.0}, marks=pytest.mark.slow),
         pytest.param({"debris": 2.0}, marks=pytest.mark.slow),
@@ -165,6 +165,7 @@ def test_background_of_exact_zeros_is_background():
     assert names == [core.name for core in truth.cores if core.keep]
 
 
+@pytest.mark.slow
 def test_a_large_picture_takes_seconds():
     config = dataclasses.replace(ArrayPhantom(), pitch_px=(180.0, 190.0), core_diameter_px=115.0)
     picture, truth = simulate_array_picture(dataclasses.replace(config, rows=3, columns=4), 0)

@@ -117,7 +117,7 @@ def test_a_whole_run_with_the_loop_on_the_device(tmp_path, monkeypatch):
     "network",
     [
         UNet(base=4, depth=0),
-        SegNet(base=4, depth=1),
+        pytest.param(SegNet(base=4, depth=1), marks=pytest.mark.slow),
         pytest.param(UNet(base=4, depth=1), marks=pytest.mark.slow),
     ],
 )

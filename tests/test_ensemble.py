@@ -170,6 +170,7 @@ def test_the_map_is_mean_and_spread_of_the_members(trained, store):
         loaded(cube[..., :5], prepared=True)
 
 
+@pytest.mark.slow
 def test_members_prepare_cubes_each_as_its_own_training_samples_were(store, tmp_path):
     config = small(store, tmp_path / "e", Ensemble(folds=2), epochs=1, prepare=("emsc",))
     loaded, opened = load_model(train_ensemble(config)), Store.open(store)
@@ -233,6 +234,7 @@ def test_a_stopped_run_goes_on_where_it_stood(trained, store, tmp_path, at_once,
         np.testing.assert_allclose(losses(member.config.out), losses(other), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_seeds_are_added_to_what_is_there(trained, store, tmp_path):
     copy = tmp_path / "e"
     shutil.copytree(trained, copy)
@@ -288,6 +290,7 @@ def test_a_damaged_ensemble_is_refused(trained, tmp_path):
         load_model(tmp_path / "e")
 
 
+@pytest.mark.slow
 def test_the_report_tells_spread_agreement_and_cross_validation(trained, store, tmp_path, capsys):
     report = tmp_path / "report"
     arguments = ["evaluate", "--model", str(trained), "--data", str(store), "--out", str(report)]

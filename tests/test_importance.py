@@ -241,7 +241,7 @@ def test_figure_and_table_tell_the_numbers(explained):
     assert importance_figure(channels)
 
 
-@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("missing", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_report_shows_it_or_says_why_not(explained, missing, tmp_path):
     tissue = np.ones((4, 3), np.bool_)
     activation = np.full((4, 3), 0.7, np.float32)

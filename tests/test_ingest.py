@@ -480,6 +480,7 @@ def test_progress_counts_samples(folder: Path) -> None:
     assert seen == [(number, 6) for number in range(7)]
 
 
+@pytest.mark.slow
 def test_the_ultrasound_set_is_ingested_as_it_is(shared_data: Path, tmp_path: Path) -> None:
     options = IngestOptions(images=Path("images"), references=Path("masks"), group="patient", resize=32)
     ingest(shared_data / "busi_ultrasound" / "labels.csv", tmp_path / "s", options)

@@ -114,6 +114,7 @@ def test_the_same_preparation_is_repeated_on_raw_files(made):
     assert preparation.steps[3].fitted["reference"].shape == (210,)
 
 
+@pytest.mark.slow
 def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     scan, table, store = made
     recipe = RECIPES["default"]
@@ -138,6 +139,7 @@ def test_a_model_predicts_raw_files_as_it_predicts_the_store(made, tmp_path):
     assert "preparation" in model.description
 
 
+@pytest.mark.slow
 @pytest.mark.optimised  # the Mie correction, whose chunks are kept
 def test_a_killed_run_goes_on_and_gives_the_same_store(made, tmp_path, monkeypatch):
     scan, _, _ = made
@@ -202,6 +204,7 @@ def test_an_edited_core_table_is_followed(made, tmp_path, monkeypatch, capsys):
     assert "marked not to be kept" in (tmp_path / "store" / "summary.csv").read_text()
 
 
+@pytest.mark.slow
 def test_two_arrays_are_told_apart_by_a_column(made, tmp_path):
     scan, _, _ = made
     other = write_array(tmp_path / "tmb", 2)

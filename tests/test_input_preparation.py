@@ -39,6 +39,7 @@ def model(store, tmp_path_factory):
     return load_model(train(config(store, tmp_path_factory.mktemp("run") / "out", "emsc", "vector")))
 
 
+@pytest.mark.slow
 def test_the_network_repeats_what_it_was_trained_behind(store, model):
     assert [each["step"] for each in model.description["preparation"]] == ["emsc", "vector"]
     for _, cube, found in model.predict_store(store, store.split("test")):

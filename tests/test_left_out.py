@@ -53,7 +53,7 @@ class Remarks(Listener):
 WHY = "NaN or infinite values: 10; values beyond ±1e15: 1"
 
 
-@pytest.mark.parametrize("tile_px", [None, 24])
+@pytest.mark.parametrize("tile_px", [None, pytest.param(24, marks=pytest.mark.slow)])
 def test_each_row_says_what_was_left_out_whatever_the_tiles(model, cube, tmp_path, tile_px):
     values, bare = cube
     inputs = []

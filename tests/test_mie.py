@@ -110,6 +110,7 @@ def corrected_by_us(spectra, axis, reference, **settings):
     return me_emsc(spectra, axis, reference, **(defaults | settings))
 
 
+@pytest.mark.slow
 def test_known_pure_spectra_are_recovered(simulated):
     axis, reference, pure, measured = simulated
     peer = pytest.importorskip("biospectools.preprocessing")

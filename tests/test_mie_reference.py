@@ -88,6 +88,7 @@ def test_matlab_rows_in_float32(matlab):
     np.testing.assert_allclose(result.corrected[::20], matlab.corrected[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_float32_follows_biospectools(shared_data):
     axis, spectra, reference = measured(shared_data, 450)
     spectra = spectra[::3]

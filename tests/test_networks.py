@@ -69,7 +69,14 @@ def test_any_height_and_width(network, size):
 
 
 @pytest.mark.parametrize(
-    "network", [UNet(base=3, depth=2), UNet(base=3, depth=2, way_up="bilinear"), SegNet(base=3, depth=2)]
+    "network",
+    [
+        UNet(base=3, depth=2),
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in (UNet(base=3, depth=2, way_up="bilinear"), SegNet(base=3, depth=2))
+        ),
+    ],
 )
 def test_far_pixels_see_nothing_of_the_border(network):
     """Inside the receptive field's margin a crop gives the same logits as the whole: nothing is padded in."""
@@ -139,7 +146,7 @@ def test_the_bilinear_way_up_is_a_pointwise_convolution_of_the_enlarged_image():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("depth", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [1, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 3))])
 def test_the_bilinear_way_up_cannot_comb_an_even_image(depth):
     """A cell's pixels differ with random weights of up-convolutions, and cannot with those of bilinear doubling."""
     cube = jnp.ones((1, 136, 136, 2))

@@ -29,6 +29,8 @@ NETWORKS = {
     "bilinear way up": Network(base=4, depth=2, way_up="bilinear"),
     "behind a front": Network(base=4, depth=1, front=2),
 }
+LIKE_OTHERS = ("behind a front", "depth 1", "depth 2, relu", "recomputed", "segnet")
+"""Made of the blocks of the others."""
 CHANNELS = 6
 
 
@@ -55,10 +57,7 @@ def block_outputs(network: nn.Module, variables, cube):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in ("depth 2, relu", "recomputed") else ())
-        for name in NETWORKS
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in NETWORKS],
 )
 def test_every_hidden_convolution_has_mean_0_and_variance_1_over_the_batch(name):
     network, variables = start(NETWORKS[name])
@@ -86,6 +85,7 @@ def test_the_network_itself_is_what_was_measured():
         np.testing.assert_allclose(np.var(value, axis=(0, 1, 2)), 1, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_softplus_lets_a_signal_through_to_the_head():
     network, variables = start(Network(base=8, depth=2))
     one, other = cubes(0), cubes(1)
@@ -115,6 +115,7 @@ def test_features_that_never_change_stay_finite():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.slow
 def test_it_compiles_and_computes_in_bfloat16_with_float32_parameters():
     config = dataclasses.replace(NETWORKS["depth 1"], compute_dtype="bfloat16")
     network, variables = start(config)

@@ -217,6 +217,7 @@ def add_one(writer: StoreWriter) -> None:
     writer.add_file("summary.html", "all")
 
 
+@pytest.mark.slow
 def test_a_table_is_ingested_into_a_bucket(bucket, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -356,6 +357,7 @@ def runs(bucket, phantom, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_trained_from_a_bucket_it_is_the_same_network(runs, bucket, phantom):
     assert keys_of(f"{bucket}/phantom") == files_of(phantom)
     here, there = (json.loads((runs / name / "model/model.json").read_text()) for name in ("here", "there"))
@@ -404,6 +406,7 @@ def test_a_damaged_copy_names_the_url(runs, bucket):
         load_model(str(place))
 
 
+@pytest.mark.slow
 def test_predicted_checked_and_looked_at_by_urls(runs, bucket, phantom, tmp_path, capsys):
     model, data = f"{bucket}/models/predicts", f"{bucket}/phantom"
     main(["copy", str(runs / "here"), "--out", model])

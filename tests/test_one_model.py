@@ -48,7 +48,7 @@ def raw_files(store, tmp_path_factory) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir())}
 
 
-QUICK = ("default", "ensemble")
+QUICK = ("default",)
 """What differs between the other recipes is their networks, which other tests cover one by one."""
 
 

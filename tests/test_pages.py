@@ -98,6 +98,7 @@ def test_a_wheel_holds_every_file_of_the_package():
     assert others <= held
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     find_chromium() is None, reason="no Chromium on the path and no $CHROMIUM: no page was looked at"
 )

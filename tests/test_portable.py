@@ -56,7 +56,9 @@ NETWORKS = {
 }
 DEEPER = ("paper", "gated attention", "segnet")
 EVERY_PIXEL = ("attention by pixel", "segnet groups")
-LIKE_OTHERS = ("attention by pixel", "bfloat16", "segnet groups", "unread attention")
+LIKE_OTHERS = (
+    "attention by pixel", "bfloat16", "gated attention", "paper", "segnet", "segnet groups", "unread attention",
+)  # fmt: skip
 """Made of the layers of the others; written and run by `make test-all`."""
 
 
@@ -151,6 +153,7 @@ def test_tissue_without_a_pixel_and_huge_values(tmp_path):
     np.testing.assert_allclose(found, expected_activation(model, cubes), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_maps_of_bfloat16_models_are_compared_in_float32():
     model = model_of(small("bfloat16"))
     cubes = random_cubes(model, 1, 16, 16)
@@ -404,6 +407,7 @@ PUBLICATION = (
 
 
 # bioimageio.spec leaves closing its files to the garbage collector.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_a_package_is_accepted_by_the_tools_of_bioimageio(folder, tmp_path, capsys):
     from bioimageio.spec import load_description

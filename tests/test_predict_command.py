@@ -44,6 +44,7 @@ KEYS = {
     "area_fraction", "area_low", "area_high", "tissue_px", "label", "dice", "seconds", "reading", "files",
     "outside", "t2", "q", "texture", "outside_fraction", "call", "seen",
     "scale", "rescaled", "chance", "left_out_px", "left_out_why", "core", "top_px", "left_px", "files_sha256",
+    "images_sha256",
 }  # fmt: skip
 
 
@@ -141,6 +142,7 @@ def test_a_store_is_predicted_as_by_evaluation(model, store, tmp_path, capsys):
     assert not list(out.glob("samples/.*"))
 
 
+@pytest.mark.slow
 def test_nothing_is_redone_and_other_options_are_refused(model, store, tmp_path):
     options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",))
     assert len(predict(options).done) == len(store.samples)
@@ -323,6 +325,7 @@ def map_of(out):
     return np.asarray(open_maps(out / "samples" / "slide" / "activation.ome.zarr").activation[0][:])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_the_next_tile(model, tmp_path):
     options = slide_options(model, tmp_path)
     with pytest.raises(Interrupted, match=r"0 of 1 samples are finished, and the tiles .* are kept"):

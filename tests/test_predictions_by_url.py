@@ -72,6 +72,7 @@ def without_seconds(text: bytes | None) -> dict:
     return {key: values[key] for key in values if key not in ("seconds", "description_sha256")}
 
 
+@pytest.mark.slow
 def test_all_files_are_those_of_a_folder_bit_for_bit(model, inputs, bucket, tmp_path, capsys):
     there, here = location(f"{bucket}/all"), tmp_path / "all"
     places = [str(each) for each in inputs]
@@ -160,6 +161,7 @@ class _Stopping(predicting.Listener):
         raise Interrupted("stopped")
 
 
+@pytest.mark.slow
 def test_it_is_looked_at_and_copied_from_its_url(model, inputs, bucket, tmp_path, capsys):
     options = options_of(model, inputs, location(f"{bucket}/shown"))
     predicting.predict(options)

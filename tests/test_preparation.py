@@ -94,8 +94,8 @@ def test_every_step_has_a_text_here():
 @pytest.mark.parametrize(
     "name",
     [
-        # The resonant Mie correction compiles for ten seconds; it is fitted and repeated as `mie` is.
-        pytest.param(name, marks=pytest.mark.slow if name == "rmies" else ())
+        # Mie corrections compile for ten seconds; they are repeated from the same kind of state as `emsc`.
+        pytest.param(name, marks=pytest.mark.slow if name in ("mie", "rmies") else ())
         for name in STEPS
         if name != "asls"
     ],

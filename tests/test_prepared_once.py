@@ -114,6 +114,7 @@ def test_without_preparation_cubes_are_read_once_and_nothing_is_copied(store, tm
     assert not (tmp_path / "run" / "prepared").exists()
 
 
+@pytest.mark.slow
 def test_folds_share_what_has_learnt_nothing_and_seeds_share_everything(store, tmp_path, counts):
     asked = config(store, tmp_path / "run", "vector", "emsc", ensemble=Ensemble(folds=2, seeds=2))
     train_ensemble(asked)

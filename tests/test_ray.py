@@ -168,6 +168,7 @@ class Here:
         return not watch()
 
 
+@pytest.mark.slow
 def test_shards_of_a_prediction_are_joined_and_what_is_lost_is_said(tmp_path, monkeypatch, capsys):
     store, model = write_store(tmp_path / "store"), write_model(tmp_path / "model")
     words = [

@@ -32,6 +32,7 @@ LIKE_OTHERS = (
     "openvibspec2022",
     "paper2019",
     "saliency",
+    "supervised",
     "texture",
 )
 """Recipes whose parts other tests cover one by one; trained by `make test-all`."""
@@ -126,6 +127,7 @@ def test_a_map_of_attention_needs_attention():
         Training(network=Network(activation_map="attention"))
 
 
+@pytest.mark.slow
 def test_saliency_is_the_gradient_of_the_score():
     """Against differences of the score by each input."""
     network = UNet(base=3, depth=1, activation="softplus", activation_map="saliency", normalisation="layer")

@@ -82,6 +82,7 @@ def test_known_pure_spectra_are_recovered():
     assert ours.mean() < 0.3 * uncorrected.mean()
 
 
+@pytest.mark.slow
 def test_a_spectrum_that_turns_nan_is_marked():
     spectra = np.tile(tissue_like(), (2, 1)).astype(np.float32)
     spectra[1, 3] = np.nan

@@ -79,6 +79,7 @@ def test_the_first_network_is_the_one_trained_without_a_second(run, store, tmp_p
     assert not (tmp_path / "alone" / "second_view").exists()
 
 
+@pytest.mark.slow
 def test_the_report_tells_of_it_or_that_there_was_none(run, store, tmp_path):
     metrics = report(run, store, tmp_path / "with")
     assert metrics["second_view"] == load_model(run).description["second_view"]

@@ -176,6 +176,7 @@ def finished(processes: list[subprocess.Popen]) -> list[int]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_processes_tell_each_other_what_each_has_found(tmp_path):
     codes = finished(start_joined(["-c", TOGETHER, tmp_path, "go"], 2, devices=2, folder=tmp_path))
     assert codes == [0, 0], said(tmp_path, "0") + said(tmp_path, "1")

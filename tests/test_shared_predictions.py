@@ -48,7 +48,7 @@ def test_processes_share_the_samples(model, store, tmp_path):
     assert len(index["samples"]) == len(store.samples)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def samples(request, tmp_path):
     """Where samples lie: on the disk, and on an S3 server."""
     if request.param == "folder":

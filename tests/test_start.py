@@ -65,6 +65,33 @@ def test_two_folders_of_pictures_are_a_store_by_the_line_that_is_printed(here, c
     assert capsys.readouterr().out == advice.text() + "\n"
 
 
+def test_a_table_with_other_titles_is_said_to_need_them(here):
+    rows = [
+        "Probe;Datei;Diagnose;Alter",
+        *(f"p{at};bilder\\b{at}.hdr;{'gesund' if at % 2 else 'krank'};6{at},5" for at in range(6)),
+    ]
+    picture(here / "bilder" / "b0.png")
+    Path("Proben.csv").write_text("\n".join(rows), encoding="cp1252")
+    for place in (Path("Proben.csv"), here):
+        advice = look(place)
+        assert "Proben.csv: a table of 6 rows" in advice.found
+        assert "Each row has its own 'Probe': rename it to id" in advice.remark
+        assert "'Datei' names files: rename it to path" in advice.remark
+        assert "Rename 'Diagnose' (gesund, krank) to label" in advice.remark
+        assert "'Alter'" not in advice.remark
+        check_steps(advice.steps)
+    Path("Proben.csv").write_text("\n".join(["id;path;label;Alter", *rows[1:]]), encoding="cp1252")
+    assert "a table of 6 samples with the labels" in look(here).found
+
+
+@pytest.mark.parametrize(
+    "text", ["Wellenzahl;Extinktion\n1000,5;0,1\n1002,5;0,2\n", "name,1000.5,1002,1004\na,1,2,3\nb,1,2,3\n"]
+)
+def test_a_table_of_spectra_is_no_table_of_samples(here, text):
+    Path("spectrum.csv").write_text(text, encoding="utf-8")
+    assert "rows, of which" not in look(Path("spectrum.csv")).found
+
+
 def test_a_table_is_ingested_by_the_line_that_is_printed(here):
     rows = ["id,label,patient"]
     for at in range(12):

@@ -212,6 +212,7 @@ def test_only_plain_networks_of_this_package_can_begin_normalised():
         assert not starts.begins_normalised(other, 3)
 
 
+@pytest.mark.slow
 def test_the_next_start_is_named(store, tmp_path, capsys, never_learns):
     train(run(store, tmp_path / "run", plain_starts=2))
     said = capsys.readouterr().out

@@ -274,6 +274,7 @@ def phantom(place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_cell_is_trained_and_evaluated_once_and_by_one_process(tmp_path, capsys, monkeypatch):
     store, out = phantom(tmp_path / "store"), tmp_path / "out"
     words = ["sweep", str(store), "--out", str(out), "--seeds", "0", "--recipes", "cam", *SMALL]

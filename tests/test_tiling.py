@@ -217,6 +217,7 @@ def test_every_pixel_that_reaches_a_core_lies_in_its_tile(reach, length, n, flip
             assert stop % reach.multiple == 0 or stop == length
 
 
+@pytest.mark.slow
 @given(fields, st.integers(1, 6000), st.integers(1, 6000), st.floats(2e5, 4e6), st.sampled_from([1, 2, 8]))
 @settings(max_examples=settings().max_examples // 2)
 def test_a_plan_keeps_within_its_pixels(reach, height, width, most_px, at_once):
@@ -269,6 +270,7 @@ def test_tiled_is_whole(cls, depth, shape, size):
     np.testing.assert_allclose(sink.activation, whole_map(model, cube), atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @given(st.integers(20, 70), st.integers(20, 70), st.integers(9, 20), st.integers(9, 20))
 @settings(max_examples=settings().max_examples // 10)
 def test_tiled_is_whole_at_any_size(height, width, rows, columns):
@@ -299,7 +301,7 @@ def test_averages_over_turns_are_those_of_the_whole_image(average_over, shape, s
     assert np.abs(wanted - whole_map(model, cube)).max() > 1e-3
 
 
-@pytest.mark.parametrize("n_devices", [1, 2])
+@pytest.mark.parametrize("n_devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_buffer_filled_by_all_processors_gives_the_same(monkeypatch, n_devices):
     monkeypatch.setattr("compseg_jax.model.specimen.CACHE_BYTES", 4096)
     model = model_of(UNet(base=2, depth=1))

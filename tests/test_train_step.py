@@ -204,6 +204,7 @@ def test_augmentation_moves_image_and_masks_together():
     np.testing.assert_allclose(jnp.sum(turned.cube, axis=(1, 2)), jnp.sum(batch.cube, axis=(1, 2)), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_dihedral_turns_square_images():
     square = jax.tree.map(lambda leaf: leaf[:, :12] if leaf.ndim > 1 else leaf, make_batch(n=64))
     turned = augment_batch(square, jax.random.key(0), "dihedral")

@@ -220,6 +220,7 @@ def test_resident_and_streamed_data_train_alike(store, tmp_path):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path):
     optimiser = dataclasses.replace(RECIPES["default"].optimiser, learning_rate=1000.0, schedule="constant")
     network = Network(base=2, depth=1, head_bias=-3.0)
@@ -240,6 +241,7 @@ def test_what_was_learnt_before_a_loss_that_is_not_finite_is_kept(store, tmp_pat
     assert load_model(tmp_path / "run" / "model").description["best_epoch"]["epoch"] in (1, 2, 3)
 
 
+@pytest.mark.slow
 def test_starting_from_an_extracted_network(trained, store, tmp_path):
     config = small(store, tmp_path / "more", init_from=trained / "model", epochs=1)
     optimiser = dataclasses.replace(config.optimiser, learning_rate=1e-12)
@@ -316,6 +318,7 @@ def test_the_commands_end_to_end(store, tmp_path, capsys):
     assert json.loads((run / "config.json").read_text())["objective"]["alpha"] == 0.3
 
 
+@pytest.mark.slow
 def test_users_own_network_by_command(store, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     run = tmp_path / "run"
@@ -354,6 +357,7 @@ def test_label_names_are_separated_by_commas():
     assert split_commas(["--positive=T,TI-III,M", "--resize", "32"]) == expected
 
 
+@pytest.mark.slow
 def test_the_extracted_network_smooths_its_maps_as_its_validation_samples_ask(store, tmp_path, monkeypatch):
     seen = []
 

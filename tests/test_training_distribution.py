@@ -97,7 +97,7 @@ def test_samples_of_another_kind_are_outside(known, kind):
     assert np.mean(found) >= 0.9
 
 
-@pytest.mark.parametrize("n", [5, 10, 20])
+@pytest.mark.parametrize("n", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 20))])
 def test_limits_of_few_samples_hold(n):
     """Of twelve training sets each, all new samples together: limits from fitted samples would be too narrow."""
     outside = [
@@ -109,6 +109,7 @@ def test_limits_of_few_samples_hold(n):
     assert np.mean(outside) <= 0.05
 
 
+@pytest.mark.slow
 def test_a_usual_range_holds_the_next_value_at_its_rate():
     rng = np.random.default_rng(0)
     draws = np.exp(0.5 * rng.standard_normal((4000, 13)))
@@ -137,6 +138,7 @@ def texture(rng, width):
     )
 
 
+@pytest.mark.slow
 def test_pictures_of_another_scale_are_outside():
     """Their colours are the same: only with its neighbourhood does a pixel say something."""
     rng = np.random.default_rng(0)
@@ -232,7 +234,11 @@ def with_distribution(folder, factor):
     return folder
 
 
-@pytest.mark.parametrize(("factor", "is_outside"), [(1.0, False), (3.0, True)], ids=["same", "other"])
+@pytest.mark.parametrize(
+    ("factor", "is_outside"),
+    [pytest.param(1.0, False, marks=pytest.mark.slow), (3.0, True)],
+    ids=["same", "other"],
+)
 def test_tables_and_outlines_say_what_is_outside(tmp_path, store, factor, is_outside):
     model = with_distribution(tmp_path / "model", factor)
     page, said = evaluate(
@@ -270,6 +276,7 @@ def test_tables_and_outlines_say_what_is_outside(tmp_path, store, factor, is_out
             assert ("name" in feature["properties"]) == is_outside
 
 
+@pytest.mark.slow
 def test_tiles_say_what_the_whole_image_says(tmp_path):
     rng = np.random.default_rng(3)
     cube = rng.normal(5.0, 2.0, (70, 76, 3)).astype(np.float32)
@@ -292,6 +299,7 @@ def test_tiles_say_what_the_whole_image_says(tmp_path):
     assert tiled.outside_fraction == pytest.approx(whole.outside_fraction)
 
 
+@pytest.mark.slow
 def test_a_model_without_it_still_predicts_and_says_so(tmp_path, store):
     model = write_model(tmp_path / "model")
     values = json.loads((model / "model.json").read_text())

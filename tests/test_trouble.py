@@ -103,6 +103,7 @@ def test_a_map_that_paints_background_is_not_called_usable():
     assert trouble_of([{}, {TROUBLE: [painted]}, {TROUBLE: [painted]}]) == [painted]
 
 
+@pytest.mark.slow
 def test_a_dead_run_says_so_everywhere(tmp_path, capsys):
     """Logits of 100: sigmoid is 1 in float32, and every gradient 0."""
     store = tmp_path / "data"

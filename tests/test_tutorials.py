@@ -72,6 +72,7 @@ def test_two_folders_of_pictures_become_a_store(tmp_path, monkeypatch, capsys):
     assert rows.count("patient07") >= 4
 
 
+@pytest.mark.slow
 def test_three_scans_and_a_workbook_become_a_store(tmp_path, monkeypatch):
     from compseg_jax.store import Store
     from examples import three_scans
@@ -85,6 +86,7 @@ def test_three_scans_and_a_workbook_become_a_store(tmp_path, monkeypatch):
     assert (tmp_path / "array1_cores.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_trains(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = [

@@ -142,7 +142,14 @@ def test_the_verdict_of_an_evaluation_stands_first():
     assert found["map_usable"] is False
 
 
-@pytest.mark.parametrize(("usable", "look"), [(True, "usable"), (False, "unusable"), (None, "unchecked")])
+@pytest.mark.parametrize(
+    ("usable", "look"),
+    [
+        (True, "usable"),
+        pytest.param(False, "unusable", marks=pytest.mark.slow),
+        pytest.param(None, "unchecked", marks=pytest.mark.slow),
+    ],
+)
 def test_the_page_begins_with_the_verdict_and_so_does_the_terminal(usable, look, tmp_path):
     references = usable is True
     results = samples(references=references)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import signal
 import socket
 import weakref
 
@@ -131,6 +133,7 @@ def test_trouble_is_one_line_without_the_secret(capsys):
     assert logging.getLogger("tornado").propagate
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_closed_page(source, tmp_path, monkeypatch):
     pages: weakref.WeakSet[Page] = weakref.WeakSet()
     made, returned = [], []
@@ -155,11 +158,40 @@ def test_nothing_is_left_of_a_closed_page(source, tmp_path, monkeypatch):
         for _ in range(3):
             await AsyncHTTPClient().fetch(viewer.url)
         for _ in range(200):
-            if len(returned) == 3:
+            if len(made) == 3 and returned and returned[-1] == 0:
                 break
             await asyncio.sleep(0.05)
 
     served(source, tmp_path / "outlines", look)
-    assert len(made) == len(returned) == 3
+    assert len(made) == 3
+    assert 1 <= len(returned) <= 3
     assert made[0] == 1
     assert returned[-1] == 0
+
+
+def test_memory_of_pages_that_close_together_is_looked_through_once(source, tmp_path, monkeypatch):
+    """Each look holds up every page that is being opened: 36 of them took ten seconds."""
+    returned = []
+    monkeypatch.setattr(server, "SECONDS_TO_LET_GO", 0.05)
+    monkeypatch.setattr(server, "return_freed_memory", lambda: returned.append("looked"))
+
+    async def look(viewer, port):
+        for expected in (1, 2):
+            for _ in range(36):
+                viewer._forget(None)
+            await asyncio.sleep(0.2)
+            assert len(returned) == expected
+
+    served(source, tmp_path / "outlines", look)
+
+
+def test_objects_from_before_the_first_page_are_not_looked_through(source, tmp_path):
+    frozen = []
+
+    def announce(_):
+        frozen.append(gc.get_freeze_count())
+        signal.raise_signal(signal.SIGINT)
+
+    server.view(source, tmp_path / "outlines", port=0, browser=False, announce=announce)
+    assert frozen[0] > 100_000, "bokeh alone makes more"
+    assert gc.get_freeze_count() == 0

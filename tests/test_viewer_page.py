@@ -275,6 +275,7 @@ def visible_layer(page: Page, index: int) -> dict:
     )
 
 
+@pytest.mark.slow
 def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
     problems = problems_of(page)
     folder = write_slide(tmp_path, 2048, channels=4)
@@ -304,7 +305,9 @@ def test_zooming_reads_the_window_in_full_resolution(page, tmp_path):
         assert problems == []
 
 
-@pytest.mark.parametrize("width", [390, 800, 1400])
+@pytest.mark.parametrize(
+    "width", [390, *(pytest.param(width, marks=pytest.mark.slow) for width in (800, 1400))]
+)
 def test_the_page_fits_its_window_and_says_what_was_seen(page, folder, tmp_path, width):
     values = json.loads((folder / "predictions.json").read_text())
     values["samples"][0]["seen"] = "training"
@@ -350,6 +353,7 @@ def kept(folder: Path, name: str) -> list[list[list[float]]]:
     return [each["geometry"]["coordinates"][0][:-1] for each in features]
 
 
+@pytest.mark.slow
 def test_an_outline_is_drawn_corrected_saved_and_opened_again(page, folder, tmp_path):
     problems = problems_of(page)
     drawn = tmp_path / "drawn"
@@ -445,6 +449,7 @@ def test_an_outline_is_drawn_corrected_saved_and_opened_again(page, folder, tmp_
     assert [each for each in problems if "409" not in each] == []
 
 
+@pytest.mark.slow
 def test_outlines_are_drawn_with_a_finger(browser, folder, tmp_path):
     size = {"width": 390, "height": 844}
     with (

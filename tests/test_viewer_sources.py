@@ -171,6 +171,7 @@ def test_damaged_predictions_are_refused(predictions, tmp_path, change, message)
         open_source(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_the_command_predicts_can_be_viewed(place, tmp_path):
     out = tmp_path / "out"
     asked = ["--model", str(place / "run" / "model"), "--out", str(out), "--split", "test"]
@@ -316,6 +317,7 @@ def work_off(document: Document, library: Library, until: Callable[[], bool]) ->
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_all_samples_of_a_run_are_scored_and_one_that_fails_stops_nothing(place, tmp_path):
     moved = shutil.copytree(place, tmp_path / "moved")
     source = open_source(moved / "run", data=moved / "data")

@@ -39,7 +39,7 @@ def main() -> None:
         n = max(1, round(CASES[name] * share))
         found += in_a_process(name, n, options.seed, partial(put, options.out, command), options.only)
     print(f"\n{table(found)}\n\nkept in {options.out}")
-    sys.exit(any(row.unforeseen for row in found))
+    sys.exit(any(row.bad for row in found))
 
 
 def _without(words: list[str], option: str) -> list[str]:

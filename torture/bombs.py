@@ -48,7 +48,7 @@ def rows(folder: Path, n: int, seed: int) -> Iterator[Row]:
 
 
 def _typed(command: str, path: Path, limit_gib: float) -> list[str]:
-    words = [command, str(path)]
+    words = [command, str(path), "--out", str(path.with_name(f"{path.name}.png"))]
     if command == "ingest":
         table = path.with_name(f"{path.name}.csv")
         lines = [

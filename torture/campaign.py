@@ -93,10 +93,7 @@ def write(folder: Path, rows: list[Row], command: str) -> Path:
         values |= {row.name: row.to_json() | {"command": command} for row in rows}
         text = json.dumps({"date": today, "rows": list(values.values())}, indent=1, ensure_ascii=False) + "\n"
         kept.write_text(text, encoding="utf-8")
-        every = [
-            Row(**{name: value for name, value in each.items() if name != "command"})
-            for each in values.values()
-        ]
+        every = [Row.from_json(each) for each in values.values()]
         commands = ", ".join(
             f"`{each}`" for each in dict.fromkeys(each["command"] for each in values.values())
         )

@@ -7,9 +7,9 @@ import random
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,15 @@ class Row:
       name: what was done to what.
       seed: of its case 0; case n has a generator of its own, of (seed, n).
       remark: how it was done, where that is not plain.
-      may_differ: why another result may be read, where that is known and decided; '' elsewhere.
     """
 
     name: str
     seed: int
     remark: str = ""
-    may_differ: str = ""
     tried: int = 0
     refused: int = 0
     equal: int = 0
     bad: int = 0
-    unforeseen: int = 0
-    """Bad cases but for the known other results."""
     seconds: float = 0.0
     examples: list[str] = field(default_factory=list)
 
@@ -80,7 +76,6 @@ class Row:
         self.tried += 1
         if outcome.is_bad:
             self.bad += 1
-            self.unforeseen += not (self.may_differ and outcome.kind == "other result")
             if len(self.examples) < EXAMPLES:
                 said = " ".join(outcome.said.split())
                 self.examples.append(f"seed {self.seed} case {case}, {what}: {outcome.kind}: {said[:300]}")
@@ -92,6 +87,11 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """For the results."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Row:
+        """A row of the results; what else they say of it is left to others."""
+        return cls(**{each.name: values[each.name] for each in fields(cls)})
 
 
 def in_process(read: Callable[[], object], expected: str) -> Outcome:
@@ -169,8 +169,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         share = f"{100 * (row.tried - row.bad) / row.tried:.4g} %" if row.tried else "–"
-        remarks = "; ".join(filter(None, (row.remark, row.may_differ)))
-        remark = f" ({remarks})" if remarks else ""
+        remark = f" ({row.remark})" if row.remark else ""
         counts = " | ".join(f"{number:,}" for number in (row.tried, row.refused, row.equal, row.bad))
         lines.append(f"| {row.name}{remark} | {counts} | {share} | {row.seed} |")
     named = [f"- {row.name}: `{_plain(example)}`" for row in rows for example in row.examples]

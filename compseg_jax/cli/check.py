@@ -82,6 +82,11 @@ def _of_predictions(place: Location, *, deep: bool) -> str:
         lines.append(
             f"note: no hashes are stated of the files of {without} samples: changes would not be noticed"
         )
+    if loose := sum("activation_zarr" in each.files and not each.images_sha256 for each in found.samples):
+        lines.append(
+            f"note: the maps of {loose} samples, of an earlier release, do not state the checksums of their chunks: "
+            "chunks that were exchanged are noticed by `check --deep` alone, and read otherwise"
+        )
     return "\n".join([*lines, "no problems found"])
 
 

@@ -33,6 +33,8 @@ PAGE = HelpPage(
 TABLES = (".csv", ".tsv", ".xlsx", ".xlsm")
 MOST_LABELS = 8
 _SHOWN = 4
+_LEAST_POINTS = 3
+"""Titles of columns that are numbers, from which on a table is one of spectra."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,10 @@ def look(path: Path) -> Advice:
     """
     if not path.exists():
         raise StartError(f"{path}: there is no such file or folder. Correct the path.")
-    if path.is_file() and path.suffix.lower() in TABLES and (advice := _of_table(path)) is not None:
-        return advice
+    if path.is_file() and path.suffix.lower() in TABLES:
+        advice = _of_table(path) or _of_table_with_other_names(path)
+        if advice is not None:
+            return advice
     if path.is_file() or path.suffix.lower() == ".zarr":
         return _of_file(path)
     return _of_ours(path) or _of_folder(path)
@@ -266,6 +270,33 @@ def _of_table(path: Path, beside: Sequence[Path] = ()) -> Advice | None:
     return Advice(found, (*steps, *_after(store)), remark.strip())
 
 
+def _of_table_with_other_names(path: Path) -> Advice | None:
+    """A table of words whose columns are called otherwise than `compseg ingest` asks; None of spectra or cores."""
+    from compseg_jax.ingest.columns import find_columns
+    from compseg_jax.ingest.ingest_options import IngestError, IngestOptions
+    from compseg_jax.ingest.spreadsheet import folded, read_spreadsheet
+    from compseg_jax.readers.text_lines import is_number
+
+    try:
+        sheet = read_spreadsheet(path, "", set())
+    except IngestError:
+        return None
+
+    def is_words(cell: str) -> bool:
+        return bool(cell) and not is_number(cell.replace(",", "."))
+
+    of_spectra = sum(not is_words(name) for name in sheet.columns) >= _LEAST_POINTS
+    of_numbers = not any(is_words(cell) for line in sheet.lines for cell in line.cells.values())
+    if of_spectra or of_numbers or {"core", "keep"} <= {*map(folded, sheet.columns)}:
+        return None
+    try:
+        find_columns(path, sheet, IngestOptions())
+    except IngestError as error:
+        found = f"{path}: a table of {len(sheet.lines)} rows, of which it is not clear which columns to use"
+        return Advice(found, (typed("start", path),), str(error).removeprefix(f"{path}: "))
+    return None
+
+
 def _meanings(names: Sequence[str]) -> list[tuple[str, ...]]:
     """The ways in which two labels may mean diseased and healthy; of more, one to complete."""
     if len(names) == 2:
@@ -297,6 +328,9 @@ def _of_folder(folder: Path) -> Advice:
     try:
         labelled = find_label_folders(folder)
     except IngestError as error:
+        named = (_of_table_with_other_names(path) for path in entries if path.suffix.lower() in TABLES)
+        if (unclear := next(filter(None, named), None)) is not None:
+            return unclear
         scans = _scans(entries)
         if scans:
             return Advice(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ SPLIT_NAMES = {name: name for name in SPLITS} | {
     "testing": "test",
 }
 COLUMNS_SHOWN = 20
+MOST_LABELS = 5
+"""Different words of a column that may be labels though its name does not say so."""
 NEAR = 0.8
 """Likeness (difflib) from which a name may be a slip of another: 'references', 'lable', 'tisue'."""
 
@@ -154,6 +157,17 @@ def _advice(sheet: Spreadsheet, missing: list[str], found: Mapping[str, str]) ->
     own = [name for name in sheet.columns if name not in found.values() and _names_samples(sheet, name)]
     if "id" in missing and "id" not in near and own:
         hint += f" Each row has its own {own[0]!r}: rename it to id if it names the samples."
+    left = [name for name in sheet.columns if name not in found.values()]
+    if (
+        "path" in missing
+        and "path" not in near
+        and (files := [name for name in left if _names_files(sheet, name)])
+    ):
+        hint += f" {files[0]!r} names files: rename it to path if they are the images."
+    if "label" in missing and "label" not in near:
+        listed = [f"{name!r} ({', '.join(few)})" for name in left if (few := _few_words(sheet, name))]
+        if listed:
+            hint += f" Rename {' or '.join(listed)} to label if it says who is diseased."
     if "path" in missing and len(missing) == 1:
         return f"Name the folder of the images with --images to do without 'path'.{hint}"
     return f"Rename or add the columns.{hint}"
@@ -221,6 +235,19 @@ def _names_samples(sheet: Spreadsheet, column: str) -> bool:
     """Whether every row has another value, which can name a sample."""
     values = [line.cells.get(column, "") for line in sheet.lines]
     return len(set(values)) == len(values) > 1 and all(map(names_a_file, values))
+
+
+def _names_files(sheet: Spreadsheet, column: str) -> bool:
+    """Whether every cell ends like the name of a file."""
+    values = [line.cells.get(column, "") for line in sheet.lines]
+    return bool(values) and all(re.search(r"[^.\s]\.[A-Za-z]\w{1,4}$", value) for value in values)
+
+
+def _few_words(sheet: Spreadsheet, column: str) -> list[str]:
+    """The words of a column that holds few of them again and again, as labels are; empty of any other."""
+    counts = Counter(line.cells.get(column, "") for line in sheet.lines)
+    few = 1 < len(counts) <= MOST_LABELS and min(counts.values()) > 1
+    return sorted(counts) if few and all(re.search(r"[^\W\d]", word) for word in counts) else []
 
 
 def _repeats(sheet: Spreadsheet, column: str) -> bool:

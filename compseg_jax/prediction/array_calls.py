@@ -158,7 +158,9 @@ class ArrayCalls:
             if "activation_zarr" not in sample.files or sample.top_px is None or sample.left_px is None:
                 continue
             found = np.zeros((height, width), bool) if found is None else found
-            mask = open_maps(out / sample.files["activation_zarr"]).segmentation[0][:].astype(bool)
+            image = out / sample.files["activation_zarr"]
+            maps = open_maps(image, sample.images_sha256.get("activation_zarr", ""))
+            mask = maps.segmentation[0][:].astype(bool)
             top, left = sample.top_px, sample.left_px
             rows, columns = _inside(top, mask.shape[0], height), _inside(left, mask.shape[1], width)
             found[rows, columns] |= mask[_moved(rows, -top), _moved(columns, -left)]

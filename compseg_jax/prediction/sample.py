@@ -29,7 +29,7 @@ from compseg_jax.prediction.tiles.slide import Ahead
 from compseg_jax.prediction.tiles.tile_memory import plan_for, reach_of
 from compseg_jax.prediction.working import ACTIVATION, FINISHED, WorkingMaps
 from compseg_jax.readers.reading_options import Instructions
-from compseg_jax.runtime.files import put_new, remove
+from compseg_jax.runtime.files import file_sha256, put_new, remove
 
 
 class Stopped(Exception):
@@ -230,6 +230,11 @@ class Predictor:
             reading=opened.instructions.to_json(),
             files={name: f"{SAMPLES}/{task.id}/{file}" for name, file in files.items()},
             files_sha256={name: hash_of_output(place) for name, place in places.items()},
+            images_sha256={
+                name: file_sha256(place / "zarr.json")
+                for name, place in places.items()
+                if (place / "zarr.json").is_file()
+            },
             **vars(measures),
             **vars(familiarity(self.model, departure, measures.area_fraction)),
         )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compseg_jax.runtime.typed import typed
 from compseg_jax.store.check_masks import mask_notes, mask_shares
+from compseg_jax.store.check_tissue import background_note
 from compseg_jax.store.checksums import altered, arrays_without, is_proven
 from compseg_jax.store.kvstore import exist, read_many
 from compseg_jax.store.one_patient import leakage_note
 from compseg_jax.store.read import SPLITS, Sample, Store, StoreError
+from compseg_jax.store.relabellings import too_few_to_choose
 from compseg_jax.store.splits import leaking_groups
 
 FEWEST_VALIDATION_SAMPLES = 10
@@ -76,11 +79,11 @@ def check_table(store: Store, *, to_train: bool = False, supervised: bool = Fals
         counts=dict(counts),
         groups={split: len({s.group for s in samples if s.split == split}) for split in SPLITS},
         problems=problems,
-        notes=[*filter(None, [leakage_note(samples)]), *_notes(counts, only_test=only_test)],
+        notes=[*filter(None, [leakage_note(samples)]), *_notes(samples, counts, only_test=only_test)],
     )
 
 
-def _notes(counts: Counter[tuple[str, int]], *, only_test: bool) -> list[str]:
+def _notes(samples: Sequence[Sample], counts: Counter[tuple[str, int]], *, only_test: bool) -> list[str]:
     notes = []
     if only_test:
         notes.append("all samples are test samples: networks can be evaluated on this store, not trained.")
@@ -91,7 +94,14 @@ def _notes(counts: Counter[tuple[str, int]], *, only_test: bool) -> list[str]:
             'balance = "weights" in a recipe file.'
         )
     n_val = counts["val", 0] + counts["val", 1]
-    if n_val < FEWEST_VALIDATION_SAMPLES and not only_test:
+    val = [sample for sample in samples if sample.split == "val"]
+    few = too_few_to_choose([sample.label for sample in val], [sample.group for sample in val])
+    if few and counts["val", 0] and counts["val", 1]:
+        notes.append(
+            f"{few}. They determine no threshold, so maps will be called 'not usable' where no masks say otherwise. "
+            "`compseg train --folds 5` lets all training and validation samples choose it (or --val-fraction)."
+        )
+    elif n_val < FEWEST_VALIDATION_SAMPLES and not only_test:
         notes.append(
             f"{n_val} validation samples choose the best epoch and the threshold; more make both steadier."
         )
@@ -142,7 +152,7 @@ def check_values(store: Store, *, deep: bool = False) -> tuple[Findings, list[st
                 f"{split:<5}  values {low.min():.4g} … {high.max():.4g}, median {np.median(middle):.4g}; "
                 f"tissue {100 * min(tissue_shares):.0f}–{100 * max(tissue_shares):.0f} % of the image"
             )
-    notes += mask_notes(masks)
+    notes += [*mask_notes(masks), *background_note(store)]
     if without := arrays_without(store):
         notes.append(
             f"{len(without)} cubes and masks hold no checksums, the first of sample {without[0][0].id!r}: damage would "

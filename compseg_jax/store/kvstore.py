@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ RETRIES: Mapping[str, Any] = {"max_retries": 6, "initial_delay": "200ms", "max_d
 """Of a request: about 6 s, so that a short outage stops no training, and a host that is not there is soon told."""
 READ_AT_ONCE, COPIED_AT_ONCE = 64, 8
 _UNANSWERED = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+_TOO_SHORT = "OUT_OF_RANGE"
 _REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 
 Answer = TypeVar("Answer")
@@ -67,6 +68,30 @@ def read_many(places: Iterable[Location]) -> Iterator[bytes | None]:
     left = iter(places)
     while some := list(itertools.islice(left, READ_AT_ONCE)):
         yield from read_together(some)
+
+
+def read_parts_later(parts: Iterable[tuple[Location, slice]]) -> Callable[[], list[bytes]]:
+    """Begins to read parts of files, all at once; a slice such as ``slice(-4, None)`` is the end of a file.
+
+    Returns:
+      what waits for their contents: empty for each file that is not there, or too short.
+    """
+    asked = [(place, _folder(place).read(place.name, byte_range=part)) for place, part in parts]
+
+    def contents() -> list[bytes]:
+        return [_part(future, place) for place, future in asked]
+
+    return contents
+
+
+def _part(future: ts.Future[ts.KvStore.ReadResult], place: Location) -> bytes:
+    try:
+        answer = array_answer(future, place, PATIENCE_S)
+    except ValueError as error:
+        if str(error).startswith(_TOO_SHORT):
+            return b""
+        raise LocationError(f"{place}: {error}") from None
+    return answer.value if answer.state == "value" else b""
 
 
 def exist(places: Iterable[Location]) -> list[bool]:

@@ -5,8 +5,9 @@ What lies in the groups around them is said in ome.py; prediction/formats/ome_za
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jaxtyping import Float, UInt8
 from compseg_jax.config.locations import Location
 from compseg_jax.runtime.files import json_text
 from compseg_jax.store import ome
+from compseg_jax.store.chunk_trailers import ChunkTrailers, stated_trailers
 from compseg_jax.store.kvstore import open_array, read_bytes
 from compseg_jax.store.read import StoreError
 
@@ -58,6 +60,8 @@ class Level:
 
     path: Location
     array: ts.TensorStore
+    trailers: bytes | None = None
+    """Of its chunks as they were written, which those that are read have to have; None where they are not known."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,14 +74,23 @@ class Level:
         return np.dtype(self.array.dtype.numpy_dtype)
 
     def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray:
-        """A part as a new array; raises StoreError where it is missing or damaged."""
+        """A part as a new array; raises StoreError where it is missing, damaged or another's."""
+        part = self._inside(index)
+        proven = self._proven_later(part)
         try:
-            values: np.ndarray = self.array[self._inside(index)].read().result()
+            values: np.ndarray = self.array[part].read().result()
         except ValueError as error:
             raise StoreError(
                 f"{self.path} cannot be read ({error}). It is damaged or not finished: predict again."
             ) from error
+        proven()
         return values
+
+    def _proven_later(self, part: tuple[slice, ...]) -> Callable[[], None]:
+        if self.trailers is None or any(each.start >= each.stop for each in part):
+            return lambda: None
+        rest = (slice(0, size) for size in self.shape[len(part) :])
+        return ChunkTrailers.of(self.path, self.array).refuse_others_later(self.trailers, (*part, *rest))
 
     def __setitem__(self, index: slice | tuple[slice, ...], values: np.ndarray) -> None:
         """Writes a part; chunks that it covers in part keep their other values."""
@@ -116,15 +129,23 @@ def create_level(
         raise StoreError(f"{path}: another array is there ({error}). Remove it and predict again.") from error
 
 
-def open_levels(group: Location) -> tuple[Level, ...]:
+def open_levels(
+    group: Location, trailers: Mapping[str, bytes] | None = None, below: str = ""
+) -> tuple[Level, ...]:
     """Levels of an OME-NGFF 0.5 image, the full resolution first; nothing is read yet.
+
+    Args:
+      group: of the image.
+      trailers: of the chunks of its arrays, by their names after ``below`` (``chunk_trailers``); nothing where they are
+        not known.
+      below: path of the image in the group that states them, with a slash at its end.
 
     Raises:
       StoreError: if there is no such image, or one of its arrays is damaged.
     """
     try:
         names = [dataset["path"] for dataset in _multiscale(group)["datasets"]]
-        return tuple(_opened(group / name) for name in names)
+        return tuple(_opened(group / name, trailers[below + name] if trailers else None) for name in names)
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -142,15 +163,40 @@ def pixel_size_um(group: Location) -> float | None:
         raise _unreadable(group, error) from error
 
 
-def group_attributes(group: Location) -> dict[str, Any]:
-    """Attributes of a group; raises StoreError where there is none, or it is damaged."""
+def group_attributes(group: Location, sha256: str = "") -> dict[str, Any]:
+    """Attributes of a group; raises StoreError where there is none, it is damaged, or its hash is another than stated.
+
+    Args:
+      group: of an image.
+      sha256: of its zarr.json; '' where it is not known.
+    """
     text = read_bytes(group / "zarr.json")
     if text is None:
         raise _unreadable(group, FileNotFoundError("no zarr.json"))
+    if sha256 not in ("", found := hashlib.sha256(text).hexdigest()):
+        raise StoreError(
+            f"{group / 'zarr.json'} has the hash {found[:12]}…, stated of this sample's is {sha256[:12]}…. It was "
+            f"edited, or is another sample's: remove the folder {group.parent.name} and predict that sample again."
+        )
     try:
         return dict(json.loads(text)["attributes"])
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(group, error) from error
+
+
+def trailers_below(group: Location, sha256: str = "") -> Mapping[str, bytes]:
+    """What a group states of the chunks of arrays below it; raises StoreError as `group_attributes` does."""
+    try:
+        return stated_trailers(group_attributes(group, sha256))
+    except StoreError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(group, error) from error
+
+
+def trailers_of(levels: Mapping[str, Level]) -> dict[str, str]:
+    """What a group states of its arrays, by their paths in it, once they are written."""
+    return {name: ChunkTrailers.of(level.path, level.array).all().hex() for name, level in levels.items()}
 
 
 def _multiscale(group: Location) -> dict[str, Any]:
@@ -168,20 +214,27 @@ def _unreadable(group: Location, error: Exception) -> StoreError:
     )
 
 
-def _opened(path: Location) -> Level:
-    return Level(path, open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True))
+def _opened(path: Location, trailers: bytes | None) -> Level:
+    array = open_array(path, spec={"fill_missing_data_reads": False}, open=True, read=True)
+    return Level(path, array, trailers)
 
 
-def build_levels(group: Path, full: Level, halved: Halving) -> None:
-    """Writes the levels '1', '2', … of a picture (y, x) from its full resolution, by strips of one row of chunks."""
-    above = full
+def build_levels(group: Path, full: Level, halved: Halving) -> tuple[Level, ...]:
+    """Writes the levels '1', '2', … of a picture (y, x) from its full resolution, by strips of one row of chunks.
+
+    Returns:
+      all levels, the full resolution first.
+    """
+    found, above = [full], full
     for number in range(1, len(steps((full.shape[0], full.shape[1])))):
         height, width = (-(-size // 2) for size in above.shape)
         level = create_level(group / str(number), (height, width), full.dtype.name, "yx")
         for top in range(0, height, ome.LEVEL_CHUNK):
             rows = slice(top, min(top + ome.LEVEL_CHUNK, height))
             level[rows] = halved(above[2 * rows.start : 2 * rows.stop])
+        found.append(level)
         above = level
+    return tuple(found)
 
 
 def write_group(group: Path, metadata: dict[str, Any]) -> None:

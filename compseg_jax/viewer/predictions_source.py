@@ -177,13 +177,14 @@ class PredictionsSource:
             raise ViewError(
                 f"{image} is missing: the viewer needs activation maps as OME-Zarr. Predict again with that output."
             )
-        maps = open_maps(image)
+        stated = sample.images_sha256
+        maps = open_maps(image, stated.get("activation_zarr", ""))
         if maps.shape != (sample.height_px, sample.width_px):
             raise ViewError(
                 f"{image} is {_shape(maps.shape)} pixels, {FILE} states {sample.height_px}×{sample.width_px}. "
                 "Predict again."
             )
-        overview = open_overview(coarse) if has_overview else None
+        overview = open_overview(coarse, stated.get("overview_zarr", "")) if has_overview else None
         spectra, store, note = self._spectra(sample, maps.shape)
         return SampleView(
             row=row,

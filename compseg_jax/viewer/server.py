@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 import signal
@@ -49,6 +50,7 @@ class Viewer:
 
     def __init__(self, source: Source, outlines: Path, *, port: int = 0) -> None:
         self._library = Library(source)
+        self._gives_back = False
         settings.resources = (
             "server"  # BokehJS comes from the installed package whatever the environment says
         )
@@ -74,8 +76,21 @@ class Viewer:
         self.url = f"http://{host}/{secret}"
 
     def _page(self, document: Document) -> None:
-        document.on_session_destroyed(_forget)
+        document.on_session_destroyed(self._forget)
         Page(document, self._library)
+
+    def _forget(self, _: object) -> None:
+        """A page is closed: its pictures go back to the system as soon as Bokeh has let go of them.
+
+        That looks through all memory, and no page opens meanwhile: it is done once for pages that close together.
+        """
+        if not self._gives_back:
+            self._gives_back = True
+            IOLoop.current().call_later(SECONDS_TO_LET_GO, self._give_back)
+
+    def _give_back(self) -> None:
+        self._gives_back = False
+        return_freed_memory()
 
     def close(self) -> None:
         """Stops listening, and drops what has not been read yet.
@@ -85,11 +100,6 @@ class Viewer:
         """
         self._library.close()
         self._http.stop()
-
-
-def _forget(_: object) -> None:
-    """A page is closed: its pictures go back to the system as soon as Bokeh has let go of them."""
-    IOLoop.current().call_later(SECONDS_TO_LET_GO, return_freed_memory)
 
 
 def view(
@@ -126,6 +136,10 @@ async def _serve(
         loop.call_soon_threadsafe(ended.set)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Bokeh looks through all objects for each page that it forgets, meanwhile no other is answered. What is there now
+    # stays until the end, and need not be looked at.
+    gc.collect()
+    gc.freeze()
     try:
         with one_line_news(viewer.secret):
             announce(viewer.url)
@@ -137,6 +151,7 @@ async def _serve(
             signal.signal(number, handler)
         viewer.close()
         await _let_go()
+        gc.unfreeze()
 
 
 async def _let_go() -> None:

@@ -33,7 +33,6 @@ tissue, it is too small, and so is its interval.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +43,7 @@ from compseg_jax.evaluation.scores.bootstrap import group_multiplicities, interv
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.model.diseased_area import area_replicates
 from compseg_jax.model.mixture import THRESHOLDS, implied, implied_of_smoothed, tail_of
+from compseg_jax.store.relabellings import too_few_to_choose
 
 PAPER_THRESHOLD = 0.35
 """'.35 · 255' of the 8-bit maps, found by eye on validation maps (Schuhmacher, Gerwert, Mosig 2019)."""
@@ -54,7 +54,6 @@ MIXTURE_RULE = (
     "greatest Dice implied by the labels of the validation samples (mixture of healthy and diseased tissue)"
 )
 
-FEWEST_RELABELLINGS = 20
 LARGEST_P_VALUE = 0.1
 
 
@@ -117,10 +116,8 @@ def choose_threshold(
     if not np.isin(label, (0, 1)).all():
         raise ValueError(f"choose_threshold: labels are {sorted(set(label.tolist()))}, required 0 and 1.")
     n_healthy, n_diseased = int((label == 0).sum()), int((label == 1).sum())
-    if math.comb(n_healthy + n_diseased, n_diseased) < FEWEST_RELABELLINGS:
-        return _unsupported(
-            f"{n_healthy} healthy and {n_diseased} diseased validation samples are too few: 3 of each suffice"
-        )
+    if few := too_few_to_choose(label.tolist(), group):
+        return _unsupported(few)
     before = activations if unsmoothed is None else unsmoothed
     tails = np.stack([tail_of(a, t, i) for i, (a, t) in enumerate(zip(before, tissues, strict=True))])
     chosen = implied(tails, (label == 1)[None], (label == 0)[None])

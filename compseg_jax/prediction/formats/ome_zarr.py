@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from compseg_jax.config.locations import Location, location
 from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
+from compseg_jax.store.chunk_trailers import KEY
 from compseg_jax.store.pyramid import (
     Level,
     build_levels,
@@ -27,6 +28,8 @@ from compseg_jax.store.pyramid import (
     open_levels,
     pixel_size_um,
     steps,
+    trailers_below,
+    trailers_of,
     write_group,
 )
 from compseg_jax.store.read import StoreError
@@ -70,15 +73,24 @@ class ActivationMaps:
         return height, width
 
 
-def open_maps(path: Location | str) -> ActivationMaps:
-    """Opens an activation.ome.zarr, or one below a URL; raises StoreError where it is missing or damaged."""
+def open_maps(path: Location | str, sha256: str = "") -> ActivationMaps:
+    """Opens an activation.ome.zarr, or one below a URL; every chunk that is read is held against what the image states.
+
+    Args:
+      path: of the image.
+      sha256: of its zarr.json (``SamplePrediction.images_sha256``), which tells it from another sample's; '' where
+        that is not known.
+
+    Raises:
+      StoreError: where it is missing or damaged, or its hash is another.
+    """
     path = location(path)
-    labels = path / "labels"
+    labels, trailers = path / "labels", trailers_below(path, sha256)
     return ActivationMaps(
         path=path,
-        activation=open_levels(path),
-        segmentation=open_levels(labels / SEGMENTATION),
-        tissue=open_levels(labels / TISSUE),
+        activation=open_levels(path, trailers),
+        segmentation=open_levels(labels / SEGMENTATION, trailers, f"labels/{SEGMENTATION}/"),
+        tissue=open_levels(labels / TISSUE, trailers, f"labels/{TISSUE}/"),
         pixel_size_um=pixel_size_um(path),
     )
 
@@ -153,17 +165,23 @@ class MapArrays:
         """Adds the smaller levels and the metadata; what of them is there already is written again."""
         height, width = self.activation.shape
         spans = steps((height, width))
-        build_levels(self.folder, self.activation, halved_mean)
-        write_group(self.folder, ome.pyramid_group(name, "yx", spans, pixel_size_um, omero=_OMERO))
+        levels = {
+            str(number): level
+            for number, level in enumerate(build_levels(self.folder, self.activation, halved_mean))
+        }
         write_group(self.folder / "labels", ome.labels_group([SEGMENTATION, TISSUE]))
         for label, level in ((SEGMENTATION, self.segmentation), (TISSUE, self.tissue)):
             group = self.folder / "labels" / label
-            build_levels(group, level, halved_mask)
+            masks = build_levels(group, level, halved_mask)
+            levels |= {f"labels/{label}/{number}": each for number, each in enumerate(masks)}
             about = {
                 "colors": [{"label-value": 1, "rgba": _COLOURS[label]}],
                 "source": {"image": "../../"},
             }
             write_group(group, ome.pyramid_group(label, "yx", spans, pixel_size_um, **{"image-label": about}))
+        image = ome.pyramid_group(name, "yx", spans, pixel_size_um, omero=_OMERO)
+        image["attributes"]["compseg"] = {KEY: trailers_of(levels)}
+        write_group(self.folder, image)
         return open_maps(self.folder)
 
 

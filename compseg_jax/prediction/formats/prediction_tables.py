@@ -142,9 +142,11 @@ class SamplePrediction:
     """Kind (see FILE_KINDS) → path relative to the prediction folder, with '/'; those that were written."""
     files_sha256: Mapping[str, str] = field(default_factory=dict)
     """Kind → hash of the file, or of all files of a folder (``prediction.prediction_check.hash_of_output``)."""
+    images_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Kind → hash of the zarr.json of an OME-Zarr image, which states the checksums of all its chunks."""
 
 
-_MAPPINGS = ("files", "files_sha256", "reading")
+_MAPPINGS = ("files", "files_sha256", "images_sha256", "reading")
 
 
 @dataclass(frozen=True, kw_only=True)

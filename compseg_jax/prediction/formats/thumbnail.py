@@ -17,7 +17,17 @@ from jaxtyping import Float
 from compseg_jax.config.locations import Location, location
 from compseg_jax.runtime.files import begin_staging, put_new, remove
 from compseg_jax.store import ome
-from compseg_jax.store.pyramid import Level, create_level, group_attributes, open_levels, steps, write_group
+from compseg_jax.store.chunk_trailers import KEY
+from compseg_jax.store.pyramid import (
+    Level,
+    create_level,
+    group_attributes,
+    open_levels,
+    steps,
+    trailers_below,
+    trailers_of,
+    write_group,
+)
 from compseg_jax.store.read import StoreError
 
 _MEANS = "means.npy"
@@ -40,10 +50,10 @@ class Overview:
     """Axis of the channels (c,), or None for ordinary images."""
 
 
-def open_overview(path: Location | str) -> Overview:
-    """Opens an overview.ome.zarr, or one below a URL; raises StoreError where it is missing or damaged."""
+def open_overview(path: Location | str, sha256: str = "") -> Overview:
+    """Opens an overview.ome.zarr, or one below a URL; arguments and errors are those of `ome_zarr.open_maps`."""
     path = location(path)
-    (bands,) = open_levels(path)
+    (bands,) = open_levels(path, trailers_below(path, sha256))
     about = group_attributes(path).get("compseg", {})
     axis = about.get("wavenumbers_cm1")
     if type(about.get("step_px")) is not int:
@@ -131,7 +141,8 @@ class OverviewWriter:
         (self._staging / _MEANS).unlink()
         group = ome.pyramid_group(self.path.name.split(".")[0], "cyx", [self.step], self._pixel_size_um)
         axis = None if self._wavenumbers_cm1 is None else [float(value) for value in self._wavenumbers_cm1]
-        group["attributes"]["compseg"] = {"wavenumbers_cm1": axis, "step_px": self.step}
+        about = {"wavenumbers_cm1": axis, "step_px": self.step, KEY: trailers_of({"0": level})}
+        group["attributes"]["compseg"] = about
         write_group(self._staging, group)
         put_new(self._staging, self.path)
         return open_overview(self.path)
