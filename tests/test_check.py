@@ -163,7 +163,7 @@ def test_background_that_counts_as_tissue_is_noted(tmp_path: Path) -> None:
     core = np.zeros((20, 24))
     core[5:, :] = 0.6
     assert background_note(write_cores(tmp_path / "core", core))[0].startswith(
-        "every pixel counts as tissue, but 25 % of them have no amide I band (median of 4"
+        "every pixel counts as tissue, but 25 % of them have no amide I band (median of the first"
     )
     full = np.full((20, 24), 0.6)
     for name, heights, scale in (("full", full, 1.0), ("empty", 0 * full, 1.0), ("counts", core, 1e5)):

@@ -142,8 +142,8 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     ("mask", "options", "message"),
     [
         (np.zeros((2, 2, 1), np.bool_), {}, r"shape \(2, 2, 1\), required \(y, x\)"),
-        (np.full((2, 2), 255, np.uint8), {}, "uint8 values other than 0 and 1"),
-        (np.zeros((2, 2), np.float32), {}, "float32 values other than 0 and 1"),
+        (np.full((2, 2), 255, np.uint8), {}, "uint8 values; required True"),
+        (np.zeros((2, 2), np.float32), {}, "float32 values; required True"),
         (np.zeros((2, 2), np.bool_), {"pixel_size_um": 0.0}, "pixel_size_um is 0.0"),
         (np.zeros((2, 2), np.bool_), {"activation": np.zeros((2, 3))}, r"shape \(2, 3\), the mask \(2, 2\)"),
         (np.zeros((2, 2), np.bool_), {"annotation": Annotation(colour=(0, 0, 256))}, "from 0 to 255"),

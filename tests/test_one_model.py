@@ -145,6 +145,27 @@ def test_an_array_whose_state_is_not_stated_is_refused_with_the_ways_to_state_it
         model(cube.absorbance, prepared=False)
 
 
+def test_masked_pixels_are_left_out_and_what_is_no_number_is_refused(model, store):
+    cube = store.cube(store.samples[0].id)
+    values, axis = np.array(cube.absorbance), cube.wavenumbers_cm1
+    hidden = np.zeros(values.shape, bool)
+    hidden[:2, :, 1] = True
+    found = model.predict(np.ma.masked_array(values, hidden), wavenumbers_cm1=axis)
+    assert not found.tissue[:2].any()
+    assert not found.activation[:2].any()
+    assert found.left_out == {"NaN or infinite values": 2 * values.shape[1]}
+    as_batch = model(np.ma.masked_array(values, hidden)[None], wavenumbers_cm1=axis)
+    np.testing.assert_array_equal(as_batch[0], found.activation)
+    plain = np.ma.masked_array(values, np.zeros(values.shape, bool))
+    whole = model(values.astype(np.float64)[..., ::-1], wavenumbers_cm1=axis[::-1])
+    np.testing.assert_array_equal(model(plain, wavenumbers_cm1=axis), whole)
+    for dtype in (complex, str, object):
+        with pytest.raises(ModelError, match="real numbers"):
+            model(values.astype(dtype), wavenumbers_cm1=axis)
+    with pytest.raises(ModelError, match="mask holds NaN"):
+        model(values, wavenumbers_cm1=axis, tissue=np.full(values.shape[:2], np.nan))
+
+
 def test_an_axis_is_reversed_or_resampled_and_the_prediction_says_so(model, store):
     sample = store.split("test")[0]
     cube = store.cube(sample.id)

@@ -107,3 +107,42 @@ def test_pixels_that_hold_no_number_say_nothing(tmp_path):
 def test_what_is_asked_for_is_done_whatever_it_tells(tmp_path):
     cubes = pictures(tmp_path / "s", with_lesion(0.25, gains=0.02))
     assert instead_of_auto(cubes, cubes.store.split("train"), ["zscore"]) == (["zscore"], "")
+
+
+def infrared(path, glass_rows: int) -> PreparedStore:
+    """Cores of which some rows are glass: noise without amide I."""
+    axis = np.arange(1800.0, 1400.0, -10.0)
+    band = np.exp(-0.5 * ((axis - 1655) / 20) ** 2) + 0.6 * np.exp(-0.5 * ((axis - 1545) / 20) ** 2)
+    rng = np.random.default_rng(0)
+    writer = StoreWriter(
+        path,
+        channels=axis.size,
+        wavenumbers_cm1=axis,
+        pixel_size_um=None,
+        background="zero",
+        created_by="a test",
+    )
+    with writer:
+        for at in range(4):
+            heights = rng.uniform(0.4, 0.8, (20, 24, 1))
+            heights[:glass_rows] = 0
+            cube = (heights * band + rng.normal(0, 0.003, (20, 24, axis.size))).astype(np.float32)
+            sample = Sample(f"c{at}", at % 2, "train", f"c{at}", 20, 24, False)
+            writer.add(sample, cube, np.ones((20, 24), bool), None)
+    return PreparedStore(Store.open(path))
+
+
+def test_background_of_infrared_images_is_no_tissue_to_emsc(tmp_path):
+    cubes = infrared(tmp_path / "glass", 6)
+    samples = cubes.store.split("train")
+    assert steps(cubes) == ["tissue", "emsc"]
+    assert "30 % of them have no amide I band" in instead_of_auto(cubes, samples, ["auto"])[1]
+    assert instead_of_auto(cubes, samples, ["emsc"]) == (["emsc"], "")
+    fitted = fit_input_preparation(cubes, samples, ["auto"])
+    image = cubes.after(fitted).image(samples[0].id)
+    assert not image.mask[:6].any()
+    assert image.mask[6:].all()
+    assert np.abs(image.spectra).max() < 2
+    whole = infrared(tmp_path / "tissue", 0)
+    assert steps(whole) == ["emsc"]
+    assert instead_of_auto(whole, whole.store.split("train"), ["auto"])[1] == ""

@@ -86,8 +86,9 @@ class Training:
     options given beside it come before it."""
     prepare: tuple[str, ...] = ()
     """Preparation steps between store and scaling, such as: emsc vector (`--prepare help` explains them); stored
-    with the network, which repeats them. 'auto': where nothing has normalised the cubes yet, emsc for spectra, vector
-    for other cubes, and zscore for ordinary images whose own scale does not tell their labels."""
+    with the network, which repeats them. 'auto': where nothing has normalised the cubes yet, emsc for spectra (after
+    tissue where empty slide counts as tissue), vector for other cubes, and zscore for ordinary images whose own scale
+    does not tell their labels."""
     objective: Objective = field(default_factory=Objective)
     network: Network = field(default_factory=Network)
     optimiser: Optimiser = field(default_factory=Optimiser)

@@ -146,6 +146,7 @@ class Model:
         if isinstance(cube, jax.core.Tracer) or isinstance(tissue, jax.core.Tracer):
             return self._traced(cube, tissue, wavenumbers_cm1, prepared)
         if not isinstance(cube, Cube) and np.ndim(cube) == 4:
+            cube = _real_values(cube)
             self._check_masks(np.shape(cube), tissue)
             if not len(cube):
                 raise ModelError(
@@ -155,7 +156,7 @@ class Model:
             return np.stack(
                 [
                     self(one, wavenumbers_cm1=wavenumbers_cm1, tissue=mask, prepared=prepared)
-                    for one, mask in zip(np.asarray(cube), masks, strict=True)
+                    for one, mask in zip(cube, masks, strict=True)
                 ]
             )
         return self.predict(
@@ -290,7 +291,7 @@ class Model:
                     )
                 axis = own
                 self._refuse_differing_preparations()
-            values = np.asarray(cube)
+            values = _real_values(cube)
             if values.ndim != 3 or (axis is not None and values.shape[-1] != axis.size):
                 wanted = f"(y, x, {len(self.networks[0].scaling.mean) if axis is None else axis.size})"
                 raise ModelError(
@@ -300,7 +301,7 @@ class Model:
             steps = tuple(self.networks[0].description.get("preparation") or ()) if prepared else ()
             cube = Cube(values, axis, provenance={"source": source}, steps=steps)
         self._check_masks(cube.absorbance.shape, tissue)
-        mask = None if tissue is None else np.asarray(tissue, np.bool_)
+        mask = None if tissue is None else _as_mask(tissue)
         return Specimen(CubeScan(cube), self.networks[0].background, mask, cube.steps)
 
     @property
@@ -430,6 +431,34 @@ class Model:
                 f"the tissue mask has shape {np.shape(tissue)}, the cube {tuple(shape)}; required is "
                 f"{tuple(shape[:-1])}. Give the mask of this cube."
             )
+
+
+def _as_mask(tissue: Any) -> Bool[np.ndarray, "y x"]:
+    """A mask of a caller as booleans; raises ModelError of NaN, which would count as tissue."""
+    mask = np.asarray(tissue)
+    if mask.dtype.kind == "f" and not np.all(np.isfinite(mask)):
+        raise ModelError(
+            "the tissue mask holds NaN or infinite values; required is True where there is tissue. Compare it with "
+            "what means tissue first, as in `mask > 0`."
+        )
+    return mask.astype(np.bool_)
+
+
+def _real_values(cube: Any) -> np.ndarray:
+    """An array of a caller as numbers; NaN where a masked array is masked, so that such spectra are left out.
+
+    Raises:
+      ModelError: of values that are no real numbers.
+    """
+    values = np.asarray(cube)
+    if not (jnp.issubdtype(values.dtype, jnp.number) or values.dtype == np.bool_) or np.iscomplexobj(values):
+        raise ModelError(
+            f"the array of shape {values.shape} holds {values.dtype} values; required are real numbers. Convert it, "
+            "as with array.astype(np.float32), or array.real."
+        )
+    if isinstance(cube, np.ma.MaskedArray) and np.ma.is_masked(cube):
+        return np.where(np.ma.getmaskarray(cube), np.float32(np.nan), values)
+    return values
 
 
 def _at_own_pixels(found: Prediction, scaled: ToTrainingScale) -> Prediction:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from compseg_jax.readers.amide_i import AMIDE_I_TOP_CM1
-from compseg_jax.store.read import Store, StoreError
+from compseg_jax.store.read import Sample, Store, StoreError
 
 SAMPLES_LOOKED_AT = 6
 LARGEST_ABSORBANCE = 10.0
@@ -14,31 +16,44 @@ WORTH_A_NOTE = 0.1
 """Share of the pixels of an image without amide I, in the median sample, from which on it is said."""
 
 
-def background_note(store: Store) -> list[str]:
-    """A note where every pixel of raw infrared images counts as tissue, and many have no amide I band.
+def background_among_tissue(store: Store, samples: Sequence[Sample]) -> float:
+    """Share of the pixels of raw infrared images that count as tissue and have no amide I band.
 
-    A spectrum of glass or of an empty slide is noise, which EMSC and a vector norm bring to the height of tissue.
+    Of the median of the first samples; 0 where a mask is known, no pixel or every pixel has none, or the axis or the
+    values are not those of infrared absorbance. A spectrum of glass or of an empty slide is noise, which EMSC and a
+    vector norm bring to the height of tissue.
+
+    Args:
+      store: of the samples.
+      samples: training samples.
     """
     from compseg_jax.spectra.tissue import BASELINE_CM1, tissue_mask
 
     axis = store.wavenumbers_cm1
     if axis is None or store.preparation is not None:
-        return []
+        return 0.0
     if not all(np.any((axis >= low) & (axis <= high)) for low, high in (AMIDE_I_TOP_CM1, BASELINE_CM1)):
-        return []
+        return 0.0
     shares = []
-    for sample in store.split("train")[:SAMPLES_LOOKED_AT]:
+    for sample in samples[:SAMPLES_LOOKED_AT]:
         try:
             absorbance, tissue = store.read(sample.id), store.tissue(sample.id)
         except StoreError:
             continue
         if not tissue.all() or not np.percentile(absorbance, 99) <= LARGEST_ABSORBANCE:
-            return []
+            return 0.0
         shares.append(1 - tissue_mask(absorbance, axis).mean())
-    if not shares or (share := float(np.median(shares))) < WORTH_A_NOTE or share == 1:
+    share = float(np.median(shares)) if shares else 0.0
+    return share if WORTH_A_NOTE <= share < 1 else 0.0
+
+
+def background_note(store: Store) -> list[str]:
+    """A note of `background_among_tissue`, and what leaves it out."""
+    share = background_among_tissue(store, store.split("train"))
+    if not share:
         return []
     return [
-        f"every pixel counts as tissue, but {100 * share:.0f} % of them have no amide I band (median of {len(shares)} "
-        "training samples). Networks may learn nothing from the noise of background: leave it out, with `--prepare "
-        "tissue` of compseg ingest or `--prepare tissue emsc` of compseg train (docs/spectra.md)."
+        f"every pixel counts as tissue, but {100 * share:.0f} % of them have no amide I band (median of the first "
+        "training samples): background, which recipes that prepare spectra by themselves leave out. "
+        "`--prepare tissue` of compseg ingest does it for every recipe (docs/spectra.md)."
     ]

@@ -17,6 +17,7 @@ from compseg_jax.spectra.preparation import (
     refuse_without_wavenumbers,
     with_step,
 )
+from compseg_jax.store.check_tissue import background_among_tissue
 from compseg_jax.store.own_scale import TELLS_FROM_AUC, own_scale_tells
 from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Sample
@@ -30,19 +31,28 @@ MOST_CHANNELS_OF_IMAGES = 4
 def instead_of_auto(
     cubes: PreparedStore, samples: Sequence[Sample], words: Sequence[str]
 ) -> tuple[list[str], str]:
-    """The steps with 'auto' replaced, and a line for the user where labels decided.
+    """The steps with 'auto' replaced, and a line for the user where the images decided.
 
     'auto' is nothing where a step has normalised the cubes already. Else it is ``emsc`` for spectra of at least 16
-    channels with their wavenumbers, ``vector`` for more than four channels without (masses, stains), and ``zscore``
-    for ordinary images, but where the scale of the training images tells their labels (`own_scale_tells`).
+    channels with their wavenumbers, after ``tissue`` where background counts as tissue (`background_among_tissue`),
+    ``vector`` for more than four channels without (masses, stains), and ``zscore`` for ordinary images, but where the
+    scale of the training images tells their labels (`own_scale_tells`).
     """
     store = cubes.store
     applied = {each["step"] for each in store.preparation or ()}
     if "auto" not in words or applied & NORMALISING:
         return [word for word in words if word != "auto"], ""
     step, told = "", ""
+    before: list[str] = []
     if store.wavenumbers_cm1 is not None:
         step = "emsc" if store.channels >= LEAST_CHANNELS_FOR_EMSC else ""
+        if step and (share := background_among_tissue(store, samples)):
+            before = ["tissue"]
+            told = (
+                f"every pixel counts as tissue, but {100 * share:.0f} % of them have no amide I band. They are left "
+                "out (steps tissue and emsc): EMSC would bring their noise to the height of tissue. To keep them: "
+                "--prepare emsc"
+            )
     elif store.channels > MOST_CHANNELS_OF_IMAGES:
         step = "vector"
     elif (auc := own_scale_tells(cubes, samples)) < TELLS_FROM_AUC:
@@ -53,7 +63,7 @@ def instead_of_auto(
             f"the label (AUC {auc:.2f}), and each of its pixels then would. Where scanners differ, correct for that "
             "first"
         )
-    found = [step] if step else []
+    found = [*before, step] if step else []
     return [each for word in words for each in (found if word == "auto" else [word])], told
 
 

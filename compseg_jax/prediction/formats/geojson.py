@@ -226,7 +226,7 @@ def _checked_mask(mask: np.ndarray) -> np.ndarray:
     if mask.dtype != np.bool_:
         if mask.dtype.kind not in "iu" or (mask.size and not (mask.min() >= 0 and mask.max() <= 1)):
             raise ValueError(
-                f"the mask holds {mask.dtype} values other than 0 and 1; required True where segmented. "
+                f"the mask holds {mask.dtype} values; required True where segmented, or integers 0 and 1. "
                 "Compare it with what means segmented first, as in `mask > 0`."
             )
         mask = mask.astype(np.bool_)
