@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from compseg_jax.evaluation.scores import PAPER_THRESHOLD, SampleResult, choose_threshold
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
+from compseg_jax.model.diseased_area import AreaRule
 
 SHAPE = (25, 20)
 
@@ -141,6 +144,18 @@ def test_groups_widen_the_interval_and_can_withdraw_support():
     grouped = choose(logits, labels, groups=patients, n_bootstrap=60)
     assert not grouped.supported
     assert "of 2 group(s) are too few" in grouped.reason
+
+
+def test_one_group_has_a_threshold_but_no_interval():
+    """Resamples of one patient are all the same: an interval of them would have no width."""
+    logits, labels, _ = mixture(5, (8, 8), (0.0, 1.0), (-2.0, 1.0), 0.3)
+    alone = choose(logits, labels, groups=["patient"] * len(labels), n_bootstrap=60)
+    assert alone.supported
+    assert alone.threshold == choose(logits, labels, n_bootstrap=60).threshold
+    assert (alone.interval, alone.diseased_fraction_ci95, alone.replicates) == (None, None, None)
+    rule = AreaRule.of_choice(asdict(alone), threshold=alone.threshold)
+    assert rule.interval(np.ones(9)) is None
+    assert "all of one group" in rule.reason
 
 
 def test_same_seed_same_choice():

@@ -69,6 +69,10 @@ class AreaRule:
             return cls(None, "the model does not state how its threshold was chosen")
         if not choice["supported"]:
             return cls(None, str(choice["reason"]))
+        if choice.get("interval") is None and choice.get("diseased_fraction") is not None:
+            return cls(
+                None, "the validation samples of a label are all of one group, and one tells no spread"
+            )
         if choice.get("interval") is None:
             return cls(None, "the threshold was not chosen from validation labels")
         replicates = choice.get("replicates")

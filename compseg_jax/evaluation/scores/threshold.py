@@ -64,7 +64,8 @@ class ThresholdChoice:
     threshold: float
     rule: str
     interval: tuple[float, float] | None
-    """95 % bootstrap interval over samples (groups where they share one); None if not chosen from data."""
+    """95 % bootstrap interval over samples (groups where they share one); None if not chosen from data, or where all
+    samples of a label are of one group."""
     supported: bool
     """False: the validation samples do not determine a threshold; `threshold` is the paper's."""
     reason: str
@@ -147,17 +148,19 @@ def choose_threshold(
         )
         chosen = implied_of_smoothed(chosen, tails, thresholds, (label == 1)[None], (label == 0)[None])
         resampled = implied_of_smoothed(resampled, tails, thresholds, diseased, healthy)
+    # Resamples of one group are all alike: an interval of them has no width, whatever the threshold is worth.
+    varies = all(len({g for g, one in zip(group, label, strict=True) if one == each}) > 1 for each in (0, 1))
     return ThresholdChoice(
         threshold=float(chosen.threshold[0]),
         rule=MIXTURE_RULE,
-        interval=_interval(resampled.threshold),
+        interval=_interval(resampled.threshold) if varies else None,
         supported=True,
         reason=f"{n_healthy} healthy and {n_diseased} diseased validation samples,"
         f" permutation p = {p_value:.2g}",
         diseased_fraction=float(chosen.fraction[0]),
-        diseased_fraction_ci95=_interval(resampled.fraction),
+        diseased_fraction_ci95=_interval(resampled.fraction) if varies else None,
         implied_dice=float(chosen.dice[0]),
-        replicates=area_replicates(resampled, tails[label == 0], rng),
+        replicates=area_replicates(resampled, tails[label == 0], rng) if varies else None,
     )
 
 
