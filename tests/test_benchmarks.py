@@ -113,6 +113,16 @@ def test_what_was_measured_before_a_limit_is_kept_and_nothing_is_left_running(tm
     pytest.fail("its child still runs")
 
 
+def test_what_a_gpu_runs_is_imported_without_the_libraries_of_commands(tmp_path):
+    """As docs/performance.md says: the machine with a GPU has no tyro."""
+    for library in ("tyro", "tifffile", "matplotlib", "jinja2"):
+        (tmp_path / f"{library}.py").write_text("raise ImportError(__name__)")
+    modules = [f"benchmarks.{name}" for name in ("gpu_check", "paper_training", "jax_worker", "gpu_variants")]
+    program = f"import {', '.join([*modules, 'compseg_jax.training.run'])}"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+
+
 @pytest.mark.slow
 def test_the_gpu_script_runs_small_on_a_cpu(tmp_path):
     command = ["sh", str(ROOT / "benchmarks" / "gpu.sh"), "--small", "--no-peer", "--out", str(tmp_path)]

@@ -170,7 +170,7 @@ def test_nothing_is_left_of_a_closed_page(source, tmp_path, monkeypatch):
 
 
 def test_memory_of_pages_that_close_together_is_looked_through_once(source, tmp_path, monkeypatch):
-    """Each look holds up every page that is being opened: 36 of them took ten seconds."""
+    """Each look holds up every page that is being opened."""
     returned = []
     monkeypatch.setattr(server, "SECONDS_TO_LET_GO", 0.05)
     monkeypatch.setattr(server, "return_freed_memory", lambda: returned.append("looked"))

@@ -129,6 +129,7 @@ class _Files:
 
     def __init__(self) -> None:
         self._beside: dict[Path, list[str]] = {}
+        self._known: dict[Path, list[tuple[str, Path]]] = {}
 
     def sizes(self, path: Path) -> Hashable:
         return tuple((name, file.stat().st_size) for name, file in self._parts(path))
@@ -142,6 +143,11 @@ class _Files:
 
     def _parts(self, path: Path) -> list[tuple[str, Path]]:
         """The files of an image, each with what tells it from the image's others."""
+        if path not in self._known:
+            self._known[path] = self._found(path)
+        return self._known[path]
+
+    def _found(self, path: Path) -> list[tuple[str, Path]]:
         if path.is_dir():
             return [(str(each.relative_to(path)), each) for each in sorted(path.rglob("*")) if each.is_file()]
         try:

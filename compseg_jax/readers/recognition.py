@@ -6,6 +6,7 @@ import importlib
 import os
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -162,8 +163,7 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     refuse_special(path)
     with path.open("rb") as stream:
         first = stream.read(32)
-    suffix = path.suffix.lower()
-    named = [each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes)]
+    named = _named(path.suffix.lower())
     for each in named:
         begins = not each.magic or first.startswith(each.magic)
         if begins and _accompanied(path, each) and (not each.told_by_content or module_of(each).holds(path)):
@@ -188,6 +188,11 @@ def recognise(path: str | os.PathLike[str]) -> Format:
         known = sorted({suffix for each in FORMATS for suffix in each.suffixes if suffix})
         advice = "read are " + " ".join(known) + " and zarr directories; export it as one of these"
     raise CubeError(f"{path}: format not recognised (begins with {first[:8]!r}); {advice}.")
+
+
+@lru_cache(maxsize=256)
+def _named(suffix: str) -> tuple[Format, ...]:
+    return tuple(each for each in FORMATS if any(fnmatchcase(suffix, pattern) for pattern in each.suffixes))
 
 
 def read(

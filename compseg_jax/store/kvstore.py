@@ -10,16 +10,18 @@ Credentials are those that the drivers find in the environment; none is taken, k
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tensorstore as ts
 
 from compseg_jax.config.locations import READ_ONLY_SCHEMES, Location, Url
+from compseg_jax.config.regular_files import NotRegularError, refuse_special
 from compseg_jax.runtime.files import atomic_file
 
 PATIENCE_S = 30.0
@@ -58,9 +60,26 @@ def read_bytes(place: Location) -> bytes | None:
 
 def read_together(places: Iterable[Location], *, patience_s: float | None = None) -> list[bytes | None]:
     """The contents of several files, which are asked for at once; None for each that is not there."""
-    asked = [(place, _folder(place).read(place.name)) for place in places]
-    answers = [_answered(future, place, patience_s) for place, future in asked]
-    return [answer.value if answer.state == "value" else None for answer in answers]
+    listed = list(places)
+    asked = {place: _folder(place).read(place.name) for place in listed if isinstance(place, Url)}
+    answers = {place: _answered(future, place, patience_s) for place, future in asked.items()}
+    contents = {place: each.value if each.state == "value" else None for place, each in answers.items()}
+    return [contents[place] if isinstance(place, Url) else _content(place) for place in listed]
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file of this machine holds, in a tenth of the time that asking TensorStore takes."""
+    try:
+        refuse_special(path)
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except NotRegularError:
+        raise
+    except OSError as error:
+        raise LocationError(
+            f"{path}: cannot be read ({error.strerror}). Check the place and its rights."
+        ) from None
 
 
 def read_many(places: Iterable[Location]) -> Iterator[bytes | None]:
@@ -206,8 +225,20 @@ def open_array(place: Location, **how: Any) -> ts.TensorStore:
       LocationError: when the place refuses or does not answer.
       ValueError: when the array is missing or damaged, or, created anew, there already.
     """
-    how, spec = dict(how), {"driver": "zarr3", "kvstore": _spec(place)}
-    return array_answer(ts.open(spec | how.pop("spec", {}), context=_context(), **how), place, PATIENCE_S)
+    how = dict(how)
+    stated = how.pop("spec", {})
+    spec: ts.Spec | dict[str, Any]
+    if "context" in stated:  # which is to hold for the files of the array, too
+        spec = {"driver": "zarr3", "kvstore": _spec(place), **stated}
+    else:
+        spec, how["kvstore"] = _array_spec(json.dumps(stated)), _kvstore(place)
+    return array_answer(ts.open(spec, context=_context(), **how), place, PATIENCE_S)
+
+
+@lru_cache(maxsize=64)
+def _array_spec(stated: str) -> ts.Spec:
+    """What is told about arrays, which many share: reading it takes longer than opening one."""
+    return ts.Spec({"driver": "zarr3", **json.loads(stated)})
 
 
 def array_answer(future: ts.Future[Answer], place: Location, seconds: float = ARRAY_PATIENCE_S) -> Answer:

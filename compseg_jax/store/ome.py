@@ -42,6 +42,7 @@ def mask_group(name: str, pixel_size_um: float | None) -> dict[str, Any]:
 def cube_array(shape: tuple[int, int, int]) -> dict[str, Any]:
     """Array (c, y, x), sharded; the bytes of a tile lie channel-last, as they are used."""
     channels, height, width = shape
+    lz4 = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}
     shard = [channels, *(min(-(-size // TILE) * TILE, LARGEST_SHARD) for size in (height, width))]
     sharding = {
         "name": "sharding_indexed",
@@ -50,7 +51,7 @@ def cube_array(shape: tuple[int, int, int]) -> dict[str, Any]:
             "codecs": [
                 {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
                 {"name": "bytes", "configuration": {"endian": "little"}},
-                {"name": "blosc", "configuration": {"cname": "lz4", "clevel": 5, "shuffle": "shuffle"}},
+                {"name": "blosc", "configuration": {**lz4, "typesize": 4, "blocksize": 0}},
                 CHECKSUM,
             ],
             "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, CHECKSUM],
@@ -61,7 +62,7 @@ def cube_array(shape: tuple[int, int, int]) -> dict[str, Any]:
 
 def mask_array(shape: tuple[int, int]) -> dict[str, Any]:
     """Array (y, x) of 0 and 1, in one chunk."""
-    zstd: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3}}
+    zstd: dict[str, Any] = {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
     codecs = [{"name": "bytes"}, zstd, CHECKSUM]
     return _array(shape, "uint8", list(shape), codecs, "yx")
 
@@ -141,9 +142,12 @@ def _array(
     shape: tuple[int, ...], data_type: str, chunk: list[int], codecs: list[dict[str, Any]], axes: str
 ) -> dict[str, Any]:
     return {
+        "zarr_format": 3,
+        "node_type": "array",
         "shape": list(shape),
         "data_type": data_type,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "chunk_key_encoding": {"name": "default"},
         "codecs": codecs,
         "dimension_names": list(axes),
         "fill_value": 0,

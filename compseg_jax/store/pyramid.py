@@ -121,7 +121,7 @@ def create_level(
         "metadata": ome.level_array(shape, data_type, axes),
         # Every chunk is stored, also one of zeros, so that a missing one is known to be damage.
         "store_data_equal_to_fill_value": True,
-        "context": {"file_io_sync": durable},
+        **({"context": {"file_io_sync": True}} if durable else {}),
     }
     try:
         return Level(path, open_array(path, spec=spec, open=True, create=True, read=True, write=True))

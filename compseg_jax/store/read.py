@@ -106,17 +106,23 @@ class Sample:
         check_ranges(self)
 
 
+HUGE_PAGE_BYTES = 2 * 2**20
+"""What is smaller gains nothing from memory that asks for them."""
+
+
 @dataclass(frozen=True)
 class PendingRead:
     """A cube that is being read in the background."""
 
     path: Location
-    values: np.ndarray
+    values: np.ndarray | None
     future: ts.Future
 
     @classmethod
     def of(cls, path: Location, array: ts.TensorStore) -> PendingRead:
         """Begins to read an array whole."""
+        if array.size * array.dtype.numpy_dtype.itemsize < HUGE_PAGE_BYTES:
+            return cls(path, None, array.read(order="C"))
         # NumPy asks for huge pages, TensorStore does not: that saves what checksums cost (docs/decisions/57).
         values = np.empty(array.shape, array.dtype.numpy_dtype)
         begun = ts.array(values, copy=False, write=True).write(array[ts.d[:].translate_to[0]])
@@ -125,10 +131,10 @@ class PendingRead:
     def result(self) -> np.ndarray:
         """The values, once they are there; raises StoreError where the file is damaged, LocationError out of reach."""
         try:
-            array_answer(self.future, self.path)
+            answer = array_answer(self.future, self.path)
         except ValueError as error:
             raise damaged(self.path, error) from error
-        return self.values
+        return answer if self.values is None else self.values
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -148,28 +149,31 @@ class StoreWriter:
         self._put({name: content.encode() if isinstance(content, str) else content})
 
     def _put(self, contents: Mapping[str, bytes]) -> None:
-        write_together(self._staging, contents)
+        if isinstance(self._staging, Url):
+            write_together(self._staging, contents)
+            return
+        # Nobody looks into this folder before it is renamed, so none of its files has to be whole at every moment.
+        for name, content in contents.items():
+            place = os.path.join(self._staging, name)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            with open(place, "wb") as file:
+                file.write(content)
 
     def _write(self, sample: Sample, absorbance: np.ndarray, masks: dict[str, np.ndarray]) -> None:
         image = f"cubes/{sample.id}.zarr"
         size_um = self._pixel_size_um if sample.pixel_size_um is None else sample.pixel_size_um
-        groups = {
-            image: ome.image_group(sample.id, size_um),
-            f"{image}/labels": ome.labels_group(sorted(masks)),
-        }
         cube = absorbance.astype(np.float32, copy=False).transpose(2, 0, 1)
-        arrays = {f"{image}/0": (cube, ome.cube_array(cube.shape))}
-        for name, mask in masks.items():
-            groups[f"{image}/labels/{name}"] = ome.mask_group(name, size_um)
-            arrays[f"{image}/labels/{name}/0"] = mask, ome.mask_array(mask.shape)
-        self._put({f"{name}/zarr.json": json_text(group).encode() for name, group in groups.items()})
+        described = _described(cube.shape, tuple(masks), size_um)
+        texts = {f"{image}/{name}/zarr.json": text for name, (_, text) in described.items()}
+        self._put({f"{image}/zarr.json": json_text(ome.image_group(sample.id, size_um)).encode(), **texts})
+        arrays = {"0": cube, **{f"labels/{name}/0": mask for name, mask in masks.items()}}
         writes = []
-        for name, (values, metadata) in arrays.items():
-            place = joined(self._staging, name)
+        for name, values in arrays.items():
+            place = joined(self._staging, f"{image}/{name}")
             # Every chunk is written, also one of zeros, so that a missing one is known to be damage.
-            spec = {"metadata": metadata, "store_data_equal_to_fill_value": True}
+            spec = {"metadata": described[name][0], "store_data_equal_to_fill_value": True}
             try:
-                array = open_array(place, spec=spec, create=True, write=True)
+                array = open_array(place, spec=spec, open=True, assume_metadata=True, write=True)
             except ValueError as error:
                 raise StoreError(f"{place} cannot be written ({error}). Choose another --out.") from error
             writes.append((place, array.write(values).commit))
@@ -245,6 +249,18 @@ class StoreWriter:
             for name in [*self._others, "dataset.json"]:
                 delete(joined(url, name))
         delete(url / WRITER_AT_WORK)
+
+
+@lru_cache(maxsize=64)
+def _described(
+    shape: tuple[int, int, int], masks: tuple[str, ...], size_um: float | None
+) -> Mapping[str, tuple[dict[str, Any], bytes]]:
+    """What zarr.json says below an image of this shape (c, y, x), which samples share, and its text."""
+    below = {"0": ome.cube_array(shape), "labels": ome.labels_group(sorted(masks))}
+    for name in masks:
+        below[f"labels/{name}"] = ome.mask_group(name, size_um)
+        below[f"labels/{name}/0"] = ome.mask_array(shape[1:])
+    return {name: (each, json_text(each).encode()) for name, each in below.items()}
 
 
 @contextlib.contextmanager

@@ -117,18 +117,24 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Contents:
             unread[name] = "no .npy array"
             _check_sum(archive, member)
             continue
-        with archive.open(member) as stream:
-            dtype = _dtype(stream)
+        try:
+            with archive.open(member) as stream:
+                dtype, shape = checks.array_header(stream, member.file_size, path, member.filename)
+        except CubeError as error:
+            not_taken = error
+            with archive.open(member) as stream:
+                dtype = _dtype(stream)
+        else:
+            load = partial(_load_member, archive, member)
+            arrays[name] = NamedArray(shape, load, None, str(dtype))
+            continue
         if dtype.kind in "US" and member.file_size < _MAX_TEXT_BYTES:
             texts[name] = " ".join(str(part) for part in np.ravel(_load_member(archive, member)))
         elif dtype.kind not in "fiub":
             unread[name] = f"of type {dtype}; only plain real numbers are read (never pickles)"
             _check_sum(archive, member)
         else:
-            with archive.open(member) as stream:
-                _, shape = checks.array_header(stream, member.file_size, path, member.filename)
-            load = partial(_load_member, archive, member)
-            arrays[name] = NamedArray(shape, load, None, str(dtype))
+            raise not_taken
     return Contents(arrays, texts, unread)
 
 
