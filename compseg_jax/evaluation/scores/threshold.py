@@ -22,7 +22,7 @@ a part π is disease with tail T(t), the rest is like healthy tissue, so
 Maps that are smoothed after training (`smoothing`) have the threshold halfway, in logits, between the one at which as
 much of the diseased samples is marked as by the maps before, and the one that they give by themselves. The first leaves
 out what smoothing has added to a lesion (mean Dice .757 over fifteen networks), the second takes the rim that a
-Gaussian makes for disease (.770); halfway it is .778, where the best threshold of each reaches .785 (docs/decisions/71).
+Gaussian makes for disease (.770); halfway it is .778, where the best of each reaches .785 (docs/decisions/71).
 
 Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
 assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
