@@ -10,7 +10,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -60,7 +60,9 @@ def program(arguments: Sequence[str] | None = None) -> int:
         code = main(arguments)
     all_is_done(code)
     if is_compiling():  # for a run that has ended before its first step: nobody waits for it
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)
     return code
 
@@ -183,6 +185,6 @@ def _overview() -> str:
         "example: compseg train --data store --out runs/mine\n\n"
         "compseg COMMAND --help explains every option with its unit and default;\n"
         "--quiet prints errors alone, --json one object for scripts;\n"
-        "--max-memory GIB bounds what reading one file, and training with --microbatch auto, may take\n"
-        "(half of what is free)."
+        "--max-memory GIB bounds what reading one file may take, and training with\n"
+        "--microbatch auto (half of what is free)."
     )
