@@ -123,6 +123,7 @@ def test_known_pure_spectra_are_recovered(simulated):
     assert np.all(ours < 1.02 * recovery_error(corrected, pure))
 
 
+@pytest.mark.slow
 def test_series_equals_formula(simulated):
     axis, reference, _, measured = simulated
     mesh = jax.make_mesh((1,), ("spectra",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
