@@ -117,25 +117,16 @@ def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray, *, usual: b
 
 
 def implied_of_smoothed(
-    rough: Implied,
-    smooth: Implied,
-    tails: Tails,
-    thresholds: np.ndarray,
-    diseased: np.ndarray,
-    healthy: np.ndarray,
+    rough: Implied, tails: Tails, thresholds: np.ndarray, diseased: np.ndarray, healthy: np.ndarray
 ) -> Implied:
-    """What maps imply that were smoothed: each weighting at the place halfway between those of both maps, in logits.
+    """What maps imply that were smoothed, each weighting with the place that the maps before gave.
 
-    At the place that the maps before give, as much is marked as before, and what smoothing has added to the lesion is
-    left out. Smoothed maps by themselves mark too much: a Gaussian spreads what a network marks over its edge, where
-    no healthy sample has anything, and the rim counts as disease.
-
-    π is what is marked there and not explained by healthy tissue, of which less is marked now, or that of the maps
-    before if that is larger; it is not estimated anew, for the same reason.
+    π is what is marked there and not explained by healthy tissue, of which less is marked now. It is not estimated
+    anew: a Gaussian spreads what a network marks over its edge, where no healthy sample has anything, and the rim would
+    count as disease.
 
     Args:
       rough: of the maps before, with the same weightings.
-      smooth: of the smoothed maps by themselves, with the same weightings.
       tails: of the smoothed maps of n samples.
       thresholds: where they were taken: each marks as much of the diseased samples as that of `THRESHOLDS` did.
       diseased: as for :func:`implied`.
@@ -144,28 +135,20 @@ def implied_of_smoothed(
     upper, _ = _mean_and_its_variance(tails, diseased)
     lower, _ = _mean_and_its_variance(tails, healthy)
     rows = np.arange(len(upper))
-    halfway = (_logit(thresholds[rough.place]) + _logit(smooth.threshold)) / 2
-    place = np.abs(_logit(thresholds) - halfway[:, None]).argmin(axis=1)
     unexplained = upper - (1 - rough.fraction[:, None]) * lower
-    fraction = np.maximum(rough.fraction, unexplained[rows, place])
+    fraction = np.maximum(rough.fraction, unexplained[rows, rough.place])
     pi, tiny = fraction[:, None], np.finfo(np.float64).tiny
     found = np.clip(upper - (1 - pi) * lower, 0, pi)
     dice = 2 * found / np.maximum(upper + pi, tiny)
     return rough._replace(
         thresholds=thresholds,
-        place=place,
-        threshold=thresholds[place],
+        threshold=thresholds[rough.place],
         fraction=fraction,
-        dice=dice[rows, place],
+        dice=dice[rows, rough.place],
         diseased_tail=found / np.maximum(pi, tiny),
         healthy_tail=lower,
         dice_at=dice,
     )
-
-
-def _logit(thresholds: np.ndarray) -> np.ndarray:
-    inside = np.clip(thresholds, THRESHOLDS[0], THRESHOLDS[-1])
-    return np.log(inside) - np.log1p(-inside)
 
 
 def _mean_and_its_variance(

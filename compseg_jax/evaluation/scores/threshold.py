@@ -19,10 +19,9 @@ a part π is disease with tail T(t), the rest is like healthy tissue, so
 3. F is flat around its maximum. The threshold is the centre (in the logit, the unit networks work in)
    of the widest run of t with F within 1 % of the maximum, t from .05 to .95 unless most of π lies outside.
 
-Maps that are smoothed after training (`smoothing`) have the threshold halfway, in logits, between the one at which as
-much of the diseased samples is marked as by the maps before, and the one that they give by themselves. The first leaves
-out what smoothing has added to a lesion (mean Dice .757 over fifteen networks), the second takes the rim that a
-Gaussian makes for disease (.770); halfway it is .778, where the best of each reaches .785 (docs/decisions/71).
+Maps that are smoothed after training (`smoothing`) have the threshold at which as much of the diseased samples is
+marked as at the threshold of the maps before. One of their own would take the rim that a Gaussian makes for disease (π
+.36 where .33 is true and the maps before say .26; Dice .82 instead of .85).
 
 Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
 assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
@@ -140,20 +139,15 @@ def choose_threshold(
     diseased, healthy = weights * (label == 1), weights * (label == 0)
     resampled = implied(tails, diseased, healthy, usual=usual)
     if unsmoothed is not None:
-        by_themselves = np.stack(
-            [tail_of(a, t, i) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))]
-        )
-        own = implied(by_themselves, (label == 1)[None], (label == 0)[None])
-        own_resampled = implied(by_themselves, diseased, healthy, usual=bool(own.usual[0]))
-        # Places of smoothed maps mark as much of the diseased samples as those of the maps before.
+        # Thresholds of smoothed maps mark as much of the diseased samples as those of the maps before.
         thresholds = _thresholds_of_parts(
             tails[label == 1].mean(axis=0), *_of_label(1, activations, tissues, label)
         )
         tails = np.stack(
             [tail_of(a, t, i, thresholds) for i, (a, t) in enumerate(zip(activations, tissues, strict=True))]
         )
-        chosen = implied_of_smoothed(chosen, own, tails, thresholds, (label == 1)[None], (label == 0)[None])
-        resampled = implied_of_smoothed(resampled, own_resampled, tails, thresholds, diseased, healthy)
+        chosen = implied_of_smoothed(chosen, tails, thresholds, (label == 1)[None], (label == 0)[None])
+        resampled = implied_of_smoothed(resampled, tails, thresholds, diseased, healthy)
     # Resamples of one group are all alike: an interval of them has no width, whatever the threshold is worth.
     varies = all(len({g for g, one in zip(group, label, strict=True) if one == each}) > 1 for each in (0, 1))
     return ThresholdChoice(
