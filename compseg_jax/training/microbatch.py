@@ -75,6 +75,9 @@ def with_microbatch_that_fits(programs: Programs, state: TrainState) -> tuple[Pr
         if taken[choice] <= allowed.n_bytes or not smaller:
             break
         choice = next((each for each in smaller if expected(each, taken) <= allowed.n_bytes), smaller[-1])
+    if taken[choice] > allowed.n_bytes:  # nothing fits; of small images parts can take more than the whole
+        choice = min(taken, key=taken.__getitem__)
+        tried = _with(programs, state, 0 if choice == whole else choice)
     at_once = f"all {size} samples" if choice == whole else f"{choice} of {size} samples"
     others = "" if choice == whole else f" ({taken[whole] / GIB:.3g} GiB with all of them)"
     taken_gib = f"{taken[choice] / GIB:.3g} GiB"
