@@ -76,7 +76,7 @@ def taken(setup: Setup) -> dict[int, float]:
 
 takes_less_in_parts = pytest.mark.skipif(
     jaxlib.__version__.startswith("0.10."),
-    reason="jaxlib 0.10 computes images of 16 pixels in parts with more memory than at once",
+    reason="jaxlib 0.10 takes more memory for parts of a batch of so small images than for all of it",
 )
 
 
