@@ -11,7 +11,8 @@ from store_example import write_store
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.store.check import Findings, check_table, check_values, describe, refuse_problems
-from compseg_jax.store.check_tissue import background_note
+from compseg_jax.store.check_tissue import background_among_tissue, background_note
+from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Sample, Store, StoreError
 from compseg_jax.store.write import StoreWriter
 
@@ -143,8 +144,8 @@ def test_validation_samples_that_determine_no_threshold_are_said_before_training
     assert note(of_one).startswith("6 validation samples choose")
 
 
-def write_cores(path: Path, heights: np.ndarray, *, scale: float = 1.0) -> Store:
-    """Infrared images of amide I of these heights (y, x) and noise."""
+def write_cores(path: Path, heights: np.ndarray, *, scale: float = 1.0, broken: bool = False) -> Store:
+    """Infrared images of amide I of these heights (y, x) and noise; ``broken``: of one pixel nothing is known."""
     axis = np.arange(1800.0, 1500.0, -10.0)
     rng = np.random.default_rng(0)
     band = np.exp(-0.5 * ((axis - 1655) / 20) ** 2)
@@ -154,6 +155,7 @@ def write_cores(path: Path, heights: np.ndarray, *, scale: float = 1.0) -> Store
     with writer:
         for number in range(4):
             cube = heights[..., None] * band + rng.normal(0, 0.003, (*heights.shape, axis.size))
+            cube[7, 7] = np.nan if broken else cube[7, 7]
             sample = Sample(f"c{number}", number % 2, "train", f"c{number}", *heights.shape, False)
             writer.add(sample, (scale * cube).astype(np.float32), np.ones(heights.shape, bool), None)
     return Store.open(path)
@@ -169,6 +171,15 @@ def test_background_that_counts_as_tissue_is_noted(tmp_path: Path) -> None:
     for name, heights, scale in (("full", full, 1.0), ("empty", 0 * full, 1.0), ("counts", core, 1e5)):
         written = write_cores(tmp_path / name, heights, scale=scale)
         assert background_note(written) == []
+
+
+def test_a_pixel_without_a_number_hides_no_background_and_what_was_read_is_kept(tmp_path: Path) -> None:
+    core = np.zeros((20, 24))
+    core[5:, :] = 0.6
+    cubes = PreparedStore(write_cores(tmp_path / "core", core, broken=True))
+    found = background_among_tissue(cubes, cubes.store.split("train"))
+    assert found == pytest.approx(0.25, abs=0.01)
+    assert all(cubes.memory.get(f"c{number}", "") is not None for number in range(4))
 
 
 def test_many_problems_are_counted(store: Store) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jaxlib
 import numpy as np
 import pytest
+from small_run import configured, on_one_device  # noqa: F401  (every training here takes one device)
 from store_example import write_store
 
 from compseg_jax.cli.train import configuration
 from compseg_jax.config import RECIPES, Network, Training, from_json
 from compseg_jax.model.run_folder import read_run
-from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.memory import max_memory
-from compseg_jax.training import run as run_module
 from compseg_jax.training.microbatch import (
     GIB,
     Allowed,
@@ -34,28 +31,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(str(write_store(tmp_path_factory.mktemp("store") / "data", sizes=[(24, 20)] * 4).path))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def on_one_device() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "data_mesh", functools.partial(data_mesh, 1))
-        yield
-
-
-def configured(store: Path, out: Path, **changes: object) -> Training:
-    config = RECIPES["default"]
-    changes = {
-        "network": Network(base=4, depth=0, front=0),
-        "prepare": (),
-        "self_check": False,
-        "second_view": False,
-        "starts": 1,
-        "epochs": 1,
-        "batch_size": 3,
-        **changes,
-    }
-    return dataclasses.replace(config, data=store, out=out, **changes)  # type: ignore[arg-type]
-
-
 def at(setup: Setup, microbatch: int):
     """Programs and state with so many samples at once."""
     own, state = setup.run.programs, setup.state
@@ -66,7 +41,9 @@ def at(setup: Setup, microbatch: int):
 
 @pytest.fixture(scope="module")
 def setup(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    return set_up(configured(store, tmp_path_factory.mktemp("run") / "run"))
+    return set_up(
+        configured(store, tmp_path_factory.mktemp("run") / "run", network=Network(base=4, depth=0, front=0))
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from small_run import configured, on_one_device  # noqa: F401  (every training here takes one device)
 from store_example import write_store
 
-from compseg_jax.config import RECIPES, Network, Training
+from compseg_jax.config import RECIPES
 from compseg_jax.model.model_files import load_network
-from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.compilation import compiled_beside, is_compiling
 from compseg_jax.runtime.devices import placed
 from compseg_jax.runtime.interrupts import Interrupted, StopRequest
 from compseg_jax.training import loop, programs
-from compseg_jax.training import run as run_module
 from compseg_jax.training.device_loop import DeviceLoop
 from compseg_jax.training.programs import Programs
 from compseg_jax.training.run import set_up, train
@@ -39,34 +38,12 @@ def uniform(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(str(write_store(tmp_path_factory.mktemp("uniform") / "data", sizes=[(8, 6)] * 2).path))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def on_one_device() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "data_mesh", functools.partial(data_mesh, 1))
-        yield
-
-
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training as on accelerators; loops of several runs share their programs."""
     of = Programs.of.__func__
     monkeypatch.setattr(Programs, "of", lambda *given: of(Programs, *given, on_device=True))
     monkeypatch.setattr(programs, "DeviceLoop", functools.cache(DeviceLoop))
-
-
-def configured(store: Path, out: Path, **changes: object) -> Training:
-    config = RECIPES["default"]
-    changes = {
-        "network": Network(base=2, depth=0, front=0),
-        "prepare": (),
-        "self_check": False,
-        "second_view": False,
-        "starts": 1,
-        "epochs": 3,
-        "batch_size": 3,
-        **changes,
-    }
-    return dataclasses.replace(config, data=store, out=out, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -162,14 +139,14 @@ def test_looking_ahead_changes_nothing_and_a_stopped_run_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "look_ahead", counted)
-        train(configured(uniform, tmp_path / "ahead"))
+        train(configured(uniform, tmp_path / "ahead", epochs=3))
     assert [each.following is None for each in made] == [False, False, True]
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "look_ahead", lambda *_: None)
-        train(configured(uniform, tmp_path / "plain"))
+        train(configured(uniform, tmp_path / "plain", epochs=3))
     assert_equal_runs(tmp_path / "plain", tmp_path / "ahead")
     # The dispatch that was begun for the second epoch is thrown away with the process.
-    stopped = configured(uniform, tmp_path / "stopped")
+    stopped = configured(uniform, tmp_path / "stopped", epochs=3)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "stop_requests", stopping_after(3))
         with pytest.raises(Interrupted, match="stopped in epoch 1 of 3"):

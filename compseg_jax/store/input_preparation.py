@@ -46,7 +46,7 @@ def instead_of_auto(
     before: list[str] = []
     if store.wavenumbers_cm1 is not None:
         step = "emsc" if store.channels >= LEAST_CHANNELS_FOR_EMSC else ""
-        if step and (share := background_among_tissue(store, samples)):
+        if step and (share := background_among_tissue(cubes, samples)):
             before = ["tissue"]
             told = (
                 f"every pixel counts as tissue, but {100 * share:.0f} % of them have no amide I band. They are left "
