@@ -151,6 +151,18 @@ def test_cubes_are_those_of_the_preparation_wherever_they_are_kept(store, tmp_pa
     assert counts.applied == {}
 
 
+def test_what_was_looked_at_before_is_prepared_without_another_read(store, tmp_path, counts):
+    samples, kept = store.split("train"), KeptChunks(tmp_path / "kept")
+    for _ in range(2):
+        cubes = PreparedStore(store, memory=CubeMemory(kept))
+        raw = [cubes.read(sample.id) for sample in samples]
+        cubes = cubes.after(fit_input_preparation(cubes, samples, ["vector"]))
+        for sample, (cube, _) in zip(samples, raw, strict=True):
+            assert not np.array_equal(cubes.read(sample.id)[0], cube)
+    assert set(counts.reads.values()) == {2}, "once by each run"
+    assert counts.applied == {"vector": len(samples)}, "the second found what the first kept"
+
+
 def test_other_steps_arrays_or_spectra_are_never_mistaken(store, tmp_path, counts):
     samples, other = store.split("train"), store.split("val")
     kept = KeptChunks(tmp_path / "kept")

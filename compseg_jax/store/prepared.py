@@ -85,9 +85,14 @@ class CubeMemory:
         if sample_id not in self._noted and not np.all(np.isfinite(raw[0])):
             self.broken.add(sample_id)
         self._noted.add(sample_id)
-        if to_be_prepared and self._kept is not None and sample_id not in self._raw_keys:
-            self._raw_keys[sample_id] = image_key(raw[0][raw[1]], raw[1])
+        if to_be_prepared:
+            self.name_raw(sample_id, raw)
         return True
+
+    def name_raw(self, sample_id: str, raw: CubeAndTissue) -> None:
+        """Names the files that a cube has on disk after steps, where cubes are kept there."""
+        if self._kept is not None and sample_id not in self._raw_keys:
+            self._raw_keys[sample_id] = image_key(raw[0][raw[1]], raw[1])
 
     def get(self, sample_id: str, after: str) -> CubeAndTissue | None:
         """A cube after the steps of that hash ('' for none), where it is held or kept."""
@@ -189,7 +194,7 @@ class PreparedStore:
 
     def read_together(self, sample_ids: Iterable[str]) -> dict[str, CubeAndTissue]:
         """The same of several samples, by id; what must be read is read concurrently."""
-        found = {sample_id: self._furthest(sample_id) for sample_id in dict.fromkeys(sample_ids)}
+        found = {sample_id: self._known(sample_id) for sample_id in dict.fromkeys(sample_ids)}
         reads = {
             sample_id: self.store.read_later(sample_id)
             for sample_id, furthest in found.items()
@@ -264,6 +269,14 @@ class PreparedStore:
             if found is not None:
                 return done, found
         return None
+
+    def _known(self, sample_id: str) -> tuple[int, CubeAndTissue] | None:
+        """`_furthest`, also of a cube that was read before there was a preparation: it may be on disk after it."""
+        found = self._furthest(sample_id)
+        if found is None or found[0] or not self._steps:
+            return found
+        self.memory.name_raw(sample_id, found[1])
+        return self._furthest(sample_id)
 
     def _begun(self, sample_id: str, raw: CubeAndTissue) -> tuple[int, CubeAndTissue]:
         if self._shared == 0 or not self._steps:
