@@ -47,7 +47,13 @@ def write_a_run(
         name: value
         for name, value in network.description.items()
         if name not in ("format", "version", "files")
-    } | {"best_epoch": log[-1], "epochs_trained": EPOCHS, "history": log, "recipe": "default"}
+    } | {
+        "best_epoch": log[-1],
+        "epochs_trained": EPOCHS,
+        "covering": {"begun": False},
+        "history": log,
+        "recipe": "default",
+    }
     save_network(out / "model", replace(network, description=description), config.network)
     return config
 

@@ -54,6 +54,9 @@ class Objective:
     negatives_weight: Annotated[float, Range(0)] = 0.0
     """Weight of −log(1 − p) of pixels known to be healthy: all of a healthy sample, those of a diseased one that
     are not pooled over (0: left out)."""
+    coverage_weight: Annotated[float, Range(0)] = 0.0
+    """Weight of the share of pixels that contradict the label of their sample: those not marked in a diseased one,
+    those marked in a healthy one (0: left out). It asks for the whole lesion; `covering` adds it in a second phase."""
     background_weight: Annotated[float, Range(0)] = 1.0
     """Weight of the undecided remainder with error='maxmin'."""
     pair: bool = False
@@ -92,7 +95,8 @@ class Objective:
         """Whether the loss is that of the pooled value's label alone, so that a constant output has a known loss."""
         classifies = self.error == "cross_entropy" and self.transfer == "logistic"
         compares = self.error == "absolute" and self.transfer != "logistic"
-        alone = self.target == "label" and self.negatives_weight == 0 and not self.pair
+        others = self.negatives_weight or self.coverage_weight or self.pair
+        alone = self.target == "label" and not others
         return alone and (classifies or compares)
 
     @property

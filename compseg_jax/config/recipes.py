@@ -53,6 +53,7 @@ RECIPES: dict[str, Training] = {
     # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
     "default": Training(
         recipe="default",
+        covering=3.0,
         second_view=True,
         smooth_maps="validation",
         prepare=("auto",),

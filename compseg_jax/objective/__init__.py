@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from compseg_jax.config import Objective
 from compseg_jax.objective.loss import (
     absolute_error,
+    coverage_error,
     cross_entropy,
     negatives_error,
     one_sided_error,
@@ -40,6 +41,7 @@ __all__ = [
     "TRANSFERS",
     "absolute_error",
     "comparative_error",
+    "coverage_error",
     "cross_entropy",
     "crossing_point",
     "modified_sigmoid",
@@ -112,4 +114,6 @@ def comparative_error(
     if objective.negatives_weight:
         negatives = negatives_error(logits[..., 0], label, mask, image)
         total = total + objective.negatives_weight * negatives
+    if objective.coverage_weight:
+        total = total + objective.coverage_weight * coverage_error(logits[..., 0], label, mask)
     return total

@@ -132,6 +132,33 @@ def negatives_error(
     return mean_over_pixels((1.0 - diseased * inside) * jax.nn.softplus(logits), image)
 
 
+def coverage_error(
+    logits: Float[Array, "b y x"],
+    label: Shaped[Array, " b"],
+    mask: Bool[Array, "b y x"] | None,
+) -> Float[Array, " b"]:
+    r"""The mean over pixels of \|a − ℓ\|: what a diseased sample leaves unmarked, what a healthy one marks.
+
+    Every pixel inherits the label of its sample, and the absolute error of such noisy labels is symmetric: with as many
+    diseased samples as healthy ones it is least where those pixels are marked, and those alone, whose spectra are more
+    frequent in tumour than in healthy tissue, whatever part of the diseased samples is tumour. It says nothing of how
+    surely a sample as a whole is told, which the error of the pooled value does.
+
+    Args:
+      logits: logits of the first map.
+      label: 1 for a diseased sample, 0 for a healthy one; any dtype.
+      mask: pixels that count; all of them when None.
+
+    Source: of the symmetry, Ghosh, Kumar and Sastry (2017), Robust loss functions under label noise for deep neural
+    networks, theorem 1, arXiv:1712.09482; that balanced classes need no share of the mixture, Menon, van Rooyen, Ong
+    and Williamson (2015), Learning from corrupted binary labels via class-probability estimation, section 3.
+    """
+    activation = jax.nn.sigmoid(logits.astype(at_least_float32(logits.dtype)))
+    diseased = jnp.asarray(label).astype(activation.dtype)
+    marked = mean_over_pixels(activation, mask)
+    return diseased * (1.0 - marked) + (1.0 - diseased) * marked
+
+
 def supervised_error(
     logits: Float[Array, "b y x maps"],
     reference: Bool[Array, "b y x"],

@@ -20,6 +20,7 @@ from compseg_jax.model.model_files import (
     load_network,
     read_description,
 )
+from compseg_jax.model.run_folder import is_trained
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import json_text, write_text
@@ -36,7 +37,7 @@ from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.one_writer import Guard, only_writer
 from compseg_jax.training.progress import TrainingError, resuming
-from compseg_jax.training.run import RunError, Setup, extract, memory_beside, set_up
+from compseg_jax.training.run import RunError, Setup, cover, extract, memory_beside, set_up
 from compseg_jax.training.same_run import fingerprint_of, refuse_another_store, refuse_other_options
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
@@ -62,10 +63,10 @@ class MemberRun:
         return self.config.out / "model"
 
     def is_finished(self) -> bool:
-        """Whether its network was extracted after the last epoch."""
+        """Whether its network was extracted at the end of the run."""
         if not (self.model / "model.json").is_file():
             return False
-        return int(read_description(self.model).get("epochs_trained", 0)) >= self.config.epochs
+        return is_trained(self.config, read_description(self.model))
 
     def continued(self) -> Training:
         """The run from where it stands."""
@@ -227,7 +228,7 @@ def _train_some(
                 n = min(exchanged(members_that_fit(standing[0], n)))
         _to_the_end(standing)
         for setup, member in zip(setups, standing, strict=True):
-            extract(setup, member.progress, quiet=True)
+            cover(setup, extract(setup, member.progress, quiet=True), guard)
     return chosen, setups
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,16 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from compseg_jax.config import PAPER_THRESHOLD, Training, to_json
-from compseg_jax.evaluation.cross_validation import choice_as_json, choose_area_cut, result_of
-from compseg_jax.evaluation.scores.sample_scores import SampleResult
-from compseg_jax.evaluation.scores.smoothing import choose_smoothing
-from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
-from compseg_jax.model import ExtractedNetwork, Model, load_model
-from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
+from compseg_jax.evaluation.cross_validation import choice_as_json
+from compseg_jax.model import ExtractedNetwork, load_model
 from compseg_jax.model.model_card import LEARNT_FROM, LICENCE
 from compseg_jax.model.model_files import is_ensemble_run, load_network, save_network
 from compseg_jax.model.run_folder import read_run
@@ -47,6 +42,7 @@ from compseg_jax.store.prepared import (
 )
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
+from compseg_jax.training.covering import Covered, covering, described, is_due, touching_share
 from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.feed import ResidentFeed
 from compseg_jax.training.initial_state import (
@@ -58,6 +54,7 @@ from compseg_jax.training.initial_state import (
     with_front_that_pays,
 )
 from compseg_jax.training.loop import Run, train_epochs, write_config
+from compseg_jax.training.map_and_calls import map_and_calls, results
 from compseg_jax.training.microbatch import with_microbatch_that_fits
 from compseg_jax.training.one_writer import Guard, only_writer
 from compseg_jax.training.programs import Programs
@@ -248,7 +245,7 @@ def _train(config: Training, guard: Guard) -> Path:
     _ = setup.training.distribution
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
-    extracted = _to_the_end(setup, guard)
+    extracted = cover(setup, _to_the_end(setup, guard), guard)
     if has_second_view(config):
         _compare_with_second_view(setup, extracted, guard)
     wait_for_all()
@@ -270,6 +267,60 @@ def _to_the_end(setup: Setup, guard: Guard, *, quiet: bool = False) -> Path:
                 extract(setup, progress)
             raise
         return extract(setup, progress, quiet=quiet)
+
+
+def cover(setup: Setup, extracted: Path, guard: Guard) -> Path:
+    """Goes on from an extracted network where a run has a second phase and it is due; returns its folder.
+
+    The network that is kept lies in the same folder afterwards, and says in model.json what decided.
+    """
+    config = setup.config
+    if not config.covering:
+        return extracted
+    first = load_network(extracted)
+    second = None
+    if not is_due(first.description):
+        covered = Covered(begun=False, kept=False, why="labels of validation samples give no threshold")
+    else:
+        print(
+            "second phase, which asks for the whole lesion:",
+            end=" ",
+            flush=True,
+        )
+        following = set_up(covering(config), shared=setup)
+        state = replace(following.state, variables=load_network(extracted).variables)
+        following = replace(following, state=as_first(state, data_mesh()))
+        try:
+            second = load_network(_to_the_end(following, guard, quiet=True))
+            touching = _touching_on_validation(first, second, setup.training.cubes)
+            covered = Covered.compare(first.description, second.description, touching)
+        except Interrupted as stopped:
+            raise Interrupted(
+                f"stopped in the second phase, which asks for the whole lesion; the network of the first lies in "
+                f"{extracted}. Go on with: {resuming(config)}"
+            ) from stopped
+        except TrainingError as error:
+            covered = Covered(begun=True, kept=False, why=f"given up: {error}")
+        print(f"second phase: {'kept' if covered.kept else 'not kept'}, {covered.why}")
+    own = second if second is not None and covered.kept else first
+    said = described(first.description, None if second is None else second.description, covered)
+    wait_for_all()  # all have read what is replaced
+    if is_first():
+        save_network(extracted, replace(own, description=said), config.network)
+    wait_for_all()
+    return extracted
+
+
+def _touching_on_validation(
+    first: ExtractedNetwork, second: ExtractedNetwork, cubes: PreparedStore
+) -> float | None:
+    """Where the second network marks more of the diseased validation samples than the first."""
+    diseased = [sample for sample in cubes.store.split("val") if sample.label == 1]
+    before, after = (
+        [found.predicted_mask(network.threshold) for found in results(network, diseased, cubes)]
+        for network in (first, second)
+    )
+    return touching_share(before, after)
 
 
 def _compare_with_second_view(setup: Setup, extracted: Path, guard: Guard) -> None:
@@ -409,7 +460,7 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
         },
         distribution=training.distribution,
     )
-    extracted, choice, called = _map_and_calls(config, extracted, training.cubes)
+    extracted, choice, called = map_and_calls(config, extracted, training.cubes)
     if not choice.supported and not quiet:
         print(f"threshold: {choice.rule}, because {choice.reason}")
     chosen = {"threshold_choice": choice_as_json(choice), **called}
@@ -440,59 +491,3 @@ def _pixel_sizes_um(store: Store) -> tuple[float, float] | None:
     sizes = [store.pixel_size_of(sample.id) for sample in store.split("train")]
     known = [size for size in sizes if size is not None]
     return (min(known), max(known)) if known else None
-
-
-def _map_and_calls(
-    config: Training, extracted: ExtractedNetwork, cubes: PreparedStore
-) -> tuple[ExtractedNetwork, ThresholdChoice, dict[str, Any]]:
-    """Smoothing and threshold by the rules of the run, from maps of the validation samples where these look at them.
-
-    With it what samples are called by: the segmented part of the tissue from which on one is called diseased, and the
-    areas of these samples; no cut-off where they support no threshold, or were not looked at.
-    """
-    looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
-    maps = _results(extracted, looked_at, cubes)
-    if config.smooth_maps == "validation" and maps and hasattr(extracted.network, "smoothing_px"):
-        extracted = extracted.smoothed_by(_smoothing_for(maps, seed=config.seed))
-        if extracted.smoothing_px:
-            maps = [
-                replace(after, unsmoothed=before.activation)
-                for after, before in zip(_results(extracted, looked_at, cubes), maps, strict=True)
-            ]
-    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
-    if not choice.supported or len({each.label for each in maps}) < 2:
-        return extracted, choice, {"area_cut": None}
-    areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])
-    labels = np.array([each.label for each in maps])
-    return (
-        extracted,
-        choice,
-        {
-            "area_cut": choose_area_cut(areas, labels),
-            VALIDATION_AREAS: validation_areas(areas, labels),
-        },
-    )
-
-
-def _results(
-    extracted: ExtractedNetwork, samples: Iterable[Sample], cubes: PreparedStore
-) -> list[SampleResult]:
-    model = Model.of(extracted)
-
-    def results(some: Iterable[Sample]) -> Iterator[SampleResult]:
-        for sample in some:
-            cube, tissue = cubes.read(sample.id)
-            prediction = model.predict(cube, tissue=tissue, prepared=True)
-            yield result_of(sample, prediction, cubes.store)
-
-    return list(spread(results, list(samples)))
-
-
-def _smoothing_for(maps: Sequence[SampleResult], *, seed: int) -> float:
-    return choose_smoothing(
-        [each.activation for each in maps],
-        [each.tissue for each in maps],
-        [each.label for each in maps],
-        groups=[each.group for each in maps],
-        seed=seed,
-    )

@@ -21,7 +21,8 @@ from compseg_jax.training.initial_state import RunError
 MAY_CHANGE = frozenset(
     {
         "data", "out", "feed", "resident_limit_gib", "checkpoint_every", "microbatch", "resume", "self_check",
-        "licence", "second_view", "smooth_maps", "tensorboard", "threshold", "ensemble.seeds", "ensemble.side_by_side",
+        "licence", "covering", "second_view", "smooth_maps", "tensorboard", "threshold", "ensemble.seeds",
+        "ensemble.side_by_side",
     }
 )  # fmt: skip
 """Options that change no loss; where the store lies may change, what it holds may not."""
