@@ -23,12 +23,13 @@ def on_one_device() -> Iterator[None]:
 
 
 def configured(store: Path, out: Path, **changes: object) -> Training:
-    """A run of a network without poolings, nothing prepared, one start."""
+    """A run of a network without poolings, nothing prepared, one start and one phase."""
     changes = {
         "network": Network(base=2, depth=0, front=0),
         "prepare": (),
         "self_check": False,
         "second_view": False,
+        "covering": 0.0,
         "starts": 1,
         "epochs": 1,
         "batch_size": 3,

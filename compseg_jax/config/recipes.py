@@ -35,7 +35,7 @@ _RELATIVE = Training(
 )
 
 SUMMARIES = {
-    "default": "EMSC, a small U-Net, cross-entropy of the most active tenth",
+    "default": "EMSC, a small U-Net, the most active tenth, then the whole lesion",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "compsegnet": "the paper's loss and transfer function, made to converge",
     "texture": "for histology images, an experiment: see docs/recipes.md",
