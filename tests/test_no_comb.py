@@ -40,6 +40,8 @@ def trained(store: Path, out: Path, recipe: str = "default", epochs: int = 30, *
                 out=out,
                 epochs=epochs,
                 second_view=False,
+                covering=0.0,
+                smooth_maps="no",
                 self_check=False,
                 checkpoint_every=epochs,
                 network=dataclasses.replace(config.network, **network),
