@@ -35,7 +35,7 @@ _RELATIVE = Training(
 )
 
 SUMMARIES = {
-    "default": "EMSC, a small U-Net, the most active tenth, then the whole lesion",
+    "default": "EMSC, a small U-Net; most active tenth, then whole lesion",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "compsegnet": "the paper's loss and transfer function, made to converge",
     "texture": "for histology images, an experiment: see docs/recipes.md",
