@@ -14,6 +14,7 @@ import pytest
 
 from compseg_jax import load_model
 from compseg_jax.config import RECIPES, Ensemble, Network, Objective, Training
+from compseg_jax.evaluation.run_records.found_runs import find_runs
 from compseg_jax.ingest.phantom.phantom_store import PhantomOptions, write_phantom
 from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model.run_folder import is_trained
@@ -228,3 +229,15 @@ def test_the_networks_of_an_ensemble_have_one_each(store, tmp_path, due):
     for member in member_runs(config):
         assert member.is_finished()
         assert (member.config.out / "covering" / "model" / "model.json").is_file()
+
+
+def test_a_list_of_runs_shows_both_phases_as_one(store, tmp_path, due):
+    train(small(store, tmp_path / "run"))
+    (found,) = find_runs(tmp_path).runs
+    assert (found.folder, found.state) == (tmp_path / "run", "2 epochs")
+    described_now = said_of(tmp_path / "run")
+    for key in ("covering", "description_sha256"):
+        del described_now[key]
+    (tmp_path / "run" / "model" / "model.json").write_text(json.dumps(described_now))
+    (found,) = find_runs(tmp_path).runs
+    assert (found.is_finished, found.state) == (False, "2 epochs, second phase unfinished")

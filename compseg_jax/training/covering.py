@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 
 from compseg_jax.config import Training
 from compseg_jax.model.run_folder import COVERING
-from compseg_jax.training.checkpoint import has_checkpoint
+from compseg_jax.training.further_run import further_run
 
 EXPLAINED_FROM = 0.98
 """Implied Dice from which on a map explains the labels, and another one has to find more of the lesion."""
@@ -35,22 +35,9 @@ _NEIGHBOURS_PX = 1.1
 
 
 def covering(config: Training) -> Training:
-    """The run of the second phase, which begins with the first one's network.
-
-    It lies in the folder of the first one, and goes on where it was interrupted.
-    """
-    out = config.out / COVERING
-    return replace(
-        config,
-        out=out,
-        objective=replace(config.objective, coverage_weight=config.covering),
-        starts=1,
-        covering=0.0,
-        second_view=False,
-        self_check=False,
-        tensorboard=False,
-        resume=has_checkpoint(out / "checkpoints"),
-    )
+    """The run of the second phase, which begins with the first one's network."""
+    objective = replace(config.objective, coverage_weight=config.covering)
+    return further_run(config, COVERING, objective=objective, starts=1)
 
 
 def is_due(described: Mapping[str, Any]) -> bool:

@@ -282,12 +282,9 @@ def cover(setup: Setup, extracted: Path, guard: Guard) -> Path:
     if not is_due(first.description):
         covered = Covered(begun=False, kept=False, why="labels of validation samples give no threshold")
     else:
-        print(
-            "second phase, which asks for the whole lesion:",
-            end=" ",
-            flush=True,
-        )
+        print("second phase, which asks for the whole lesion:", end=" ", flush=True)
         following = set_up(covering(config), shared=setup)
+        # Read once more: training takes the arrays of its first state for itself.
         state = replace(following.state, variables=load_network(extracted).variables)
         following = replace(following, state=as_first(state, data_mesh()))
         try:
@@ -296,7 +293,7 @@ def cover(setup: Setup, extracted: Path, guard: Guard) -> Path:
             covered = Covered.compare(first.description, second.description, touching)
         except Interrupted as stopped:
             raise Interrupted(
-                f"stopped in the second phase, which asks for the whole lesion; the network of the first lies in "
+                "stopped in the second phase, which asks for the whole lesion; the network of the first lies in "
                 f"{extracted}. Go on with: {resuming(config)}"
             ) from stopped
         except TrainingError as error:

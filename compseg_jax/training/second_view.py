@@ -21,7 +21,7 @@ from compseg_jax.networks.build import NETWORKS
 from compseg_jax.runtime.together import spread
 from compseg_jax.store import Sample
 from compseg_jax.store.prepared import PreparedStore
-from compseg_jax.training.checkpoint import has_checkpoint
+from compseg_jax.training.further_run import further_run
 
 FOLDER = "second_view"
 
@@ -32,20 +32,9 @@ def has_second_view(config: Training) -> bool:
 
 
 def second_view(config: Training) -> Training:
-    """The run of the second network: without poolings (of a network without any: with one).
-
-    It lies in the folder of the first one, and goes on where it was interrupted.
-    """
-    out = config.out / FOLDER
-    return replace(
-        config,
-        out=out,
-        network=replace(config.network, depth=0 if config.network.depth > 0 else 1),
-        second_view=False,
-        self_check=False,
-        tensorboard=False,
-        resume=has_checkpoint(out / "checkpoints"),
-    )
+    """The run of the second network: without poolings (of a network without any: with one)."""
+    network = replace(config.network, depth=0 if config.network.depth > 0 else 1)
+    return further_run(config, FOLDER, network=network)
 
 
 def agreement_on_validation(

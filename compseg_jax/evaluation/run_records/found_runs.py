@@ -17,9 +17,9 @@ from compseg_jax.evaluation.run_records.run_record import (
 from compseg_jax.evaluation.run_records.scores_record import METRICS, Scores, read_report
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
 from compseg_jax.model.model_files import MEMBERS
-from compseg_jax.model.run_folder import CONFIG
+from compseg_jax.model.run_folder import CONFIG, COVERING
 
-PARTS_OF_A_RUN = frozenset({MEMBERS, SECOND_VIEW, "model", "checkpoints"})
+PARTS_OF_A_RUN = frozenset({MEMBERS, COVERING, SECOND_VIEW, "model", "checkpoints"})
 STORE = "dataset.json"
 
 
@@ -47,7 +47,7 @@ def find_runs(folder: Path) -> FoundRuns:
     """Reads all runs and reports in a folder and below it.
 
     Reports belong to the run that they name, wherever both lie below the folder; one whose run lies elsewhere stands
-    with that run, and one whose run is gone alone. Networks of an ensemble, and second networks, are parts of their
+    with that run, and one whose run is gone alone. Networks of an ensemble, second phases and second networks are parts of their
     run.
 
     Raises:

@@ -81,6 +81,8 @@ class RunRecord:
             )
         if self.is_finished:
             return f"{self.epochs_trained} epochs"
+        if self.epochs_trained >= self.config.epochs:
+            return f"{self.epochs_trained} epochs, second phase unfinished"
         return f"epoch {self.epochs_trained} of {self.config.epochs}"
 
     def is_of_other_weights(self, scores: Scores) -> bool:
