@@ -47,8 +47,8 @@ def find_runs(folder: Path) -> FoundRuns:
     """Reads all runs and reports in a folder and below it.
 
     Reports belong to the run that they name, wherever both lie below the folder; one whose run lies elsewhere stands
-    with that run, and one whose run is gone alone. Networks of an ensemble, second phases and second networks are parts of their
-    run.
+    with that run, and one whose run is gone alone. Networks of an ensemble, second phases and second networks are
+    parts of their run.
 
     Raises:
       FileNotFoundError: when there is no such folder.
