@@ -75,6 +75,12 @@ def test_a_run_goes_on_to_what_it_saves():
     assert (code, errors) == (0, "saved\n")
 
 
+def test_a_request_stays_one_where_the_run_obeys_before_anything_else_looks_at_it():
+    spinning = OBEYED.replace("time.sleep(0.01)", "pass")
+    body = f"sys.setswitchinterval(60)\n{spinning}\ntime.sleep(0.7)\nprint('saved', file=sys.stderr)"
+    assert ended(body, signal.SIGTERM) == (0, "saved\n")
+
+
 def test_what_is_done_stays_done_while_python_shuts_down():
     late = "import atexit\natexit.register(lambda: [print('now', flush=True), time.sleep(30)])"
     assert ended(late, signal.SIGTERM) == (0, "")

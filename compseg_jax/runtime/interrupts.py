@@ -9,6 +9,7 @@ What is being written then is what a killed process leaves: the next run removes
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import socket
 import threading
@@ -32,13 +33,16 @@ class _Program:
 
     Attributes:
       has_begun: whether the command works; before, its modules are imported.
+      seen: gets the number of each signal that comes, whoever handles it. Does not block.
       asked: a signal has come that is no request.
       has_ended: the command is over.
     """
 
+    seen: socket.socket
     has_begun: bool = False
     asked: threading.Event = field(default_factory=threading.Event)
     has_ended: threading.Event = field(default_factory=threading.Event)
+    _deciding: threading.RLock = field(default_factory=threading.RLock)
 
     def end(self, _signal: int, _frame: Any) -> None:
         """Handles a signal that nobody else handles."""
@@ -47,13 +51,27 @@ class _Program:
             _leave()
         raise KeyboardInterrupt
 
-    def watch(self, seen: socket.socket) -> None:
+    def obeyed(self) -> None:
+        """Says that all signals so far were requests, though they be looked at when nobody takes requests anymore."""
+        with self._deciding, suppress(BlockingIOError):
+            while self.seen.recv(64):
+                pass
+
+    def watch(self) -> None:
         """Ends the program where a signal does not, be it that foreign code runs or that it caught the exception."""
-        while numbers := seen.recv(1):
-            if numbers[0] not in SIGNALS or signal.getsignal(numbers[0]) != self.end:
-                continue  # a request, or another's
-            if not self.has_ended.wait(GRACE_S if self.has_begun else GRACE_S / 10):
-                _leave()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.seen, selectors.EVENT_READ)
+            while selector.select():
+                with self._deciding:
+                    try:
+                        numbers = self.seen.recv(1)
+                    except BlockingIOError:
+                        continue
+                    if not numbers:
+                        return
+                    is_ours = numbers[0] in SIGNALS and signal.getsignal(numbers[0]) == self.end
+                if is_ours and not self.has_ended.wait(GRACE_S if self.has_begun else GRACE_S / 10):
+                    _leave()
 
 
 _programs: list[_Program] = []
@@ -69,10 +87,11 @@ def ended_by_signals() -> Iterator[None]:
     if _programs or threading.current_thread() is not threading.main_thread():
         yield
         return
-    program = _Program()
     seen, told = socket.socketpair()
-    told.setblocking(False)
-    watcher = threading.Thread(target=program.watch, args=(seen,), name="compseg-signals", daemon=True)
+    for end in (seen, told):
+        end.setblocking(False)
+    program = _Program(seen)
+    watcher = threading.Thread(target=program.watch, name="compseg-signals", daemon=True)
     # What a shell lets its background jobs ignore stays ignored.
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, program.end) for number in heard}
@@ -150,6 +169,8 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def ask(_signal: int, _frame: Any) -> None:
         request.asked = True
+        for program in _programs:
+            program.obeyed()
         if alone:
             request.requested = True
 
