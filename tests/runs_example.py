@@ -50,7 +50,7 @@ def write_a_run(
     } | {
         "best_epoch": log[-1],
         "epochs_trained": EPOCHS,
-        "covering": {"begun": False},
+        "grafting": {"begun": False},
         "history": log,
         "recipe": "default",
     }

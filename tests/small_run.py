@@ -29,7 +29,7 @@ def configured(store: Path, out: Path, **changes: object) -> Training:
         "prepare": (),
         "self_check": False,
         "second_view": False,
-        "covering": 0.0,
+        "grafting": False,
         "starts": 1,
         "epochs": 1,
         "batch_size": 3,

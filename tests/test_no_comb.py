@@ -40,7 +40,7 @@ def trained(store: Path, out: Path, recipe: str = "default", epochs: int = 30, *
                 out=out,
                 epochs=epochs,
                 second_view=False,
-                covering=0.0,
+                grafting=False,
                 smooth_maps="no",
                 self_check=False,
                 checkpoint_every=epochs,

@@ -125,7 +125,7 @@ def test_its_view_differs_and_its_epochs_do_not(store, tmp_path):
     for config in (deep, flat):
         own = second_view(config)
         assert not own.second_view
-        assert not own.covering, "what nothing follows is finished after its epochs"
+        assert not own.grafting, "what nothing follows is finished after its epochs"
         assert own.objective == config.objective
         assert own.out.parent == config.out
 

@@ -10,6 +10,7 @@ import pytest
 from compseg_jax.evaluation.scores import PAPER_THRESHOLD, SampleResult, choose_threshold
 from compseg_jax.evaluation.scores.threshold import threshold_by_rule
 from compseg_jax.model.diseased_area import AreaRule
+from compseg_jax.model.mixture import halfway_to_one_half
 
 SHAPE = (25, 20)
 
@@ -208,3 +209,24 @@ def test_the_rule_with_masks_finds_the_best_dice_and_needs_a_mask():
     assert threshold_by_rule("paper", []).threshold == PAPER_THRESHOLD
     with pytest.raises(ValueError, match="no validation sample has a reference mask"):
         threshold_by_rule("reference", results([None] * 8))
+
+
+@pytest.mark.parametrize("name", ["clear", "far below one half", "far above one half"])
+def test_maps_of_a_network_that_learnt_from_grafts_are_cut_halfway(name):
+    """Halfway to .5 in the logit, with what labels imply there; π stays what labels say of the map."""
+    diseased, healthy, spread = MIXTURES[name]
+    logits, labels, truths = mixture(2, (12, 12), diseased, healthy, spread)
+    alone, halfway = (choose(logits, labels, n_bootstrap=40, halfway=each) for each in (False, True))
+    assert halfway.threshold == pytest.approx(halfway_to_one_half(alone.threshold), abs=0.01)
+    assert halfway.rule.startswith("halfway between 0.5 and")
+    assert halfway.diseased_fraction == alone.diseased_fraction
+    assert halfway.interval[0] <= halfway.threshold <= halfway.interval[1]
+    assert halfway.implied_dice == pytest.approx(true_dice(logits, truths, halfway.threshold), abs=0.12)
+
+
+def test_halfway_in_the_logit():
+    assert halfway_to_one_half(0.5) == pytest.approx(0.5)
+    assert halfway_to_one_half(0.1) == pytest.approx(0.25)
+    assert halfway_to_one_half(0.9) == pytest.approx(0.75)
+    assert halfway_to_one_half(0.0) == 0.0
+    assert 0.999 < halfway_to_one_half(1.0) < 1.0

@@ -226,5 +226,5 @@ def _dihedral(image):
 
 
 def test_supervised_objective_needs_masks():
-    with pytest.raises(ValueError, match="needs reference masks"):
+    with pytest.raises(ValueError, match="needs masks"):
         train_step(make_state(objective=Objective(target="reference")), make_batch())

@@ -19,9 +19,10 @@ GAMMA = 0.001
 class Objective:
     """What the network is trained for."""
 
-    target: Literal["label", "reference"] = "label"
+    target: Literal["label", "reference", "marks"] = "label"
     """'label': sample labels through the pooling neuron. 'reference': reference masks, the supervised upper
-    bound, never used for a weak-label claim."""
+    bound, never used for a weak-label claim. 'marks': what an earlier network marked, grafted onto healthy samples; the
+    phases that `grafting` adds have it, and no run begins with it."""
     alpha: Annotated[float, Range(0, 1, above=True)] = ALPHA
     """Least diseased fraction of the pooled area in a diseased sample (0 to 1); the bound of σ, the end of the
     trapezoid's rise."""
@@ -54,9 +55,6 @@ class Objective:
     negatives_weight: Annotated[float, Range(0)] = 0.0
     """Weight of −log(1 − p) of pixels known to be healthy: all of a healthy sample, those of a diseased one that
     are not pooled over (0: left out)."""
-    coverage_weight: Annotated[float, Range(0)] = 0.0
-    """Weight of the share of pixels that contradict the label of their sample: those not marked in a diseased one,
-    those marked in a healthy one (0: left out). It asks for the whole lesion; `covering` adds it in a second phase."""
     background_weight: Annotated[float, Range(0)] = 1.0
     """Weight of the undecided remainder with error='maxmin'."""
     pair: bool = False
@@ -78,8 +76,10 @@ class Objective:
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} with error={self.error!r}: needs error='cross_entropy'."
             )
-        if self.target == "reference" and self.pair:
-            raise ValueError("pair=True needs target='label': reference masks describe one map, a⁺.")
+        if self.target != "label" and self.pair:
+            raise ValueError(
+                f"pair=True with target={self.target!r}: needs 'label', as masks describe one map, a⁺."
+            )
         if self.pair and self._needs_two_maps:
             raise ValueError(
                 f"pair=True: error={self.error!r} and pooling_function={self.pooling_function!r} need the second "
@@ -95,7 +95,7 @@ class Objective:
         """Whether the loss is that of the pooled value's label alone, so that a constant output has a known loss."""
         classifies = self.error == "cross_entropy" and self.transfer == "logistic"
         compares = self.error == "absolute" and self.transfer != "logistic"
-        others = self.negatives_weight or self.coverage_weight or self.pair
+        others = self.negatives_weight or self.pair
         alone = self.target == "label" and not others
         return alone and (classifies or compares)
 

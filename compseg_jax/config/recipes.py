@@ -35,7 +35,7 @@ _RELATIVE = Training(
 )
 
 SUMMARIES = {
-    "default": "EMSC, a small U-Net; most active tenth, then whole lesion",
+    "default": "EMSC, a small U-Net; most active tenth, then grafts",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "compsegnet": "the paper's loss and transfer function, made to converge",
     "texture": "for histology images, an experiment: see docs/recipes.md",
@@ -53,7 +53,7 @@ RECIPES: dict[str, Training] = {
     # What a diseased sample must mark and a healthy one must not is its most active tenth (BUILD_NOTES.md).
     "default": Training(
         recipe="default",
-        covering=3.0,
+        grafting=True,
         second_view=True,
         smooth_maps="validation",
         prepare=("auto",),

@@ -134,10 +134,9 @@ class Training:
     """Go on with the run in OUT, exactly as if it had not stopped."""
     init_from: Location | None = None
     """Extracted network (RUN/model, or its URL) to start from instead of random parameters."""
-    covering: Annotated[float, Range(0)] = 0.0
-    """Go on for as many epochs with this coverage_weight, a second phase that asks for the whole lesion. Its network is
-    kept where the labels of the validation samples speak for its map (0: no such phase; docs/decisions/71). Needs
-    cross-entropy of a pooled logit."""
+    grafting: bool = False
+    """Go on with what was marked in diseased samples, grafted onto healthy ones: a second phase of as many steps, which
+    learns where a lesion ends (docs/decisions/72). Without a threshold from labels there is none."""
     second_view: bool = False
     """Train a second network of another view after it, for as many epochs, and say in model.json and in reports
     whether both find the disease in the same place: a check of the map that needs no masks."""
@@ -168,13 +167,17 @@ class Training:
             raise ValueError(
                 f"starts={self.starts}: what a guess would lose is known for error='absolute' and for "
                 "error='cross_entropy' with transfer='logistic', with target='label', negatives_weight=0, "
-                "coverage_weight=0 and without a pair alone. Choose those, or starts=1."
+                "and without a pair alone. Choose those, or starts=1."
             )
-        if self.covering and not (self.objective.has_a_guess and self.objective.error == "cross_entropy"):
+        if self.grafting and (self.objective.target != "label" or self.objective.n_maps > 1):
             raise ValueError(
-                f"covering={self.covering}: goes on from what error='cross_entropy' with transfer='logistic', "
-                "target='label', negatives_weight=0, coverage_weight=0 and without a pair has learnt. Choose those, or "
-                "covering=0."
+                f"grafting=True with target={self.objective.target!r} and {self.objective.n_maps} map(s): goes on from "
+                "one map that labels have taught. Choose target='label' and an objective of one map, or grafting=False."
+            )
+        if self.grafting and self.threshold != "validation":
+            raise ValueError(
+                f"grafting=True with threshold={self.threshold!r}: what is grafted follows from validation labels. "
+                "Choose threshold='validation', or grafting=False."
             )
         if self.network.activation_map == "attention" and self.objective.pooling_function != "attention":
             raise ValueError(

@@ -83,6 +83,7 @@ def cross_validate(
     held_out: Sequence[HeldOut],
     *,
     rule: Literal["validation", "paper", "reference"] = "validation",
+    halfway: bool = False,
     seed: int = 0,
 ) -> CrossValidation:
     """Chooses threshold and cut-off of the area from out-of-fold maps, and scores them.
@@ -90,14 +91,19 @@ def cross_validate(
     Args:
       held_out: every sample once.
       rule: where the threshold comes from, as in a training run.
+      halfway: whether it is taken halfway to .5, as for `choose_threshold`.
       seed: of all resampling.
     """
     folds = sorted({each.fold for each in held_out})
-    choice = _choice(held_out, rule, seed)
+
+    def chosen(some: Iterable[HeldOut]) -> ThresholdChoice:
+        return threshold_by_rule(rule, [each.result for each in some], halfway=halfway, seed=seed)
+
+    choice = chosen(held_out)
     nested = dict.fromkeys(folds, choice.threshold)
     if len(folds) > 1:
         for fold in folds:
-            nested[fold] = _choice([each for each in held_out if each.fold != fold], rule, seed).threshold
+            nested[fold] = chosen(each for each in held_out if each.fold != fold).threshold
     rows: list[SampleRow] = []
     for each in held_out:
         threshold = nested[each.fold]
@@ -119,10 +125,6 @@ def cross_validate(
     any_reference = any(row["dice"] is not None for row in rows)
     metrics["pxap"] = pooled_precision([each.result for each in held_out])[0] if any_reference else None
     return CrossValidation(choice, cut, kept, metrics, rows)
-
-
-def _choice(held_out: Iterable[HeldOut], rule: str, seed: int) -> ThresholdChoice:
-    return threshold_by_rule(rule, [each.result for each in held_out], seed=seed)
 
 
 def _area(result: SampleResult, threshold: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,13 @@ STANDARD_ERRORS = 2.0
 of many bounds would take for disease."""
 LEAST_ERROR = 1e-4
 PLATEAU_TOLERANCE = 0.01
+
+
+def halfway_to_one_half(threshold: float) -> float:
+    """The threshold halfway to .5 in the logit; of 1 it is next to 1."""
+    odds = math.sqrt(threshold / max(1.0 - threshold, 2.0**-24))
+    return odds / (1.0 + odds)
+
 
 Tails = Float[np.ndarray, "n thresholds"]
 
@@ -65,6 +73,13 @@ class Implied(NamedTuple):
     """H at every threshold."""
     dice_at: Float[np.ndarray, "b thresholds"]
     """F at every threshold with this T."""
+
+    def halfway_to_one_half(self) -> Implied:
+        """The same with thresholds halfway to .5, in the logit."""
+        place = (self.place + len(LOGITS) // 2) // 2
+        return self._replace(
+            place=place, threshold=self.thresholds[place], dice=self.dice_at[np.arange(len(place)), place]
+        )
 
 
 def implied(tails: Tails, diseased: np.ndarray, healthy: np.ndarray, *, usual: bool | None = None) -> Implied:

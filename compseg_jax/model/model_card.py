@@ -15,7 +15,7 @@ import jax
 
 from compseg_jax.drawing.numbers import interval, number, percent
 from compseg_jax.model.extracted import ExtractedNetwork
-from compseg_jax.model.run_folder import COVERING
+from compseg_jax.model.run_folder import GRAFTING
 from compseg_jax.networks.receptive_field import receptive_field, why_not_local
 from compseg_jax.runtime.versions import __version__
 
@@ -142,9 +142,10 @@ def _learnt_from(model: ExtractedNetwork) -> list[str]:
         said.append(f"Data: {named or 'the samples are'} not stated, as the model is of an earlier release.")
     if (description.get("config") or {}).get("init_from"):
         said.append("It went on from another network, which learnt from data of its own.")
-    if (description.get(COVERING) or {}).get("kept"):
+    if (description.get(GRAFTING) or {}).get("kept"):
         said.append(
-            "The most active part of a sample was asked for first, the whole lesion in a second phase of training."
+            "The most active part of a sample was asked for first; a second phase of training learnt from what was "
+            "marked, put into healthy samples."
         )
     pixel = description.get("pixel_size_um")
     said.append(

@@ -20,7 +20,7 @@ from compseg_jax.model.extracted import ModelError
 from compseg_jax.runtime.files import json_text, write_text
 
 CONFIG = "config.json"
-COVERING = "covering"
+GRAFTING = "grafting"
 """Folder of a run's second phase, and what model.json says of it."""
 PLACED = ("data", "init_from")
 """Fields of a run that are places outside of its folder."""
@@ -37,7 +37,7 @@ def write_run(folder: Path, config: Training, fingerprint: Mapping[str, str] | N
 def is_trained(config: Training, described: Mapping[str, Any]) -> bool:
     """Whether model.json is that of a run at its end: after the last epoch, and its second phase where it has one."""
     after_the_last = int(described.get("epochs_trained", 0)) >= config.epochs
-    return after_the_last and (not config.covering or COVERING in described)
+    return after_the_last and (not config.grafting or GRAFTING in described)
 
 
 def from_the_root(config: Training) -> Training:

@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from compseg_jax.config import Objective
 from compseg_jax.objective.loss import (
     absolute_error,
-    coverage_error,
     cross_entropy,
+    marks_error,
     negatives_error,
     one_sided_error,
     share_cross_entropy,
@@ -41,9 +41,9 @@ __all__ = [
     "TRANSFERS",
     "absolute_error",
     "comparative_error",
-    "coverage_error",
     "cross_entropy",
     "crossing_point",
+    "marks_error",
     "modified_sigmoid",
     "one_sided_error",
     "pooled_activation",
@@ -114,6 +114,4 @@ def comparative_error(
     if objective.negatives_weight:
         negatives = negatives_error(logits[..., 0], label, mask, image)
         total = total + objective.negatives_weight * negatives
-    if objective.coverage_weight:
-        total = total + objective.coverage_weight * coverage_error(logits[..., 0], label, mask)
     return total

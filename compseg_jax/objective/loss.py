@@ -132,31 +132,29 @@ def negatives_error(
     return mean_over_pixels((1.0 - diseased * inside) * jax.nn.softplus(logits), image)
 
 
-def coverage_error(
-    logits: Float[Array, "b y x"],
+def marks_error(
+    logits: Float[Array, "b y x maps"],
     label: Shaped[Array, " b"],
-    mask: Bool[Array, "b y x"] | None,
+    marks: Bool[Array, "b y x"],
+    tissue: Bool[Array, "b y x"],
 ) -> Float[Array, " b"]:
-    r"""The mean over pixels of \|a − ℓ\|: what a diseased sample leaves unmarked, what a healthy one marks.
+    """Pixel cross-entropy of what is known: marks are diseased, and so is nothing else of a healthy sample.
 
-    Every pixel inherits the label of its sample, and the absolute error of such noisy labels is symmetric: with as many
-    diseased samples as healthy ones it is least where those pixels are marked, and those alone, whose spectra are more
-    frequent in tumour than in healthy tissue, whatever part of the diseased samples is tumour. It says nothing of how
-    surely a sample as a whole is told, which the error of the pooled value does.
+    What a diseased sample has beside its marks may be either, and does not count.
 
     Args:
-      logits: logits of the first map.
-      label: 1 for a diseased sample, 0 for a healthy one; any dtype.
-      mask: pixels that count; all of them when None.
+      logits: logits of the first map count.
+      label: 0 for a healthy sample, also for one that marks were grafted onto; 1 for a diseased one.
+      marks: pixels taken for diseased.
+      tissue: pixels that hold tissue.
 
-    Source: of the symmetry, Ghosh, Kumar and Sastry (2017), Robust loss functions under label noise for deep neural
-    networks, theorem 1, arXiv:1712.09482; that balanced classes need no share of the mixture, Menon, van Rooyen, Ong
-    and Williamson (2015), Learning from corrupted binary labels via class-probability estimation, section 3.
+    Source: of learning from positives and negatives alone, with the rest left out, Elkan and Noto (2008), Learning
+    classifiers from only positive and unlabeled data.
     """
-    activation = jax.nn.sigmoid(logits.astype(at_least_float32(logits.dtype)))
-    diseased = jnp.asarray(label).astype(activation.dtype)
-    marked = mean_over_pixels(activation, mask)
-    return diseased * (1.0 - marked) + (1.0 - diseased) * marked
+    logits = logits[..., 0].astype(at_least_float32(logits.dtype))
+    healthy = (jnp.asarray(label) == 0).reshape(-1, 1, 1)
+    diseased = marks.astype(logits.dtype)
+    return mean_over_pixels(jax.nn.softplus(logits) - diseased * logits, tissue & (healthy | marks))
 
 
 def supervised_error(

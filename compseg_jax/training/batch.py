@@ -29,7 +29,7 @@ class Batch:
       tissue: pixels that hold tissue (b, y, x).
       label: 1 for diseased, 0 for healthy samples (b,).
       weight: weight of each sample in the loss (b,); 0 for padding.
-      reference: reference masks (b, y, x), only where a supervised objective needs them.
+      reference: reference masks (b, y, x), or what an earlier network marked, where the objective needs them.
       image: pixels that belong to the image (b, y, x), only where images of different sizes were padded.
     """
 

@@ -20,7 +20,7 @@ from compseg_jax.model.model_files import (
     load_network,
     read_description,
 )
-from compseg_jax.model.run_folder import is_trained
+from compseg_jax.model.run_folder import GRAFTING, is_trained
 from compseg_jax.runtime import data_mesh
 from compseg_jax.runtime.csv_tables import csv_text
 from compseg_jax.runtime.files import json_text, write_text
@@ -37,7 +37,7 @@ from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.loop import train_epochs, write_config
 from compseg_jax.training.one_writer import Guard, only_writer
 from compseg_jax.training.progress import TrainingError, resuming
-from compseg_jax.training.run import RunError, Setup, cover, extract, memory_beside, set_up
+from compseg_jax.training.run import RunError, Setup, extract, graft, memory_beside, set_up
 from compseg_jax.training.same_run import fingerprint_of, refuse_another_store, refuse_other_options
 from compseg_jax.training.side_by_side import Member, members_that_fit, train_side_by_side
 
@@ -228,7 +228,7 @@ def _train_some(
                 n = min(exchanged(members_that_fit(standing[0], n)))
         _to_the_end(standing)
         for setup, member in zip(setups, standing, strict=True):
-            cover(setup, extract(setup, member.progress, quiet=True), guard)
+            graft(setup, extract(setup, member.progress, quiet=True), guard)
     return chosen, setups
 
 
@@ -265,7 +265,9 @@ def _put_together(
     """Predicts every sample by the networks that held it out, and writes ensemble.json."""
     models = {member.name: load_network(member.model, config.network.network) for member in members}
     held_out = list(_held_out(cubes, fold_of, members, models))
-    outcome = cross_validate(held_out, rule=config.threshold, seed=config.seed)
+    # Maps are means over networks: those that learnt from grafts decide where all of them did.
+    from_grafts = all((model.description.get(GRAFTING) or {}).get("kept") for model in models.values())
+    outcome = cross_validate(held_out, rule=config.threshold, halfway=from_grafts, seed=config.seed)
     if not outcome.choice.supported:
         print(f"threshold: {outcome.choice.rule}, because {outcome.choice.reason}")
     values = {

@@ -6,10 +6,12 @@ part, the samples are read ahead, and each process reads those of its own device
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -37,7 +39,7 @@ class ResidentFeed:
     """
 
     def __init__(self, samples: Samples, mesh: Mesh, dtype: DType = jnp.float32) -> None:
-        everywhere = NamedSharding(mesh, PartitionSpec())
+        self._everywhere = everywhere = NamedSharding(mesh, PartitionSpec())
         scale = _scaler(samples.scaling, dtype)
         whole: Batch | None = None
         for index, raw in enumerate(_read_ahead(samples)):
@@ -51,6 +53,13 @@ class ResidentFeed:
         self._gather = jax.jit(
             gathered, in_shardings=(everywhere, by_sample, by_sample), out_shardings=by_sample
         )
+
+    def marked(self, samples: Samples) -> ResidentFeed:
+        """A feed of the same cubes, with the marks of ``samples``."""
+        feed = copy.copy(self)
+        marks = placed(samples.references(samples.samples), self._everywhere)
+        feed.samples = replace(self.samples, reference=jnp.asarray(marks))
+        return feed
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """The batches of ``draws``, on the devices; each draw must hold a multiple of the devices."""
@@ -98,6 +107,12 @@ class StreamFeed:
         self._samples = samples
         self._scale = _scaler(samples.scaling, dtype)
         self._by_sample = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+    def marked(self, samples: Samples) -> StreamFeed:
+        """A feed of the same cubes, with the marks of ``samples``."""
+        feed = copy.copy(self)
+        feed._samples = samples
+        return feed
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         """The batches of ``draws``, on the devices, read in a thread of its own."""

@@ -18,7 +18,7 @@ def further_run(config: Training, name: str, **changes: Any) -> Training:
     return replace(
         config,
         out=out,
-        covering=0.0,
+        grafting=False,
         second_view=False,
         self_check=False,
         tensorboard=False,

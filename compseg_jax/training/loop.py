@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from compseg_jax.training.progress import (
     how_to_resume,
 )
 from compseg_jax.training.run_reporter import RunReporter
-from compseg_jax.training.samples import Samples
+from compseg_jax.training.samples import Marks, Samples
 from compseg_jax.training.starts import given_up, has_failed, recorded
 from compseg_jax.training.step import Metrics, TrainState
 from compseg_jax.training.trouble import begins, in_words, trouble_of_epoch
@@ -73,6 +73,7 @@ class Run:
     ordering: Ordering
     train_feed: Feed
     val_feed: Feed
+    train_samples: Samples
     val_samples: Samples
     programs: Programs
     fresh_state: Callable[..., TrainState] | None = None
@@ -101,8 +102,21 @@ class Run:
             ordering=Ordering(labels, config.batch_size, config.seed, config.balance),
             train_feed=feeds[0],
             val_feed=feeds[1],
+            train_samples=train,
             val_samples=val,
             programs=programs,
+        )
+
+    def marked(self, marks: Marks) -> Run:
+        """The same data with marks in place of reference masks."""
+        train, val = (replace(samples, marks=marks) for samples in (self.train_samples, self.val_samples))
+        return replace(
+            self,
+            train_feed=self.train_feed.marked(train),
+            val_feed=self.val_feed.marked(val),
+            train_samples=train,
+            val_samples=val,
+            programs=replace(self.programs, train=train.shapes, val=val.shapes),
         )
 
     def draws(self, epoch: int) -> list[Draw]:
@@ -295,7 +309,8 @@ def finish_epoch(
     trained = time.perf_counter()
     validation = run.validate(state, None if ahead is None else ahead.validation)
     val_loss = float(np.mean(validation["loss"]))
-    is_best = val_loss < progress.best_loss
+    # A rate that falls to 0 makes the last network the best; a loss over what the first network marked does not say so.
+    is_best = run.config.objective.target == "marks" or val_loss < progress.best_loss
     record: dict[str, Any] = {
         "start": progress.start,
         "epoch": epoch,

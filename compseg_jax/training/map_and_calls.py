@@ -37,7 +37,8 @@ def map_and_calls(
                 replace(after, unsmoothed=before.activation)
                 for after, before in zip(results(extracted, looked_at, cubes), maps, strict=True)
             ]
-    choice = threshold_by_rule(config.threshold, maps, seed=config.seed)
+    from_grafts = config.objective.target == "marks"
+    choice = threshold_by_rule(config.threshold, maps, halfway=from_grafts, seed=config.seed)
     if not choice.supported or len({each.label for each in maps}) < 2:
         return extracted, choice, {"area_cut": None}
     areas = np.array([each.predicted_mask(choice.threshold).sum() / each.tissue.sum() for each in maps])

@@ -42,9 +42,17 @@ from compseg_jax.store.prepared import (
 )
 from compseg_jax.store.read import Sample, Store
 from compseg_jax.training.checkpoint import Checkpoints, has_checkpoint
-from compseg_jax.training.covering import Covered, covering, described, is_due, touching_share
 from compseg_jax.training.epochs import with_epochs
 from compseg_jax.training.feed import ResidentFeed
+from compseg_jax.training.grafting import (
+    Grafted,
+    begins_with,
+    described,
+    grafting,
+    is_due,
+    marked_part,
+    marks_of,
+)
 from compseg_jax.training.initial_state import (
     RunError,
     as_first,
@@ -66,7 +74,7 @@ from compseg_jax.training.same_run import (
     refuse_another_store,
     refuse_other_options,
 )
-from compseg_jax.training.samples import Samples, Shapes, drawn_spectra
+from compseg_jax.training.samples import Marks, Samples, Shapes, drawn_spectra
 from compseg_jax.training.second_view import agreement_on_validation, has_second_view, second_view
 from compseg_jax.training.step import TrainState
 from compseg_jax.training.trouble import told_by_model
@@ -113,6 +121,7 @@ def set_up(
     shared: Setup | None = None,
     memory: CubeMemory | None = None,
     *,
+    marks: Marks | None = None,
     compile_beside: bool = False,
 ) -> Setup:
     """Checks a run, reads its data and builds its network; nothing is written.
@@ -121,6 +130,7 @@ def set_up(
       config: the run, of one network.
       shared: a run on the same samples that differs in seed or network alone, whose data is used again.
       memory: cubes that runs on other folds of the same store have read; one of this run alone when None.
+      marks: of the training and validation samples of ``shared``, to learn from.
       compile_beside: compiles the steps in a thread while cubes are read, for a run that trains at once.
 
     Raises:
@@ -130,6 +140,11 @@ def set_up(
         raise RunError(
             f"{config.ensemble.n_members} networks are asked for; train them with "
             "compseg_jax.training.ensemble.train_ensemble."
+        )
+    if config.objective.target == "marks" and (shared is None or marks is None):
+        raise RunError(
+            "target='marks' is what `grafting` sets for its second phase, and needs the network of a first one. Choose "
+            "target='label' and grafting=True."
         )
     if shared is None:
         given = Store.open(config.data)
@@ -182,9 +197,10 @@ def set_up(
     if shared is None and (hint := recipe_hint(config, store)):
         print(hint)
     if shared is not None:
-        programs = replace(shared.run.programs, config=config)
+        run = shared.run if marks is None else shared.run.marked(marks)
+        programs = replace(run.programs, config=config)
         ordering = ordering_of(config, store)
-        run = replace(shared.run, config=config, ordering=ordering, programs=programs, compiling=None)
+        run = replace(run, config=config, ordering=ordering, programs=programs, compiling=None)
         training = shared.training
     else:
         programs = _programs(config, store, channels, mesh)
@@ -245,7 +261,7 @@ def _train(config: Training, guard: Guard) -> Path:
     _ = setup.training.distribution
     if isinstance(setup.run.train_feed, ResidentFeed):
         memory.forget(sample.id for sample in setup.training.samples)
-    extracted = cover(setup, _to_the_end(setup, guard), guard)
+    extracted = graft(setup, _to_the_end(setup, guard), guard)
     if has_second_view(config):
         _compare_with_second_view(setup, extracted, guard)
     wait_for_all()
@@ -269,55 +285,51 @@ def _to_the_end(setup: Setup, guard: Guard, *, quiet: bool = False) -> Path:
         return extract(setup, progress, quiet=quiet)
 
 
-def cover(setup: Setup, extracted: Path, guard: Guard) -> Path:
+def graft(setup: Setup, extracted: Path, guard: Guard) -> Path:
     """Goes on from an extracted network where a run has a second phase and it is due; returns its folder.
 
     The network that is kept lies in the same folder afterwards, and says in model.json what decided.
     """
     config = setup.config
-    if not config.covering:
+    if not config.grafting:
         return extracted
     first = load_network(extracted)
     second = None
     if not is_due(first.description):
-        covered = Covered(begun=False, kept=False, why="labels of validation samples give no threshold")
+        grafted = Grafted(begun=False, kept=False, why="labels of validation samples give no threshold")
     else:
-        print("second phase, which asks for the whole lesion:", end=" ", flush=True)
-        following = set_up(covering(config), shared=setup)
+        print("second phase, which learns from grafts:", end=" ", flush=True)
+        cubes, samples = setup.training.cubes, setup.training.samples
+        marks = marks_of(results(first, (*samples, *cubes.store.split("val")), cubes), first.threshold)
+        following = set_up(grafting(config), shared=setup, marks=marks)
         # Read once more: training takes the arrays of its first state for itself.
-        state = replace(following.state, variables=load_network(extracted).variables)
-        following = replace(following, state=as_first(state, data_mesh()))
+        begun_with = begins_with(load_network(extracted).variables)
+        state = as_first(replace(following.state, variables=begun_with), data_mesh())
+        following = replace(following, state=state)
         try:
             second = load_network(_to_the_end(following, guard, quiet=True))
-            touching = _touching_on_validation(first, second, setup.training.cubes)
-            covered = Covered.compare(first.description, second.description, touching)
+            grafted = Grafted.compare(first.description, second.description, marked_part(marks, samples))
         except Interrupted as stopped:
             raise Interrupted(
-                "stopped in the second phase, which asks for the whole lesion; the network of the first lies in "
+                "stopped in the second phase, which learns from grafts; the network of the first lies in "
                 f"{extracted}. Go on with: {resuming(config)}"
             ) from stopped
         except TrainingError as error:
-            covered = Covered(begun=True, kept=False, why=f"given up: {error}")
-        print(f"second phase: {'kept' if covered.kept else 'not kept'}, {covered.why}")
-    own = second if second is not None and covered.kept else first
-    said = described(first.description, None if second is None else second.description, covered)
+            grafted = Grafted(begun=True, kept=False, why=f"given up: {error}")
+        print(f"second phase: {'kept' if grafted.kept else 'not kept'}, {grafted.why}")
+    own = second if second is not None and grafted.kept else first
+    said = described(first.description, None if second is None else second.description, grafted)
     wait_for_all()  # all have read what is replaced
     if is_first():
-        save_network(extracted, replace(own, description=said), config.network)
+        _put_back(extracted, replace(own, description=said), config)
     wait_for_all()
     return extracted
 
 
-def _touching_on_validation(
-    first: ExtractedNetwork, second: ExtractedNetwork, cubes: PreparedStore
-) -> float | None:
-    """Where the second network marks more of the diseased validation samples than the first."""
-    diseased = [sample for sample in cubes.store.split("val") if sample.label == 1]
-    before, after = (
-        [found.predicted_mask(network.threshold) for found in results(network, diseased, cubes)]
-        for network in (first, second)
-    )
-    return touching_share(before, after)
+def _put_back(folder: Path, network: ExtractedNetwork, config: Training) -> None:
+    """Writes a network of a run anew; one of the second phase has no front."""
+    front = getattr(network.network, "front", config.network.front)
+    save_network(folder, network, replace(config.network, front=front))
 
 
 def _compare_with_second_view(setup: Setup, extracted: Path, guard: Guard) -> None:
@@ -341,7 +353,7 @@ def _compare_with_second_view(setup: Setup, extracted: Path, guard: Guard) -> No
     first = replace(first, description={**first.description, "second_view": found})
     wait_for_all()  # all have read what is replaced
     if is_first():
-        save_network(extracted, first, config.network)
+        _put_back(extracted, first, config)
 
 
 def memory_beside(config: Training, *, for_folds: bool = False) -> CubeMemory:

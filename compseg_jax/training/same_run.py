@@ -21,7 +21,7 @@ from compseg_jax.training.initial_state import RunError
 MAY_CHANGE = frozenset(
     {
         "data", "out", "feed", "resident_limit_gib", "checkpoint_every", "microbatch", "resume", "self_check",
-        "licence", "covering", "second_view", "smooth_maps", "tensorboard", "threshold", "ensemble.seeds",
+        "licence", "grafting", "second_view", "smooth_maps", "tensorboard", "threshold", "ensemble.seeds",
         "ensemble.side_by_side",
     }
 )  # fmt: skip

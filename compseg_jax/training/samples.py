@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from compseg_jax.model.distribution_fit import DrawnPixels, TrainingImage, drawn, fit_distribution
 from compseg_jax.model.training_distribution import TrainingDistribution
@@ -64,6 +65,10 @@ class Shapes:
         )
 
 
+Marks = Mapping[str, Bool[np.ndarray, "y x"]]
+"""What is taken for diseased, by the id of the sample; nothing in a healthy one."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """Samples of one store that are fed together, and how.
@@ -73,17 +78,19 @@ class Samples:
       samples: in the order that a draw's indices refer to.
       scaling: standardisation, fitted on training tissue.
       with_reference: whether batches carry reference masks (healthy samples without one get an empty one).
+      marks: what they carry instead, where there is any.
     """
 
     cubes: PreparedStore
     samples: tuple[Sample, ...]
     scaling: Scaling
     with_reference: bool = False
+    marks: Marks | None = None
 
     @cached_property
     def shapes(self) -> Shapes:
         """What batches of them look like."""
-        return Shapes(self.samples, len(self.scaling.mean), self.with_reference)
+        return Shapes(self.samples, len(self.scaling.mean), self.with_reference or self.marks is not None)
 
     @cached_property
     def distribution(self) -> TrainingDistribution | None:
@@ -109,8 +116,8 @@ class Samples:
         chosen = [self.samples[i] for i in indices]
         read = self.cubes.read_together(s.id for s in chosen)
         reference = image = None
-        if self.with_reference:
-            reference = np.stack([self._fitted(self._reference(s)) for s in chosen])
+        if self.shapes.with_reference:
+            reference = self.references(chosen)
         if self.shapes.is_padded:
             image = np.stack([self._fitted(np.ones((s.height, s.width), bool)) for s in chosen])
         return Batch(
@@ -122,7 +129,13 @@ class Samples:
             image=image,  # type: ignore[arg-type]
         )
 
+    def references(self, chosen: Sequence[Sample]) -> Bool[np.ndarray, "b y x"]:
+        """Reference masks of some of the samples, or their marks, padded like their cubes."""
+        return np.stack([self._fitted(self._reference(sample)) for sample in chosen])
+
     def _reference(self, sample: Sample) -> np.ndarray:
+        if self.marks is not None:
+            return np.asarray(self.marks[sample.id])
         if sample.label == 0 and not sample.has_reference:
             return np.zeros((sample.height, sample.width), bool)
         return self.cubes.store.reference(sample.id)

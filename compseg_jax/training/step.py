@@ -21,13 +21,14 @@ from compseg_jax.networks.build import (
     apply_network_training,
     init_variables,
 )
-from compseg_jax.objective import comparative_error, pooled_activation, supervised_error
+from compseg_jax.objective import comparative_error, marks_error, pooled_activation, supervised_error
 from compseg_jax.objective.activation import activation_of_logits
 from compseg_jax.objective.pooling import background_share
 from compseg_jax.runtime import DATA_AXIS, data_mesh
 from compseg_jax.runtime.devices import placed
 from compseg_jax.runtime.memory import return_kept_memory
 from compseg_jax.training.batch import Augmentation, Batch, augment_batch, pad_batch, pad_channels
+from compseg_jax.training.grafts import grafted
 from compseg_jax.training.optimiser import make_optimiser
 
 Metrics = dict[str, Array]
@@ -146,11 +147,13 @@ def sample_errors(
 ) -> Float[Array, " b"]:
     """The loss of each sample of a batch, before weights."""
     mask = batch.tissue if objective.pooling == "tissue" else batch.image
-    if objective.target == "reference":
-        if batch.reference is None:
-            raise ValueError("target='reference' needs reference masks; this batch holds none.")
-        return supervised_error(logits, batch.reference, mask)
-    return comparative_error(logits, batch.label, mask, objective, batch.image)
+    if objective.target == "label":
+        return comparative_error(logits, batch.label, mask, objective, batch.image)
+    if batch.reference is None:
+        raise ValueError(f"target={objective.target!r} needs masks; this batch holds none.")
+    if objective.target == "marks":
+        return marks_error(logits, batch.label, batch.reference, batch.tissue)
+    return supervised_error(logits, batch.reference, mask)
 
 
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -166,7 +169,10 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     plan = state.plan
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     augmentation_key, network_key = jax.random.split(key)
-    batch = pad_channels(augment_batch(batch, augmentation_key, plan.augmentation), plan.channel_multiple)
+    batch = augment_batch(batch, augmentation_key, plan.augmentation)
+    if plan.objective.target == "marks":
+        batch = pad_batch(grafted(batch, jax.random.fold_in(augmentation_key, 1)), plan.microbatch or 1)
+    batch = pad_channels(batch, plan.channel_multiple)
 
     def loss(params: Variables, others: Variables, part: Batch) -> tuple[Array, Variables]:
         logits, others = apply_network_training(

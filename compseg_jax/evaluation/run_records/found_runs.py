@@ -17,9 +17,9 @@ from compseg_jax.evaluation.run_records.run_record import (
 from compseg_jax.evaluation.run_records.scores_record import METRICS, Scores, read_report
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
 from compseg_jax.model.model_files import MEMBERS
-from compseg_jax.model.run_folder import CONFIG, COVERING
+from compseg_jax.model.run_folder import CONFIG, GRAFTING
 
-PARTS_OF_A_RUN = frozenset({MEMBERS, COVERING, SECOND_VIEW, "model", "checkpoints"})
+PARTS_OF_A_RUN = frozenset({MEMBERS, GRAFTING, SECOND_VIEW, "model", "checkpoints"})
 STORE = "dataset.json"
 
 

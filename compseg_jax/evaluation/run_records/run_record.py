@@ -21,7 +21,7 @@ from compseg_jax.evaluation.run_records.scores_record import (
 )
 from compseg_jax.model.model_copies import DESCRIPTION, ENSEMBLE
 from compseg_jax.model.model_files import ENSEMBLE_JSON, MEMBERS, read_description
-from compseg_jax.model.run_folder import CONFIG, COVERING, is_trained, read_run
+from compseg_jax.model.run_folder import CONFIG, GRAFTING, is_trained, read_run
 
 LOG, SECOND_VIEW = "log.jsonl", "second_view"
 OUT_OF_FOLD_FILE = "out_of_fold.csv"
@@ -161,7 +161,7 @@ def run_named_by(scores: Scores) -> Path | None:
 
 def _network(folder: Path, reports: Sequence[Scores]) -> RunRecord:
     config, log = read_run(folder), _read_log(folder / LOG)
-    others = [each for name in (COVERING, SECOND_VIEW) for each in _read_log(folder / name / LOG)]
+    others = [each for name in (GRAFTING, SECOND_VIEW) for each in _read_log(folder / name / LOG)]
     model = read_description(folder / "model") if (folder / "model" / DESCRIPTION).is_file() else {}
     trained = int(model.get("epochs_trained", 0))
     return RunRecord(

@@ -23,7 +23,11 @@ Maps that are smoothed after training (`smoothing`) have the threshold at which 
 marked as at the threshold of the maps before. One of their own would take the rim that a Gaussian makes for disease (π
 .36 where .33 is true and the maps before say .26; Dice .82 instead of .85).
 
-Within that range only ranks matter: a monotone change of all activations moves the threshold along. The
+A network that learnt from grafts (`training.grafting`) states the chance of disease, though too little of it, as
+what was grafted is the surest part of the lesions: .5 marks too little. The threshold above marks too much, as a halo
+counts as disease. It is taken halfway between both, in the logit.
+
+Within the range of 3. only ranks matter: a monotone change of all activations moves the threshold along. The
 assumption that can fail is the mixture: where the normal tissue of diseased samples differs from that
 of healthy ones (another batch, reactive tissue), the difference counts as disease. A permutation test of
 the greatest bound in units of its standard error refuses where the labels explain no more than chance
@@ -53,6 +57,7 @@ REFERENCE_RULE = "greatest mean Dice with the reference masks of the validation 
 MIXTURE_RULE = (
     "greatest Dice implied by the labels of the validation samples (mixture of healthy and diseased tissue)"
 )
+HALFWAY_RULE = "halfway between 0.5 and that of the " + MIXTURE_RULE
 
 LARGEST_P_VALUE = 0.1
 
@@ -86,6 +91,7 @@ def choose_threshold(
     *,
     groups: Sequence[str] | None = None,
     unsmoothed: Sequence[np.ndarray] | None = None,
+    halfway: bool = False,
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> ThresholdChoice:
@@ -99,6 +105,7 @@ def choose_threshold(
       labels: 1 diseased, 0 healthy.
       groups: what samples share (patient); intervals and the permutation test then move whole groups.
       unsmoothed: the maps before they were smoothed; None where they were not.
+      halfway: whether it is taken halfway to .5, for maps of a network that learnt from grafts.
       n_bootstrap: resamples for the interval, and relabellings for the permutation test.
 
     Returns:
@@ -138,6 +145,8 @@ def choose_threshold(
     usual = bool(chosen.usual[0])
     diseased, healthy = weights * (label == 1), weights * (label == 0)
     resampled = implied(tails, diseased, healthy, usual=usual)
+    if halfway:
+        chosen, resampled = (each.halfway_to_one_half() for each in (chosen, resampled))
     if unsmoothed is not None:
         # Thresholds of smoothed maps mark as much of the diseased samples as those of the maps before.
         thresholds = _thresholds_of_parts(
@@ -152,7 +161,7 @@ def choose_threshold(
     varies = all(len({g for g, one in zip(group, label, strict=True) if one == each}) > 1 for each in (0, 1))
     return ThresholdChoice(
         threshold=float(chosen.threshold[0]),
-        rule=MIXTURE_RULE,
+        rule=HALFWAY_RULE if halfway else MIXTURE_RULE,
         interval=_interval(resampled.threshold) if varies else None,
         supported=True,
         reason=f"{n_healthy} healthy and {n_diseased} diseased validation samples,"
@@ -220,12 +229,15 @@ def _relabel(
     return relabelled
 
 
-def threshold_by_rule(rule: str, results: Sequence[SampleResult], *, seed: int = 0) -> ThresholdChoice:
+def threshold_by_rule(
+    rule: str, results: Sequence[SampleResult], *, halfway: bool = False, seed: int = 0
+) -> ThresholdChoice:
     """The threshold that validation samples give by a rule of `config.Training.threshold`.
 
     Args:
       rule: 'paper', 'validation' (labels alone) or 'reference' (masks: no weak-label result may use it).
       results: maps of the validation samples.
+      halfway: as for :func:`choose_threshold`, where the rule is 'validation'.
       seed: of all resampling.
 
     Raises:
@@ -241,6 +253,7 @@ def threshold_by_rule(rule: str, results: Sequence[SampleResult], *, seed: int =
         [result.label for result in results],
         groups=[result.group for result in results],
         unsmoothed=_unsmoothed(results),
+        halfway=halfway,
         seed=seed,
     )
 
