@@ -29,8 +29,6 @@ from compseg_jax.training.run import RunError, train
 def test_what_it_goes_on_from():
     with pytest.raises(ValueError, match="grafting=True with target='reference'"):
         Training(objective=Objective(target="reference"), grafting=True)
-    with pytest.raises(ValueError, match="grafting=True with threshold='paper'"):
-        Training(threshold="paper", grafting=True)
     with pytest.raises(ValueError, match=r"target='label' and 2 map\(s\)"):
         Training(objective=Objective(pair=True), grafting=True)
 

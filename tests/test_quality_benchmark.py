@@ -118,7 +118,7 @@ def test_recipes_for_reporting_lie_outside_those_for_tuning():
     recipes = {name: recipe_of(name) for name in ARRAYS}
     tuning = [recipe for name, recipe in recipes.items() if name.startswith("array_tune")]
     reporting = [recipe for name, recipe in recipes.items() if name.startswith("array_report")]
-    assert (len(tuning), len(reporting)) == (2, 12)
+    assert (len(tuning), len(reporting)) == (2, 15)
     assert len({recipe.tumour_change for recipe in recipes.values()}) == len(ARRAYS)
     assert not {*tuning[0].tumour_bands, *tuning[1].tumour_bands} & {
         band for recipe in reporting for band in recipe.tumour_bands

@@ -174,11 +174,6 @@ class Training:
                 f"grafting=True with target={self.objective.target!r} and {self.objective.n_maps} map(s): goes on from "
                 "one map that labels have taught. Choose target='label' and an objective of one map, or grafting=False."
             )
-        if self.grafting and self.threshold != "validation":
-            raise ValueError(
-                f"grafting=True with threshold={self.threshold!r}: what is grafted follows from validation labels. "
-                "Choose threshold='validation', or grafting=False."
-            )
         if self.network.activation_map == "attention" and self.objective.pooling_function != "attention":
             raise ValueError(
                 "activation_map='attention' shows the attention that pooling_function='attention' trains; this "
