@@ -7,6 +7,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from compseg_jax.training import loop
 from compseg_jax.training import run as run_module
 from compseg_jax.training.ensemble import member_runs, train_ensemble
 from compseg_jax.training.grafting import Grafted, described, grafting, is_due, marked_part, marks_of
+from compseg_jax.training.programs import Programs
 from compseg_jax.training.run import RunError, train
 
 
@@ -195,6 +197,18 @@ def test_a_run_stopped_in_its_second_phase_goes_on(store, tmp_path, due, monkeyp
     assert "grafting" not in said_of(out)
     train(small(store, out, resume=True))
     assert said_of(out)["weights_sha256"] == said_of(tmp_path / "whole")["weights_sha256"]
+
+
+@pytest.mark.parametrize("way", ["on the device", "stream"])
+def test_however_samples_are_fed_it_is_the_same(store, tmp_path, due, monkeypatch, way):
+    train(small(store, tmp_path / "run"))
+    of = Programs.of.__func__
+    loop_too = classmethod(lambda cls, *a, **k: of(cls, *a, on_device=way == "on the device"))
+    monkeypatch.setattr(Programs, "of", loop_too)
+    train(small(store, tmp_path / "other", feed="stream" if way == "stream" else "resident"))
+    one, other = (load_model(tmp_path / name).networks[0].variables for name in ("run", "other"))
+    for mine, own in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(own, mine, rtol=1e-4, atol=1e-6)
 
 
 def test_the_networks_of_an_ensemble_have_one_each(store, tmp_path, due):
