@@ -23,7 +23,15 @@ from compseg_jax.store.read import Sample
 from compseg_jax.training import loop
 from compseg_jax.training import run as run_module
 from compseg_jax.training.ensemble import member_runs, train_ensemble
-from compseg_jax.training.grafting import Grafted, described, grafting, is_due, marked_part, marks_of
+from compseg_jax.training.grafting import (
+    Grafted,
+    described,
+    grafting,
+    inner_part,
+    is_due,
+    marked_part,
+    marks_of,
+)
 from compseg_jax.training.programs import Programs
 from compseg_jax.training.run import RunError, train
 
@@ -78,20 +86,34 @@ def test_which_network_is_kept(first, second, kept, why):
     assert grafted.why.startswith(why)
 
 
-def found(label: int, activation: list[float]) -> SampleResult:
-    values = np.array([activation])
-    tissue = np.array([[True] * (len(activation) - 1) + [False]])
-    return SampleResult(f"{label}", label, "", values, tissue, None, values)
+def test_the_inner_part_of_what_is_marked_is_grafted():
+    y, x = np.mgrid[:40, :40]
+    distance = np.hypot(y - 20, x - 12)
+    tissue = x < 36
+    activation = np.where(distance < 8, 0.6, 0.2)
+    maps = [SampleResult(f"{label}", label, "", activation, tissue, None, activation) for label in (0, 1)]
+    marks = marks_of(maps, 0.5)
+    assert not marks["0"].any(), "healthy samples give nothing"
+    assert marks["1"].sum() == pytest.approx(0.7 * (distance < 8).sum(), rel=0.05)
+    assert distance[marks["1"]].max() < 7 <= distance[(distance < 8) & ~marks["1"]].max()
+    samples = [Sample(name, int(name), "train", name, 40, 40, has_reference=False) for name in ("0", "1")]
+    assert marked_part(marks, samples) == marks["1"].mean()
 
 
-def test_what_is_rather_surely_diseased_is_marked():
-    maps = [found(0, [0.9, 0.9, 0.9, 0.9]), found(1, [0.32, 0.35, 0.9, 0.9])]
-    marks = marks_of(maps, 0.2)  # from 1/3 on
-    assert marks["0"].tolist() == [[False] * 4]
-    assert marks["1"].tolist() == [[False, True, True, False]]
-    assert marks_of(maps, 0.9)["1"].tolist() == [[False, False, True, False]], "from .75 on"
-    samples = [Sample(name, int(name), "train", name, 1, 4, has_reference=False) for name in ("0", "1")]
-    assert marked_part(marks, samples) == 0.5
+def test_marks_at_the_edge_of_the_tissue_and_small_ones_keep_their_middle():
+    tissue = np.zeros((30, 30), bool)
+    tissue[:, :15] = True
+    marks = np.zeros_like(tissue)
+    marks[10:20, 8:15] = True  # where the tissue ends nothing is doubtful
+    inner = inner_part(marks, tissue)
+    assert inner[15, 14]
+    assert not inner[15, 8]
+    dot = np.zeros_like(tissue)
+    dot[4:9, 4:9] = True
+    kept = inner_part(dot, tissue)
+    assert 17 <= kept.sum() < 25
+    assert kept[5:8, 5:8].all()
+    assert not inner_part(np.zeros_like(tissue), tissue).any()
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +21,6 @@ STANDARD_ERRORS = 2.0
 of many bounds would take for disease."""
 LEAST_ERROR = 1e-4
 PLATEAU_TOLERANCE = 0.01
-
-
-def halfway_to_one_half(threshold: float) -> float:
-    """The threshold halfway to .5 in the logit; of 1 it is next to 1."""
-    odds = math.sqrt(threshold / max(1.0 - threshold, 2.0**-24))
-    return odds / (1.0 + odds)
-
 
 Tails = Float[np.ndarray, "n thresholds"]
 

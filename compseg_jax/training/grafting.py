@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
+from scipy.ndimage import gaussian_filter
 
 from compseg_jax.config import Training
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
-from compseg_jax.model.mixture import halfway_to_one_half
 from compseg_jax.model.run_folder import GRAFTING
 from compseg_jax.networks.build import Variables
 from compseg_jax.networks.front import fold_front
@@ -25,6 +26,7 @@ from compseg_jax.store.read import Sample
 from compseg_jax.training.further_run import further_run
 from compseg_jax.training.samples import Marks
 
+INNER_SHARE, EDGE_PX = 0.7, 2.0
 LEAST_IMPLIED_DICE = 0.75
 """Of what labels imply of the first map, what they have to imply of the second."""
 
@@ -60,16 +62,26 @@ def is_due(described: Mapping[str, Any]) -> bool:
 
 
 def marks_of(maps: Iterable[SampleResult], threshold: float) -> Marks:
-    """What is grafted, from a network's maps and the threshold that labels gave it: halfway to .5, in the logit.
-
-    Labels take a halo for disease, so their threshold lies too low; a graft that is healthy teaches more wrong than one
-    that is left out.
-    """
-    surer = halfway_to_one_half(threshold)
+    """What is grafted, from a network's maps and the threshold that labels gave it: the inner part of what it marks."""
     return {
-        each.id: each.predicted_mask(surer) if each.label == 1 else np.zeros_like(each.tissue)
+        each.id: inner_part(each.predicted_mask(threshold), each.tissue)
+        if each.label == 1
+        else np.zeros_like(each.tissue)
         for each in maps
     }
+
+
+def inner_part(marks: Bool[np.ndarray, "y x"], tissue: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+    """The marks that lie furthest from tissue without any: the edges of marks are the doubtful part of them.
+
+    How much of the tissue around a pixel is marked, by a Gaussian, ranks the marks of a sample; `INNER_SHARE` of them
+    are kept. So small marks keep their middle, which a distance from the edge would not leave them.
+    """
+    if not marks.any():
+        return marks
+    marked, around = (gaussian_filter(each.astype(np.float64), EDGE_PX) for each in (marks, tissue))
+    company = marked / np.maximum(around, np.finfo(np.float64).tiny)
+    return np.asarray(marks & (company >= np.quantile(company[marks], 1.0 - INNER_SHARE)))
 
 
 def marked_part(marks: Marks, samples: Iterable[Sample]) -> float:
