@@ -221,6 +221,22 @@ def test_a_run_stopped_in_its_second_phase_goes_on(store, tmp_path, due, monkeyp
     assert said_of(out)["weights_sha256"] == said_of(tmp_path / "whole")["weights_sha256"]
 
 
+def test_a_run_with_all_its_parts_goes_on_from_a_network_that_learnt_from_grafts(
+    store, tmp_path, due, capsys
+):
+    with_front = Network(base=2, depth=0, head_bias=-1.0, front=2, front_start="principal_components")
+    train(small(store, tmp_path / "run", network=with_front))
+    (before,) = load_model(tmp_path / "run").networks
+    assert (before.network.front, said_of(tmp_path / "run")["config"]["network"]["front"]) == (0, 2)
+    more = small(store, tmp_path / "more", network=with_front, second_view=True)
+    train(dataclasses.replace(more, init_from=tmp_path / "run" / "model"))
+    assert "has none, as it learnt from grafts" in capsys.readouterr().out
+    (after,) = load_model(tmp_path / "more").networks
+    assert after.network.front == 0
+    assert said_of(tmp_path / "more")["second_view"]["depth"] == 1
+    assert load_model(tmp_path / "more").seen.samples == load_model(tmp_path / "run").seen.samples
+
+
 @pytest.mark.parametrize("way", ["on the device", "stream"])
 def test_however_samples_are_fed_it_is_the_same(store, tmp_path, due, monkeypatch, way):
     train(small(store, tmp_path / "run"))

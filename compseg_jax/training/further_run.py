@@ -12,13 +12,15 @@ from compseg_jax.training.checkpoint import has_checkpoint
 def further_run(config: Training, name: str, **changes: Any) -> Training:
     """A run like another one but for ``changes``, which nothing follows and whose numerics were checked before.
 
-    It lies in the folder ``name`` of the first one, and goes on where it was interrupted.
+    It begins with no network from elsewhere. It lies in the folder ``name`` of the first one, and goes on where it was
+    interrupted.
     """
     out = config.out / name
     return replace(
         config,
         out=out,
         grafting=False,
+        init_from=None,
         second_view=False,
         self_check=False,
         tensorboard=False,

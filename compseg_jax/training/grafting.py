@@ -137,7 +137,7 @@ class Grafted:
         )
 
 
-OF_THE_RUN = ("config", "history", "epochs_trained", "starts_given_up")
+OF_THE_RUN = ("config", "history", "epochs_trained", "starts_given_up", "seen")
 """What model.json goes on to say of the first phase."""
 
 

@@ -169,6 +169,13 @@ def set_up(
         before = read_run(config.out) if shared is None else shared.config
         config = replace(config, microbatch=before.microbatch)
     start = _starting_network(config)
+    if (
+        start is not None
+        and config.network.front
+        and not getattr(start.network, "front", config.network.front)
+    ):
+        print(f"no front: {config.init_from} has none, as it learnt from grafts")
+        config = replace(config, network=replace(config.network, front=0))
     if shared is None:
         cubes = cubes.after(_preparation(config, cubes, start))
     preparation = cubes.preparation
