@@ -118,10 +118,15 @@ def test_marks_at_the_edge_of_the_tissue_and_small_ones_keep_their_middle():
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_how_it_was_made_is_said_of_the_first_phase(kept):
-    first = of(0.3, config="first", history="first", starts_given_up=1)
-    second = of(0.4, loss=1.2, config="second", history="second", starts_given_up=0)
+    first = of(0.3, config="first", history="first", starts_given_up=1, seen="first")
+    second = of(0.4, loss=1.2, config="second", history="second", starts_given_up=0, seen="")
     own = described(first, second, Grafted(begun=True, kept=kept, why=""))
-    assert (own["config"], own["history"], own["starts_given_up"]) == ("first", "first", 1)
+    assert (own["config"], own["history"], own["starts_given_up"], own["seen"]) == (
+        "first",
+        "first",
+        1,
+        "first",
+    )
     assert own["best_epoch"]["val_loss"] == (1.2 if kept else 0.3)
     assert own["grafting"]["kept"] == kept
 
