@@ -305,6 +305,7 @@ def finish_epoch(
 ) -> dict[str, Any]:
     """Validates, and closes the epoch in ``progress``; ``skipped`` of its steps were taken before ``started``."""
     n_train = len(run.ordering.labels)
+    n_images = n_train / 2 if run.config.objective.target == "marks" else n_train  # two samples make one
     losses, norms = np.asarray(progress.steps).T
     trained = time.perf_counter()
     validation = run.validate(state, None if ahead is None else ahead.validation)
@@ -315,7 +316,7 @@ def finish_epoch(
         "start": progress.start,
         "epoch": epoch,
         "step": int(state.step),
-        "loss": float(np.sum(losses)) / n_train,
+        "loss": float(np.sum(losses)) / n_images,
         "val_loss": val_loss,
         "val_auc": _auc([s.label for s in run.val_samples.samples], validation["pooled"]),
         "gradient_norm": float(np.mean(norms)),
