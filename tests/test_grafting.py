@@ -242,6 +242,14 @@ def test_a_run_with_all_its_parts_goes_on_from_a_network_that_learnt_from_grafts
     assert load_model(tmp_path / "more").seen.samples == load_model(tmp_path / "run").seen.samples
 
 
+def test_a_network_of_the_users_own_learns_from_grafts_too(store, tmp_path, due):
+    own = "tests.test_networks:TinyNet"
+    train(small(store, tmp_path / "run", epochs=1, network=Network(network=own)))
+    assert said_of(tmp_path / "run")["grafting"]["begun"]
+    (network,) = load_model(tmp_path / "run", network=own).networks
+    assert type(network.network).__name__ == "TinyNet"
+
+
 @pytest.mark.parametrize("way", ["on the device", "stream"])
 def test_however_samples_are_fed_it_is_the_same(store, tmp_path, due, monkeypatch, way):
     train(small(store, tmp_path / "run"))

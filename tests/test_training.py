@@ -29,8 +29,7 @@ from compseg_jax.ingest.phantom.spots import PhantomConfig
 from compseg_jax.model import Model, ModelError
 from compseg_jax.store.check import check_table
 from compseg_jax.store.read import Store
-from compseg_jax.training import loop
-from compseg_jax.training import run as training_run
+from compseg_jax.training import loop, map_and_calls
 from compseg_jax.training.checkpoint import numbers_in
 from compseg_jax.training.progress import TrainingError
 from compseg_jax.training.run import RunError, train
@@ -365,7 +364,7 @@ def test_the_extracted_network_smooths_its_maps_as_its_validation_samples_ask(st
         seen.append((len(activations), sorted(labels)))
         return 1.4
 
-    monkeypatch.setattr(training_run, "choose_smoothing", chosen)
+    monkeypatch.setattr(map_and_calls, "choose_smoothing", chosen)
     train(small(store, tmp_path / "run", epochs=1))
     assert seen == [(4, [0, 0, 1, 1])]
     (network,) = load_model(tmp_path / "run").networks

@@ -300,7 +300,8 @@ def graft(setup: Setup, extracted: Path, guard: Guard) -> Path:
     config = setup.config
     if not config.grafting:
         return extracted
-    first = load_network(extracted)
+    own_network = config.network.network
+    first = load_network(extracted, own_network)
     second = None
     if not is_due(first.description):
         grafted = Grafted(begun=False, kept=False, why="labels of validation samples give no threshold")
@@ -310,11 +311,11 @@ def graft(setup: Setup, extracted: Path, guard: Guard) -> Path:
         marks = marks_of(results(first, (*samples, *cubes.store.split("val")), cubes), first.threshold)
         following = set_up(grafting(config), shared=setup, marks=marks)
         # Read once more: training takes the arrays of its first state for itself.
-        begun_with = begins_with(load_network(extracted).variables)
+        begun_with = begins_with(load_network(extracted, own_network).variables)
         state = as_first(replace(following.state, variables=begun_with), data_mesh())
         following = replace(following, state=state)
         try:
-            second = load_network(_to_the_end(following, guard, quiet=True))
+            second = load_network(_to_the_end(following, guard, quiet=True), own_network)
             grafted = Grafted.compare(first.description, second.description, marked_part(marks, samples))
         except Interrupted as stopped:
             raise Interrupted(
