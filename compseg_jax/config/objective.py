@@ -95,8 +95,7 @@ class Objective:
         """Whether the loss is that of the pooled value's label alone, so that a constant output has a known loss."""
         classifies = self.error == "cross_entropy" and self.transfer == "logistic"
         compares = self.error == "absolute" and self.transfer != "logistic"
-        others = self.negatives_weight or self.pair
-        alone = self.target == "label" and not others
+        alone = self.target == "label" and self.negatives_weight == 0 and not self.pair
         return alone and (classifies or compares)
 
     @property

@@ -166,8 +166,8 @@ class Training:
         if self.starts > 1 and not self.objective.has_a_guess:
             raise ValueError(
                 f"starts={self.starts}: what a guess would lose is known for error='absolute' and for "
-                "error='cross_entropy' with transfer='logistic', with target='label', negatives_weight=0, "
-                "and without a pair alone. Choose those, or starts=1."
+                "error='cross_entropy' with transfer='logistic', with target='label', negatives_weight=0 and without a "
+                "pair alone. Choose those, or starts=1."
             )
         if self.grafting and (self.objective.target != "label" or self.objective.n_maps > 1):
             raise ValueError(

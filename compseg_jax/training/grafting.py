@@ -27,6 +27,7 @@ from compseg_jax.training.further_run import further_run
 from compseg_jax.training.samples import Marks
 
 INNER_SHARE, EDGE_PX = 0.7, 2.0
+"""Of the marks of a sample: the part that is grafted, and the standard deviation of what ranks them (decision 72)."""
 LEAST_IMPLIED_DICE = 0.75
 """Of what labels imply of the first map, what they have to imply of the second."""
 
