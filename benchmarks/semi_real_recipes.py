@@ -125,7 +125,7 @@ _REPORTING = Ranges(
 )
 ARRAYS: Mapping[str, tuple[int, Ranges]] = MappingProxyType(
     {f"array_tune_{n}": (n, _TUNING) for n in (1, 2)}
-    | {f"array_report_{n}": (100 + n, _REPORTING) for n in range(1, 16)}
+    | {f"array_report_{n}": (100 + n, _REPORTING) for n in range(1, 19)}
 )
 """Number, from which everything random follows, and purpose of every array."""
 

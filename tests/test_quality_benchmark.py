@@ -50,7 +50,7 @@ def test_all_recipes_are_compared_at_one_size_with_one_preparation():
     options = argparse.Namespace(epochs=3, out=Path("out"))
     for name in RECIPES:
         config = quality.configuration(name, "lgg_mri", 5, 3e-4, options)
-        assert (config.network.base, config.network.depth) == (8, 2 if name == "texture" else 1)
+        assert (config.network.base, config.network.depth) == ((16 if name == "texture" else 8), 1)
         assert (config.epochs, config.seed, config.prepare) == (3, 5, ("auto",))
         assert config.threshold == ("reference" if name == "supervised" else "validation")
         assert config.optimiser.learning_rate == 3e-4
@@ -118,7 +118,7 @@ def test_recipes_for_reporting_lie_outside_those_for_tuning():
     recipes = {name: recipe_of(name) for name in ARRAYS}
     tuning = [recipe for name, recipe in recipes.items() if name.startswith("array_tune")]
     reporting = [recipe for name, recipe in recipes.items() if name.startswith("array_report")]
-    assert (len(tuning), len(reporting)) == (2, 15)
+    assert (len(tuning), len(reporting)) == (2, 18)
     assert len({recipe.tumour_change for recipe in recipes.values()}) == len(ARRAYS)
     assert not {*tuning[0].tumour_bands, *tuning[1].tumour_bands} & {
         band for recipe in reporting for band in recipe.tumour_bands

@@ -12,6 +12,7 @@ from object_store import bucket_of_its_own
 
 from compseg_jax.config.locations import location
 from compseg_jax.model import load_model
+from compseg_jax.model.level import Match
 from compseg_jax.prediction import claims
 from compseg_jax.prediction import prediction_folder as folder
 from compseg_jax.prediction.claims import Claims
@@ -135,7 +136,7 @@ def test_what_others_hold_is_waited_for_until_it_is_known_who_works_on_it(
     monkeypatch.setattr(claims, "STALE_S", 1.0)
     options = PredictOptions((store.path,), model, tmp_path / "out", outputs=("png",))
     dead, worked_on = (sample.id for sample in store.samples[:2])
-    PredictionFolder(options, load_model(model)).begin()
+    PredictionFolder(options, load_model(model)).begin(lambda: Match.none("not asked for"))
     samples = options.out / "samples"
     kvstore.write_bytes(samples / f".{dead}.claim.0", b'{"owner": "killed", "beat": 7}')
     with Claims(samples).take(worked_on):
@@ -163,12 +164,12 @@ def test_a_sample_that_is_finished_while_it_is_looked_for_is_not_damaged(model, 
 def test_a_failure_of_before_is_tried_again_and_one_of_now_is_not(model, store, tmp_path, monkeypatch):
     options = PredictOptions((store.path,), model, tmp_path / "out")
     place = PredictionFolder(options, load_model(model))
-    place.begin()
+    place.begin(lambda: Match.none("not asked for"))
     failed = folder.SamplePrediction(id="s0", source="there", status="failed", error="torn")
     place.put_failure(failed)
     assert place.failure("s0") == failed
     later = PredictionFolder(options, load_model(model))
-    later.begin()
+    later.begin(lambda: Match.none("not asked for"))
     assert later.failure("s0") is None
     later.put_failure(replace(failed, error="torn again"))
     assert later.failure("s0").error == "torn again"
@@ -181,12 +182,12 @@ def test_a_folder_that_another_process_begins_is_joined(model, store, tmp_path):
     place = PredictionFolder(options, load_model(model))
     place.samples.mkdir(parents=True)
     (place.path / "run.json.__lock").write_text("{")
-    place.begin()
+    place.begin(lambda: Match.none("not asked for"))
     assert (place.path / "run.json").exists()
     (place.path / "run.json").unlink()
     (place.samples / "mine.txt").touch()
     with pytest.raises(FolderError, match="holds no predictions"):
-        place.begin()
+        place.begin(lambda: Match.none("not asked for"))
 
 
 def test_an_entry_of_another_sample_is_refused(model, store, tmp_path):

@@ -19,7 +19,7 @@ PAGE = HelpPage(
     + HELP,
     example="compseg evaluate --model runs/mine/model --data store --out report",
     groups={
-        "options": ("model", "data", "out", "split", "network", "to_training_scale"),
+        "options": ("model", "data", "out", "split", "match", "network", "to_training_scale"),
         "measure": ("threshold", "bootstrap", "seed"),
         "page": ("importance", "title"),
     },

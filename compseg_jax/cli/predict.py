@@ -50,7 +50,7 @@ PAGE = HelpPage(
     groups={
         "options": ("inputs", "model", "out", "outputs", "network"),
         "tissue arrays": ("scans", "cores"),
-        "map": ("threshold", "average_over", "to_training_scale"),
+        "map": ("threshold", "match", "average_over", "to_training_scale"),
         "reading": ("split", *READING),
         "memory": ("memory_gib", "tile_px"),
         "GeoJSON": ("min_area_um2", "fill_holes", "smooth_um", "class_name"),

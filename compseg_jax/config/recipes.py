@@ -38,7 +38,7 @@ SUMMARIES = {
     "default": "EMSC, a small U-Net; most active tenth, then grafts",
     "paper2019": "the paper to the letter, plus per-band standardisation",
     "compsegnet": "the paper's loss and transfer function, made to converge",
-    "texture": "for histology images, an experiment: see docs/recipes.md",
+    "texture": "for histology images: mean of the logits, then grafts",
     "supervised": "learns from reference masks: the upper bound",
     "openvibspec2022": "the authors' later public code: trapezoid, batch norm",
     "cam": "class activation maps: the mean of the logits",
@@ -96,15 +96,9 @@ RECIPES: dict[str, Training] = {
         augment="dihedral",
         smooth_maps="validation",
     ),
-    # For ordinary images (docs/recipes.md says when, and what it reaches). Features normalised within each image hide
-    # what tells images as a whole apart, and a gentle soft maximum asks for more than a few pixels.
-    "texture": replace(
-        _RELATIVE,
-        recipe="texture",
-        objective=replace(_CAM, pooling_function="log_mean_exp", sharpness=1.0),
-        network=replace(_CLASSIFIER, base=8, depth=2, normalisation="group"),
-        starts=1,
-    ),
+    # For ordinary images (docs/recipes.md says when, and what it reaches): class activation maps, which ask for all of
+    # an image, and then grafts (docs/decisions/72).
+    "texture": replace(_RELATIVE, recipe="texture", epochs=30, grafting=True),
     "supervised": Training(
         recipe="supervised",
         prepare=("auto",),

@@ -14,6 +14,7 @@ from compseg_jax.evaluation.scores.summary import pooled_precision, summarise_ro
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import Prediction
 from compseg_jax.model.call_chance import validation_areas
+from compseg_jax.model.level import level_of, levels_by_group
 from compseg_jax.store.read import Sample, Store
 
 NESTED_NOTE = (
@@ -31,6 +32,7 @@ class CrossValidation:
       choice: the threshold, chosen on all out-of-fold maps together.
       area_cut: part of the tissue above it from which on a sample is called diseased.
       validation_areas: the areas of all samples at that threshold by label, out of fold.
+      validation_levels: the levels of all groups at that threshold (`model.level`), out of fold.
       metrics: scores at thresholds chosen on the other folds; None with one fold.
       rows: one row per sample, with its fold and the threshold of its scores.
     """
@@ -38,6 +40,7 @@ class CrossValidation:
     choice: ThresholdChoice
     area_cut: float
     validation_areas: dict[str, list[float]]
+    validation_levels: tuple[float, ...]
     metrics: dict[str, object] | None
     rows: list[SampleRow]
 
@@ -111,8 +114,9 @@ def cross_validate(
     areas = np.array([_area(each.result, choice.threshold) for each in held_out])
     labels = np.array([each.result.label for each in held_out])
     cut, kept = choose_area_cut(areas, labels), validation_areas(areas, labels)
+    levels = levels_of([each.result for each in held_out], choice.threshold)
     if len(folds) == 1:
-        return CrossValidation(choice, cut, kept, None, rows)
+        return CrossValidation(choice, cut, kept, levels, None, rows)
     metrics = {
         "folds": len(folds),
         "threshold_by_fold": [nested[fold] for fold in folds],
@@ -124,7 +128,14 @@ def cross_validate(
     }
     any_reference = any(row["dice"] is not None for row in rows)
     metrics["pxap"] = pooled_precision([each.result for each in held_out])[0] if any_reference else None
-    return CrossValidation(choice, cut, kept, metrics, rows)
+    return CrossValidation(choice, cut, kept, levels, metrics, rows)
+
+
+def levels_of(results: Iterable[SampleResult], threshold: float) -> tuple[float, ...]:
+    """The level of each group of samples (`model.level`)."""
+    return levels_by_group(
+        (each.group, level_of(each.activation, each.tissue, threshold)) for each in results
+    )
 
 
 def _area(result: SampleResult, threshold: float) -> float:

@@ -20,6 +20,7 @@ from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.left_out import NotScored, nothing_to_score, with_left_out
+from compseg_jax.evaluation.matching import matched, with_match
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
@@ -42,6 +43,7 @@ from compseg_jax.model import (
 from compseg_jax.model.canvas import canvas_px
 from compseg_jax.model.importance import importance_flops
 from compseg_jax.model.left_out import LeftOut, why_nothing_is_left
+from compseg_jax.model.level import Match
 from compseg_jax.model.model_card import CARD, figures_of
 from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.model.model_files import add_evaluation
@@ -90,6 +92,10 @@ class EvaluateOptions:
     """Split to evaluate: train, val or test."""
     threshold: Share | None = None
     """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
+    match: Literal["auto", "no"] = "auto"
+    """'auto': where 8 samples or more lie lower or higher on the maps than the validation samples, by more than chance,
+    as on another array, day or instrument, maps are moved towards their level, without any label (docs/decisions/73).
+    'no', and with --threshold: maps as the network gives them."""
     bootstrap: Bootstrap = 1000
     """Resamples for the 95 % intervals."""
     seed: Seed = 0
@@ -148,13 +154,17 @@ def evaluate(
             f"{store.path} has no samples in the split {options.split!r}, only in {', '.join(splits)}. "
             "Choose one with --split."
         )
+    if options.match == "no" or options.threshold is not None:
+        match = Match.none("not asked for" if options.match == "no" else "a threshold was given")
+    else:
+        model, match = matched(model, store, samples, to_training_scale=options.to_training_scale)
     looked: list[_Looked | NotScored] = []
     seen = spread(lambda some: _looked_at(options, model, store, some), samples)
     for number, each in enumerate(seen, 1):
         if is_first():  # the maps of all samples are kept by the process that draws them
             looked.append(each)
         progress(number, len(samples))
-    return told(lambda: _reported(options, model, store, looked))
+    return told(lambda: _reported(options, model, match, store, looked))
 
 
 def _looked_at(
@@ -183,7 +193,11 @@ def _looked_at(
 
 
 def _reported(
-    options: EvaluateOptions, model: Model, store: Store, seen: Sequence[_Looked | NotScored]
+    options: EvaluateOptions,
+    model: Model,
+    match: Match,
+    store: Store,
+    seen: Sequence[_Looked | NotScored],
 ) -> tuple[Path, str]:
     """Writes the report; returns its page and the headline numbers."""
     looked = [each for each in seen if isinstance(each, _Looked)]
@@ -220,6 +234,7 @@ def _reported(
     scales = [each.scale for each in looked]
     evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
     evaluation = with_left_out(evaluation, [each.left_out for each in looked], not_scored)
+    evaluation = with_match(evaluation, match, results)
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(
         adapted if model.is_sealed else [*adapted, f"{UNSEALED[0].upper()}{UNSEALED[1:]}."]
@@ -243,6 +258,7 @@ def _reported(
             weights_sha256=model.weights_sha256,
             threshold_story=threshold_story(settings, model.threshold),
             title=title,
+            odds=match.odds,
         ),
     )
     said = [*_kept(options, model, store, evaluation.metrics), *_tracked(options, model, evaluation.metrics)]

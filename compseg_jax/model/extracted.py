@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from compseg_jax.model.canvas import canvas_px, extent_of, on_canvas
+from compseg_jax.model.level import at_odds
 from compseg_jax.model.training_distribution import TrainingDistribution
 from compseg_jax.networks.build import Module, Variables
 from compseg_jax.networks.extent import Extent
@@ -40,6 +41,7 @@ class ExtractedNetwork:
       background: how tissue is distinguished where no mask is given ('zero' or 'none').
       description: everything else in model.json.
       distribution: what it was trained on; None where that was not kept.
+      odds: factor on the odds of its activations (`level`); 1 for its maps as they are.
     """
 
     network: Module
@@ -50,6 +52,7 @@ class ExtractedNetwork:
     background: Background
     description: Mapping[str, Any]
     distribution: TrainingDistribution | None = None
+    odds: float = 1.0
 
     @property
     def preparation(self) -> Preparation | None:
@@ -99,7 +102,7 @@ class ExtractedNetwork:
         size, shape = (canvas.shape[0], canvas.shape[1]), (tissue.shape[0], tissue.shape[1])
         mask, extent = on_canvas(tissue, size), extent_of(shape, size)
         found = masked_activation(self.network, self.variables, canvas[None], mask[None], extent)
-        return np.asarray(found)[0, : shape[0], : shape[1]]
+        return at_odds(np.asarray(found)[0, : shape[0], : shape[1]], self.odds)
 
     def empty_canvas(self, shape_px: tuple[int, int]) -> Float[np.ndarray, "v u c"]:
         """What an image of that many rows and columns is laid into, for one of few programs."""
@@ -113,7 +116,7 @@ class ExtractedNetwork:
         cubes, masks = (cube, tissue) if batched else (cube[None], tissue[None])
         mean, sd = jnp.asarray(self.scaling.mean), jnp.asarray(self.scaling.sd)
         scaled = standardise(cubes, masks, mean, sd)
-        activation = masked_activation(self.network, self.variables, scaled, masks)
+        activation = at_odds(masked_activation(self.network, self.variables, scaled, masks), self.odds)
         return activation if batched else activation[0]
 
 

@@ -27,6 +27,7 @@ from compseg_jax.model.call_chance import Chance, chance_of
 from compseg_jax.model.diseased_area import AreaRule
 from compseg_jax.model.extracted import ExtractedNetwork, ModelError
 from compseg_jax.model.left_out import LeftOut, most
+from compseg_jax.model.level import VALIDATION_LEVELS, Match
 from compseg_jax.model.model_description import SEAL
 from compseg_jax.model.scale import ToTrainingScale, scale_of
 from compseg_jax.model.seen import Seen
@@ -379,6 +380,17 @@ class Model:
         """The model with another threshold in use; its own stays in the description. None keeps it."""
         return self if threshold is None else replace(self, threshold=threshold)
 
+    def at_level_of(self, levels: Sequence[float]) -> tuple[Model, Match]:
+        """The model for samples of such levels (`level.level_of`): their maps are brought to that of its validation
+        samples where both differ by more than chance, which is said too.
+        """
+        match = Match.of(self.description.get(VALIDATION_LEVELS), levels)
+        return self.with_odds(match.odds), match
+
+    def with_odds(self, odds: float) -> Model:
+        """The model with that factor on the odds of its activations; 1 for its maps as they are."""
+        return replace(self, networks=tuple(replace(each, odds=odds) for each in self.networks))
+
     @property
     def is_sealed(self) -> bool:
         """Whether all descriptions state a hash of themselves; those of earlier releases do not."""
@@ -387,7 +399,11 @@ class Model:
 
     def digest(self) -> str:
         """Hash of everything that a map depends on."""
-        listed = [{name: each.description.get(name) for name in DETERMINING} for each in self.networks]
+        listed = [
+            {name: each.description.get(name) for name in DETERMINING}
+            | ({} if each.odds == 1.0 else {"odds": each.odds})
+            for each in self.networks
+        ]
         return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
     def _map(

@@ -69,6 +69,7 @@ class ModelDescription:
     pixel_sizes_um: tuple[Positive, ...] | None = None
     area_cut: Share | None = None
     validation_areas: KeptAreas | None = None
+    validation_levels: tuple[float, ...] | None = None
     seen: KeptSeen | None = None
     epochs_trained: Count = 0
     history: tuple[Mapping[str, Any], ...] = ()
@@ -122,6 +123,7 @@ class EnsembleDescription:
     area_cut: Share | None
     prepared_steps: Count
     validation_areas: KeptAreas | None = None
+    validation_levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.members:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from compseg_jax.model import Model, Sightings, load_model
+from compseg_jax.model.level import Match
 from compseg_jax.model.model_description import UNSEALED
 from compseg_jax.prediction import claims
 from compseg_jax.prediction.array_calls import ArrayCalls
@@ -17,6 +18,7 @@ from compseg_jax.prediction.array_cores import open_arrays_as_trained
 from compseg_jax.prediction.claims import Claim, Claims
 from compseg_jax.prediction.formats import SamplePrediction
 from compseg_jax.prediction.inputs import Found, InputError, Task, find_tasks, sightings_of_stores
+from compseg_jax.prediction.matching import match_for
 from compseg_jax.prediction.predict_options import PredictOptions
 from compseg_jax.prediction.prediction_folder import PredictionFolder, failed_sample
 from compseg_jax.prediction.sample import Predictor, Stopped, Watch
@@ -94,6 +96,8 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     report = Report(left_out=found.left_out)
     if not model.is_sealed:
         listener.remarked(str(options.model), UNSEALED)
+    if folder.match.is_applied:
+        listener.remarked(str(options.out), folder.match.sentence)
     listener.started(len(tasks))
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
         listener.seen(sightings)
@@ -168,8 +172,15 @@ def _begun(options: PredictOptions) -> _Begun:
             f"{names}: a store states how its samples are read. Leave it out, or name files alone."
         )
     folder = PredictionFolder(options, model, arrays)
-    folder.begin()
-    return _Begun(model, predictor, folder, found)
+    folder.begin(lambda: _match(options, predictor, found.tasks))
+    matched = model.with_odds(folder.match.odds)
+    return _Begun(matched, replace(predictor, model=matched), folder, found)
+
+
+def _match(options: PredictOptions, predictor: Predictor, tasks: Sequence[Task]) -> Match:
+    if options.match == "no" or options.threshold is not None:
+        return Match.none("not asked for" if options.match == "no" else "a threshold was given")
+    return match_for(predictor.model, tasks, predictor.given, predictor.trained)
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:

@@ -30,6 +30,10 @@ class PredictOptions(ReadingOptions):
     """What is written of each sample: OME-Zarr image and labels, 8-bit PNG, GeoJSON for QuPath, OME-TIFF pyramids."""
     threshold: float | None = None
     """Activation above which a pixel is segmented, 0 to 1; the model's own when not given."""
+    match: Literal["auto", "no"] = "auto"
+    """'auto': where 8 images or more lie lower or higher on the maps than the validation samples, by more than chance,
+    as on another array, day or instrument, maps are moved towards their level (docs/decisions/73). 'no', and with
+    --threshold: maps as the network gives them."""
     average_over: Literal["none", "flips", "dihedral"] = "none"
     """Mean of the maps of the image and its flips (4 times the work), or flips and quarter turns (8 times)."""
     split: str = ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from compseg_jax.config import to_json
 from compseg_jax.config.locations import Location, Url, absolute, writable
 from compseg_jax.model.left_out import NothingLeft, in_words, total
+from compseg_jax.model.level import Match
 from compseg_jax.model.model import Model
 from compseg_jax.prediction.array_calls import ArrayCalls, calls_of
 from compseg_jax.prediction.array_cores import OpenedArray
@@ -39,6 +41,8 @@ from compseg_jax.store.kvstore import (
 
 RUN_FILE = "run.json"
 FAILED = "failed.json"
+MATCH = "maps_matched"
+"""Entry of run.json and of the model in predictions.json."""
 MAY_CHANGE = frozenset(
     {
         "inputs",
@@ -76,6 +80,7 @@ class PredictionFolder:
     Attributes:
       path: the folder.
       samples: where samples lie.
+      match: whether maps are brought to the level of the model, as whoever began it found.
     """
 
     def __init__(self, options: PredictOptions, model: Model, arrays: Sequence[OpenedArray] = ()) -> None:
@@ -83,6 +88,7 @@ class PredictionFolder:
         self.samples = options.out / SAMPLES
         self._model, self._options, self._arrays = model, options, arrays
         self._failed_before: dict[str, bytes | None] = {}
+        self.match = Match.none("not begun")
         self._asked = {
             "model": model.digest(),
             "threshold": model.threshold,
@@ -94,8 +100,11 @@ class PredictionFolder:
             "reading": options.instructions.to_json(),
         }
 
-    def begin(self) -> None:
+    def begin(self, match: Callable[[], Match]) -> None:
         """Makes the folder, or checks that it was begun with the same model and options.
+
+        Args:
+          match: finds whether maps are brought to the level of the model; called by who begins alone.
 
         Raises:
           FolderError: when it was not, or holds something else.
@@ -109,7 +118,9 @@ class PredictionFolder:
             for folder in (self.path, self.path / SAMPLES):
                 remove_leftovers(folder)
             self._remove_finished_work(self.path / SAMPLES)
-        write_new(run_file, json_text(RUN.stamped(self._asked)).encode())
+        if not exist([run_file])[0]:
+            asked = {**self._asked, MATCH: asdict(match())}
+            write_new(run_file, json_text(RUN.stamped(asked)).encode())
         self._check(run_file)
         (notes,) = names_like(self.samples, f".*.{FAILED}")
         texts = read_many(self.samples / name for name in notes)
@@ -143,6 +154,9 @@ class PredictionFolder:
         if text is None:
             raise RUN.missing(run_file)
         begun = RUN.parsed(text, run_file)
+        # The first one's: others may have begun with more images since.
+        found = begun.get(MATCH)
+        self.match = Match.none("begun by an earlier release") if found is None else Match(**found)
         wanted = json.loads(json.dumps(self._asked))
         if begun.get("reading") != wanted["reading"] and not names_like(self.samples, f"*/{ENTRY}")[0]:
             # Nothing could be read as it was said before, so nothing here depends on it.
@@ -231,6 +245,7 @@ class PredictionFolder:
             "path": absolute(self._options.model),
             "weights_sha256": self._model.weights_sha256,
             "recipe": self._model.description.get("recipe"),
+            MATCH: asdict(self.match),
         }
         written: tuple[SamplePrediction, ...] | None = None
         while (samples := self.all_samples()) != written:

@@ -13,6 +13,7 @@ from compseg_jax.evaluation.cross_validation import HeldOut, choice_as_json, cro
 from compseg_jax.evaluation.report.report_tables import samples_csv
 from compseg_jax.model import ExtractedNetwork, Model
 from compseg_jax.model.call_chance import VALIDATION_AREAS
+from compseg_jax.model.level import VALIDATION_LEVELS
 from compseg_jax.model.model_files import (
     ENSEMBLE,
     ENSEMBLE_JSON,
@@ -274,6 +275,7 @@ def _put_together(
         "threshold": outcome.choice.threshold,
         "area_cut": outcome.area_cut,
         VALIDATION_AREAS: outcome.validation_areas,
+        VALIDATION_LEVELS: outcome.validation_levels if outcome.choice.supported else None,
         "prepared_steps": len(cubes.store.preparation or []),
         "members": [_entry(config.out, member, models[member.name]) for member in members],
         "folds": config.ensemble.folds,

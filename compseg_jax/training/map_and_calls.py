@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from compseg_jax.config import Training
-from compseg_jax.evaluation.cross_validation import choose_area_cut, result_of
+from compseg_jax.evaluation.cross_validation import choose_area_cut, levels_of, result_of
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.smoothing import choose_smoothing
 from compseg_jax.evaluation.scores.threshold import ThresholdChoice, threshold_by_rule
 from compseg_jax.model import ExtractedNetwork, Model
 from compseg_jax.model.call_chance import VALIDATION_AREAS, validation_areas
+from compseg_jax.model.level import VALIDATION_LEVELS
 from compseg_jax.runtime.together import spread
 from compseg_jax.store.prepared import PreparedStore
 from compseg_jax.store.read import Sample
@@ -26,7 +27,7 @@ def map_and_calls(
     """Smoothing and threshold by the rules of the run, from maps of the validation samples where these look at them.
 
     With it what samples are called by: the segmented part of the tissue from which on one is called diseased, and the
-    areas of these samples; no cut-off where they support no threshold, or were not looked at.
+    areas of these samples, and their levels; no cut-off where they support no threshold, or were not looked at.
     """
     looked_at = cubes.store.split("val") if config.threshold != "paper" else ()
     maps = results(extracted, looked_at, cubes)
@@ -49,6 +50,7 @@ def map_and_calls(
         {
             "area_cut": choose_area_cut(areas, labels),
             VALIDATION_AREAS: validation_areas(areas, labels),
+            VALIDATION_LEVELS: levels_of(maps, choice.threshold),
         },
     )
 

@@ -77,7 +77,7 @@ class ModelSource:
             )
         return cls(
             title=source.title,
-            model=loaded,
+            model=loaded.with_odds(source.odds),
             store=store,
             threshold=float(metrics["threshold"]),
             threshold_story=source.threshold_story,

@@ -31,6 +31,7 @@ class ReportSource:
       weights_sha256: of the network; None for an ensemble.
       threshold_story: where the threshold comes from, in words.
       title: heading of the report.
+      odds: factor on the odds of the model's activations, where maps were brought to its level (`model.level`).
     """
 
     model: Location
@@ -39,6 +40,7 @@ class ReportSource:
     weights_sha256: str | None
     threshold_story: str
     title: str
+    odds: float = 1.0
 
     def to_json(self, report: Path) -> str:
         """The text of source.json in a report folder. Places are written twice: as they are on this machine, and
@@ -50,6 +52,7 @@ class ReportSource:
             "split": self.split,
             "threshold_story": self.threshold_story,
             "title": self.title,
+            "odds": self.odds,
         }
         return json_text(SOURCE.stamped(values))
 
@@ -70,6 +73,7 @@ def read_source(report: Path) -> ReportSource:
             weights_sha256=values["model"]["weights_sha256"],
             threshold_story=values["threshold_story"],
             title=values["title"],
+            odds=float(values.get("odds", 1.0)),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SOURCE.damaged(path, repr(error)) from error

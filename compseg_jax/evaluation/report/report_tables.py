@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import NamedTuple
@@ -126,6 +127,7 @@ def headline(metrics: Mapping[str, object]) -> str:
         *([("verdict", verdict["sentence"])] if isinstance(verdict, Mapping) else []),
         ("samples", f"{metrics['n_diseased']} diseased, {metrics['n_healthy']} healthy"),
         ("threshold", number(metrics["threshold"])),
+        *_match(metrics.get("match")),
         ("AUC (area)", number(metrics["auc_area"]) + auc_said),
         ("AUC (mean activation)", number(metrics["auc_mean_activation"])),
         *_calls(metrics.get("calls")),
@@ -151,6 +153,14 @@ def headline(metrics: Mapping[str, object]) -> str:
     lines += _out_of_fold(metrics.get("cross_validation"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def _match(match: object) -> list[tuple[str, str]]:
+    """How far maps were moved; nothing where they were not."""
+    if not isinstance(match, Mapping) or not match["is_applied"]:
+        return []
+    without = "" if match["dice_without"] is None else f"; without, Dice {number(match['dice_without'])}"
+    return [("maps moved by", f"{math.log(match['odds']):+.1f}: {match['why']}{without}")]
 
 
 def _calls(calls: object) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from compseg_jax.model.canvas import extent_of, on_canvas
 from compseg_jax.model.extracted import ExtractedNetwork, masked_activation
+from compseg_jax.model.level import at_odds
 from compseg_jax.networks.part import Part, takes_part
 from compseg_jax.networks.receptive_field import why_not_local
 from compseg_jax.networks.segnet import SegNet
@@ -61,7 +62,7 @@ class Forward:
             found = self._on_devices(scaled, tissue, turned, plan)
             for at, view in enumerate(turned):
                 totals[at] = totals[at] + view.turn.undo(found[at])[view.inner_y, view.inner_x]
-        return [total / np.float32(len(views[0])) for total in totals]
+        return [at_odds(total / np.float32(len(views[0])), self.model.odds) for total in totals]
 
     def _on_devices(
         self, scaled: np.ndarray, tissue: np.ndarray, views: Sequence[View], plan: TilePlan

@@ -1,0 +1,74 @@
+"""Samples of another array, day or instrument: maps brought to the level of the training's (`model.level`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.evaluation.scores.summary import Evaluation
+from compseg_jax.evaluation.sightings import sighting_of
+from compseg_jax.model import Model
+from compseg_jax.model.level import MOST_LOOKED_AT, Match, at_odds, level_of, levels_by_group
+from compseg_jax.runtime.together import spread
+from compseg_jax.store.read import Sample, Store
+
+
+def matched(
+    model: Model, store: Store, samples: Sequence[Sample], *, to_training_scale: bool = False
+) -> tuple[Model, Match]:
+    """The model for these samples, and whether that changes their maps and why.
+
+    Samples that the model saw say nothing of another array, and those that lie outside of its training nothing of the
+    level of what it knows; neither counts. Of many samples some are looked at, evenly spaced.
+
+    Args:
+      model: with the threshold in use.
+      store: of the samples.
+      samples: those that are to be predicted.
+      to_training_scale: as of `Model.predict_specimen`.
+    """
+    n = min(len(samples), MOST_LOOKED_AT)
+    chosen = [samples[place * len(samples) // n] for place in range(n)]
+
+    def of_some(some: Sequence[Sample]) -> Iterator[tuple[str, float] | None]:
+        for sample, cube, found in model.predict_store(store, some, to_training_scale=to_training_scale):
+            departure = found.departure
+            is_known = sighting_of(model, sample, cube) in (None, "no", "same id")
+            is_outside = departure is not None and departure.is_outside
+            if not found.tissue.any() or is_outside or not is_known:
+                yield None
+            else:
+                yield sample.group, level_of(found.activation, found.tissue, model.threshold)
+
+    levels = [each for each in spread(of_some, chosen) if each is not None]
+    return model.at_level_of(levels_by_group(levels))
+
+
+def with_match(evaluation: Evaluation, match: Match, results: Sequence[SampleResult]) -> Evaluation:
+    """The evaluation with the metric ``match``, and a note where maps were changed.
+
+    ``match`` holds what :class:`Match` does, and ``dice_without``: mean Dice of the maps as they were.
+    """
+    threshold = float(str(evaluation.metrics["threshold"]))
+    without = at_odds(threshold, match.odds)
+    dice = _mean_dice(results, without)
+    said: dict[str, Any] = {**asdict(match), "is_applied": match.is_applied, "dice_without": dice}
+    evaluation = replace(evaluation, metrics={**evaluation.metrics, "match": said})
+    if not match.is_applied:
+        return evaluation
+    effect = "" if dice is None else f" Without it, mean Dice is {dice:.3f}."
+    return evaluation.with_notes([match.sentence + effect])
+
+
+def _mean_dice(results: Sequence[SampleResult], threshold: float) -> float | None:
+    scores = []
+    for result in results:
+        if result.label != 1 or result.reference is None or not result.reference.any():
+            continue
+        mask = result.predicted_mask(threshold)
+        scores.append(2 * float((mask & result.reference).sum()) / float(mask.sum() + result.reference.sum()))
+    return float(np.mean(scores)) if scores else None
