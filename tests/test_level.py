@@ -252,3 +252,13 @@ def test_a_traced_call_is_moved_too(model, store):
     plain = load_model(model)(cube, tissue=tissue, prepared=True)
     np.testing.assert_allclose(traced, at_odds(plain, 3.0), atol=1e-6)
     assert moved.digest() != load_model(model).digest()
+
+
+def test_a_prediction_of_an_earlier_release_goes_on_with_maps_as_they_are(model, before, store, tmp_path):
+    out = tmp_path / "out"
+    plain = predicted(model, store, out, match="no")
+    begun = json.loads((out / "run.json").read_text())
+    del begun["match"], begun["maps_matched"]
+    (out / "run.json").write_text(json.dumps(begun))
+    assert predicted(model, store, out).keys() == plain.keys()
+    assert json.loads((out / "predictions.json").read_text())["model"]["maps_matched"]["odds"] == 1

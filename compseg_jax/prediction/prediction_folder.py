@@ -157,6 +157,8 @@ class PredictionFolder:
         # The first one's: others may have begun with more images since.
         found = begun.get(MATCH)
         self.match = Match.none("begun by an earlier release") if found is None else Match(**found)
+        if found is None:  # it goes on with maps as they are, whatever is asked for now
+            begun = {**begun, "match": self._asked["match"]}
         wanted = json.loads(json.dumps(self._asked))
         if begun.get("reading") != wanted["reading"] and not names_like(self.samples, f"*/{ENTRY}")[0]:
             # Nothing could be read as it was said before, so nothing here depends on it.
