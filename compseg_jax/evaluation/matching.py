@@ -12,7 +12,7 @@ from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import Evaluation
 from compseg_jax.evaluation.sightings import sighting_of
 from compseg_jax.model import Model
-from compseg_jax.model.level import MOST_LOOKED_AT, Match, at_odds, level_of, levels_by_group
+from compseg_jax.model.level import UNSEEN, Match, at_odds, evenly, level_of, levels_by_group
 from compseg_jax.runtime.together import spread
 from compseg_jax.store.read import Sample, Store
 
@@ -31,20 +31,18 @@ def matched(
       samples: those that are to be predicted.
       to_training_scale: as of `Model.predict_specimen`.
     """
-    n = min(len(samples), MOST_LOOKED_AT)
-    chosen = [samples[place * len(samples) // n] for place in range(n)]
 
     def of_some(some: Sequence[Sample]) -> Iterator[tuple[str, float] | None]:
         for sample, cube, found in model.predict_store(store, some, to_training_scale=to_training_scale):
             departure = found.departure
-            is_known = sighting_of(model, sample, cube) in (None, "no", "same id")
+            is_known = sighting_of(model, sample, cube) not in UNSEEN
             is_outside = departure is not None and departure.is_outside
-            if not found.tissue.any() or is_outside or not is_known:
+            if not found.tissue.any() or is_outside or is_known:
                 yield None
             else:
                 yield sample.group, level_of(found.activation, found.tissue, model.threshold)
 
-    levels = [each for each in spread(of_some, chosen) if each is not None]
+    levels = [each for each in spread(of_some, evenly(samples)) if each is not None]
     return model.at_level_of(levels_by_group(levels))
 
 

@@ -28,6 +28,8 @@ FEWEST_GROUPS = 8
 """Samples (groups where they share one) of either array: of fewer the level is too uncertain to be compared."""
 MOST_LOOKED_AT = 64
 """Samples that are looked at for their level, evenly spaced."""
+UNSEEN = (None, "no", "same id")
+"""Sightings (`model.seen`) of samples that count: what a model saw says nothing of another array."""
 STANDARD_ERRORS, LEAST_DIFFERENCE = 2.0, 0.1
 """A difference of levels up to so many of its standard errors, or that small, is taken for chance: nothing changes."""
 MOVED_PART = 0.75
@@ -37,6 +39,7 @@ LEAST_ACTIVATION = 1e-7
 LEAST_BELOW = 0.05
 """Part of a sample that counts as below the threshold where less of it lies there."""
 
+Item = TypeVar("Item")
 Map = TypeVar("Map", Float[Array, "..."], Float[np.ndarray, "..."], float)
 
 
@@ -67,6 +70,12 @@ def level_of(
     quartile = values[int(LEVEL_QUANTILE * (below - 1))]
     quartile = min(max(float(quartile), LEAST_ACTIVATION), 1 - LEAST_ACTIVATION)
     return math.log(quartile / (1 - quartile))
+
+
+def evenly(items: Sequence[Item]) -> list[Item]:
+    """Up to `MOST_LOOKED_AT` of them, evenly spaced in their order."""
+    n = min(len(items), MOST_LOOKED_AT)
+    return [items[place * len(items) // n] for place in range(n)]
 
 
 def levels_by_group(levels: Iterable[tuple[str, float]]) -> tuple[float, ...]:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 from compseg_jax.model import Model, ModelError
-from compseg_jax.model.level import FEWEST_GROUPS, MOST_LOOKED_AT, Match, level_of, levels_by_group
+from compseg_jax.model.level import FEWEST_GROUPS, UNSEEN, Match, evenly, level_of, levels_by_group
 from compseg_jax.prediction.inputs import Task, sighting_of
 from compseg_jax.readers.reading_options import Instructions
 
 LARGEST_PX = 512 * 512
 """Images of more pixels are slides, predicted by tiles: they are not looked at twice."""
-UNSEEN = (None, "no", "same id")
 
 
 def match_for(
@@ -20,6 +19,8 @@ def match_for(
     tasks: Sequence[Task],
     given: Instructions,
     trained: Instructions,
+    *,
+    to_training_scale: bool = False,
 ) -> Match:
     """Whether the maps of these images are brought to the model's level; `evaluation.matching` in words.
 
@@ -28,13 +29,12 @@ def match_for(
       tasks: all images of the command.
       given: what is said of the files.
       trained: what was said of the files that the model was trained on.
+      to_training_scale: as of `Model.predict_specimen`.
     """
     unseen = [task for task in tasks if not _is_known(model, task)]
-    n = min(len(unseen), MOST_LOOKED_AT)
-    if n < FEWEST_GROUPS:
+    if (n := len(unseen)) < FEWEST_GROUPS:
         return Match.none(f"{n} images that the model has not seen, {FEWEST_GROUPS} are needed", n)
-    chosen = [unseen[place * len(unseen) // n] for place in range(n)]
-    levels = levels_by_group(_levels(model, chosen, given, trained))
+    levels = levels_by_group(_levels(model, evenly(unseen), given, trained, to_training_scale))
     return model.at_level_of(levels)[1]
 
 
@@ -47,7 +47,7 @@ def _is_known(model: Model, task: Task) -> bool:
 
 
 def _levels(
-    model: Model, tasks: Sequence[Task], given: Instructions, trained: Instructions
+    model: Model, tasks: Sequence[Task], given: Instructions, trained: Instructions, to_training_scale: bool
 ) -> Iterator[tuple[str, float]]:
     for task in tasks:
         try:
@@ -56,7 +56,7 @@ def _levels(
                 continue
             if sighting_of(model.seen, task, specimen.scan) not in UNSEEN:
                 continue
-            found = model.predict_specimen(specimen)
+            found = model.predict_specimen(specimen, to_training_scale=to_training_scale)
         except (ModelError, ValueError, OSError):
             continue  # said of this image when its turn comes
         is_outside = found.departure is not None and found.departure.is_outside

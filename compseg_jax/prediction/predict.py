@@ -180,7 +180,13 @@ def _begun(options: PredictOptions) -> _Begun:
 def _match(options: PredictOptions, predictor: Predictor, tasks: Sequence[Task]) -> Match:
     if options.match == "no" or options.threshold is not None:
         return Match.none("not asked for" if options.match == "no" else "a threshold was given")
-    return match_for(predictor.model, tasks, predictor.given, predictor.trained)
+    return match_for(
+        predictor.model,
+        tasks,
+        predictor.given,
+        predictor.trained,
+        to_training_scale=options.to_training_scale,
+    )
 
 
 def _merged(folder: PredictionFolder, tasks: Sequence[Task]) -> Report:
