@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from compseg_jax.evaluation.cross_validation import HeldOut, choose_area_cut, cross_validate
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
+from compseg_jax.model.level import at_odds
 
 
 def held_out(n: int = 24, folds: int = 3, seed: int = 0) -> list[HeldOut]:
@@ -26,7 +28,7 @@ def held_out(n: int = 24, folds: int = 3, seed: int = 0) -> list[HeldOut]:
         activation[lesion] += 0.4
         tissue = np.ones((9, 7), bool)
         result = SampleResult(f"s{number}", label, f"p{number // 2}", activation, tissue, lesion, tissue)
-        results.append(HeldOut(fold, result))
+        results.append(HeldOut(fold, result, activation[None]))
     return results
 
 
@@ -96,3 +98,16 @@ def test_one_fold_has_a_threshold_and_no_cross_validation():
         name: sum(each.result.label == label for each in samples)
         for name, label in (("diseased", 1), ("healthy", 0))
     }
+
+
+def test_levels_of_folds_differ_by_their_samples_alone():
+    samples = held_out()
+    levels = cross_validate(samples).validation_levels
+    assert len(levels) == 12
+    shifted = [
+        replace(each, activations=at_odds(each.activations, math.exp(-2.0 * each.fold))) for each in samples
+    ]
+    after = cross_validate(shifted).validation_levels
+    # Networks that all lie lower are lower on average, and their samples spread as before.
+    assert np.mean(after) == pytest.approx(np.mean(levels) - 2.0, abs=0.3)
+    assert np.std(after) == pytest.approx(np.std(levels), abs=0.1)

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from compseg_jax.cli.main import main
 from compseg_jax.config import Network
+from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
-from compseg_jax.model import load_model
+from compseg_jax.evaluation.matching import dice_without
+from compseg_jax.model import Model, load_model
 from compseg_jax.model.level import (
     FEWEST_GROUPS,
     MOVED_PART,
@@ -74,19 +77,19 @@ def test_the_level_is_the_lower_quartile_of_what_is_not_segmented():
     tissue = np.ones_like(activation, bool)
     tissue[0, :51] = False
     wanted = logit(activation[0, 51 + 12])
-    assert level_of(activation, tissue, 0.5) == pytest.approx(wanted)
+    assert level_of(activation[None], tissue, 0.5) == pytest.approx(wanted)
     # A lesion beside it does not count, and neither does what is no tissue.
     beside = np.concatenate([activation, np.full((1, 40), 0.9)], axis=1)
     known = np.concatenate([tissue, np.ones((1, 40), bool)], axis=1)
-    assert level_of(beside, known, 0.5) == pytest.approx(wanted)
+    assert level_of(beside[None], known, 0.5) == pytest.approx(wanted)
 
 
 def test_a_sample_that_is_segmented_whole_has_a_level_and_so_has_an_empty_map():
     tissue = np.ones((10, 10), bool)
     activation = np.linspace(0.6, 0.9, 100).reshape(10, 10)
-    assert level_of(activation, tissue, 0.5) == pytest.approx(logit(activation.ravel()[1]))
-    assert level_of(np.zeros((10, 10), np.float32), tissue, 0.5) == pytest.approx(math.log(1e-7), abs=1e-3)
-    assert math.isfinite(level_of(np.ones((10, 10), np.float32), tissue, 0.5))
+    assert level_of(activation[None], tissue, 0.5) == pytest.approx(logit(activation.ravel()[1]))
+    assert level_of(np.zeros((1, 10, 10), np.float32), tissue, 0.5) == pytest.approx(math.log(1e-7), abs=1e-3)
+    assert math.isfinite(level_of(np.ones((1, 10, 10), np.float32), tissue, 0.5))
 
 
 @given(st.floats(-4, 4))
@@ -96,7 +99,20 @@ def test_levels_move_with_the_logits(by):
     tissue = rng.uniform(size=(16, 16)) < 0.7
     moved = at_odds(activation, math.exp(by))
     threshold = at_odds(0.5, math.exp(by))
-    assert level_of(moved, tissue, threshold) == pytest.approx(level_of(activation, tissue, 0.5) + by)
+    assert level_of(moved[None], tissue, threshold) == pytest.approx(
+        level_of(activation[None], tissue, 0.5) + by
+    )
+
+
+def test_the_level_of_several_networks_is_the_mean_of_theirs():
+    rng = np.random.default_rng(0)
+    maps = 1 / (1 + np.exp(-rng.normal(-4, 1, (2, 16, 16))))
+    maps[1] = at_odds(maps[1], math.exp(3))
+    tissue = np.ones((16, 16), bool)
+    each = [level_of(one[None], tissue, 0.9) for one in maps]
+    assert level_of(maps, tissue, 0.9) == pytest.approx(np.mean(each))
+    # That of their mean map is nearly that of the higher one.
+    assert level_of(maps.mean(0)[None], tissue, 0.9) > np.mean(each) + 0.7
 
 
 def test_samples_of_a_patient_count_once():
@@ -146,7 +162,7 @@ def model(before, store, tmp_path_factory):
     network = load_network(before)
     plain = load_model(before)
     levels = [
-        level_of(found.activation, found.tissue, plain.threshold) + LOWER
+        level_of(found.activations, found.tissue, plain.threshold) + LOWER
         for _, _, found in plain.predict_store(store, store.split("test"))
     ]
     folder = tmp_path_factory.mktemp("model") / "model"
@@ -177,6 +193,22 @@ def test_a_report_says_that_maps_were_moved(model, before, store, tmp_path):
     assert match["dice_without"] == pytest.approx(plain["dice_mean"])
     assert metrics["dice_mean"] > plain["dice_mean"] + 0.05
     assert metrics["pxap"] == pytest.approx(plain["pxap"], abs=1e-3)  # but for ties
+
+
+def test_of_several_networks_the_dice_without_is_that_of_the_mean_of_their_maps(before, store):
+    network = load_network(before)
+    plain = Model((network, network.smoothed_by(1.5)), 0.35, network.description)
+    moved = plain.with_odds(7.0)
+    for sample, _, found in moved.predict_store(store, store.split("test")):
+        result = result_of(sample, found, store)
+        own = plain.predict(store.cube(sample.id), tissue=store.tissue(sample.id))
+        wanted = dice_without(result_of(sample, own, store), own, plain)
+        assert dice_without(result, found, moved) == pytest.approx(wanted, nan_ok=False)
+        if sample.label:
+            mask = own.tissue & (own.activation > 0.35)
+            assert wanted == pytest.approx(f1_score(result.reference.ravel(), mask.ravel()))
+        else:
+            assert wanted is None
 
 
 @pytest.mark.parametrize("options", [{"match": "no"}, {"threshold": 0.45}])

@@ -47,10 +47,11 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A sample, the fold that held it out, and the mean map of that fold's networks."""
+    """A sample, the fold that held it out, the mean map of that fold's networks, and their maps (m, y, x)."""
 
     fold: int
     result: SampleResult
+    activations: Float[np.ndarray, "m y x"]
 
     @classmethod
     def of(
@@ -63,7 +64,8 @@ class HeldOut:
         unsmoothed: np.ndarray | None = None,
     ) -> HeldOut:
         """What is needed of a prediction, and of its map before it was smoothed."""
-        return cls(fold, result_of(sample, prediction, store, unsmoothed=unsmoothed))
+        result = result_of(sample, prediction, store, unsmoothed=unsmoothed)
+        return cls(fold, result, prediction.activations)
 
 
 def result_of(
@@ -114,7 +116,7 @@ def cross_validate(
     areas = np.array([_area(each.result, choice.threshold) for each in held_out])
     labels = np.array([each.result.label for each in held_out])
     cut, kept = choose_area_cut(areas, labels), validation_areas(areas, labels)
-    levels = levels_of([each.result for each in held_out], choice.threshold)
+    levels = _levels_by_fold(held_out, choice.threshold)
     if len(folds) == 1:
         return CrossValidation(choice, cut, kept, levels, None, rows)
     metrics = {
@@ -132,10 +134,24 @@ def cross_validate(
 
 
 def levels_of(results: Iterable[SampleResult], threshold: float) -> tuple[float, ...]:
-    """The level of each group of samples (`model.level`)."""
+    """The level of each group of samples (`model.level`), of maps of one network."""
     return levels_by_group(
-        (each.group, level_of(each.activation, each.tissue, threshold)) for each in results
+        (each.group, level_of(each.activation[None], each.tissue, threshold)) for each in results
     )
+
+
+def _levels_by_fold(held_out: Sequence[HeldOut], threshold: float) -> tuple[float, ...]:
+    """The same of all folds, about the mean of all: what networks differ by is no spread of samples.
+
+    Another image is seen by all of the networks, and by each at its own level.
+    """
+    by_fold: dict[int, list[tuple[str, float]]] = {}
+    for each in held_out:
+        level = level_of(each.activations, each.result.tissue, threshold)
+        by_fold.setdefault(each.fold, []).append((each.result.group, level))
+    folds = [levels_by_group(levels) for levels in by_fold.values()]
+    overall = float(np.mean([level for levels in folds for level in levels]))
+    return tuple(level - float(np.mean(levels)) + overall for levels in folds for level in levels)
 
 
 def _area(result: SampleResult, threshold: float) -> float:

@@ -20,7 +20,7 @@ from compseg_jax.evaluation.calls import with_calls
 from compseg_jax.evaluation.cross_validation import result_of
 from compseg_jax.evaluation.departures import with_departures
 from compseg_jax.evaluation.left_out import NotScored, nothing_to_score, with_left_out
-from compseg_jax.evaluation.matching import matched, with_match
+from compseg_jax.evaluation.matching import dice_without, matched, with_match
 from compseg_jax.evaluation.report.report_folder import check_report_folder, write_report
 from compseg_jax.evaluation.report.report_source import ReportSource
 from compseg_jax.evaluation.report.report_tables import headline, threshold_story
@@ -121,6 +121,7 @@ class _Looked:
     """What is kept of a sample once its prediction is gone."""
 
     result: SampleResult
+    dice_without: float | None
     agreement: Agreement
     where: WhereAgreement
     departure: Departure | None
@@ -181,7 +182,8 @@ def _looked_at(
         if sample.label == 1 and len(model.networks) > 1:
             where = WhereAgreement.of_prediction(prediction, model.threshold)
         yield _Looked(
-            result=_result(store, sample, cube, prediction, model.threshold),
+            result=(result := _result(store, sample, cube, prediction, model.threshold)),
+            dice_without=dice_without(result, prediction, model),
             agreement=Agreement.of(prediction, model.threshold, model.area_cut_in_use),
             where=where,
             departure=prediction.departure,
@@ -234,7 +236,7 @@ def _reported(
     scales = [each.scale for each in looked]
     evaluation = with_scales(evaluation, scales, to_training_scale=options.to_training_scale)
     evaluation = with_left_out(evaluation, [each.left_out for each in looked], not_scored)
-    evaluation = with_match(evaluation, match, results)
+    evaluation = with_match(evaluation, match, [each.dice_without for each in looked])
     adapted = [f"Adapted to the model: {note}." for note in notes]
     evaluation = evaluation.with_notes(
         adapted if model.is_sealed else [*adapted, f"{UNSEALED[0].upper()}{UNSEALED[1:]}."]

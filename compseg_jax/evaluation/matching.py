@@ -11,7 +11,7 @@ import numpy as np
 from compseg_jax.evaluation.scores.sample_scores import SampleResult
 from compseg_jax.evaluation.scores.summary import Evaluation
 from compseg_jax.evaluation.sightings import sighting_of
-from compseg_jax.model import Model
+from compseg_jax.model import Model, Prediction
 from compseg_jax.model.level import UNSEEN, Match, at_odds, evenly, level_of, levels_by_group
 from compseg_jax.runtime.together import spread
 from compseg_jax.store.read import Sample, Store
@@ -40,33 +40,39 @@ def matched(
             if not found.tissue.any() or is_outside or is_known:
                 yield None
             else:
-                yield sample.group, level_of(found.activation, found.tissue, model.threshold)
+                yield sample.group, level_of(found.activations, found.tissue, model.threshold)
 
     levels = [each for each in spread(of_some, evenly(samples)) if each is not None]
     return model.at_level_of(levels_by_group(levels))
 
 
-def with_match(evaluation: Evaluation, match: Match, results: Sequence[SampleResult]) -> Evaluation:
+def dice_without(result: SampleResult, prediction: Prediction, model: Model) -> float | None:
+    """Dice of a diseased sample with the maps that the model's networks gave, before they were moved.
+
+    None of a sample without reference.
+    """
+    if result.label != 1 or result.reference is None or not result.reference.any():
+        return None
+    as_they_were = at_odds(prediction.activations, 1.0 / model.odds).mean(axis=0)
+    mask = result.tissue & (as_they_were > model.threshold)
+    return 2 * float((mask & result.reference).sum()) / float(mask.sum() + result.reference.sum())
+
+
+def with_match(evaluation: Evaluation, match: Match, without: Sequence[float | None]) -> Evaluation:
     """The evaluation with the metric ``match``, and a note where maps were changed.
 
     ``match`` holds what :class:`Match` does, and ``dice_without``: mean Dice of the maps as they were.
+
+    Args:
+      evaluation: of the maps in use.
+      match: whether they were changed.
+      without: of each sample, `dice_without`.
     """
-    threshold = float(str(evaluation.metrics["threshold"]))
-    without = at_odds(threshold, match.odds)
-    dice = _mean_dice(results, without)
+    known = [each for each in without if each is not None]
+    dice = float(np.mean(known)) if known else None
     said: dict[str, Any] = {**asdict(match), "is_applied": match.is_applied, "dice_without": dice}
     evaluation = replace(evaluation, metrics={**evaluation.metrics, "match": said})
     if not match.is_applied:
         return evaluation
     effect = "" if dice is None else f" Without it, mean Dice is {dice:.3f}."
     return evaluation.with_notes([match.sentence + effect])
-
-
-def _mean_dice(results: Sequence[SampleResult], threshold: float) -> float | None:
-    scores = []
-    for result in results:
-        if result.label != 1 or result.reference is None or not result.reference.any():
-            continue
-        mask = result.predicted_mask(threshold)
-        scores.append(2 * float((mask & result.reference).sum()) / float(mask.sum() + result.reference.sum()))
-    return float(np.mean(scores)) if scores else None

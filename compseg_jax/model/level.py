@@ -56,16 +56,23 @@ def at_odds(activation: Map, odds: float) -> Map:
 
 
 def level_of(
-    activation: Float[np.ndarray, "y x"], tissue: Bool[np.ndarray, "y x"], threshold: float
+    activations: Float[np.ndarray, "m y x"], tissue: Bool[np.ndarray, "y x"], threshold: float
 ) -> float:
-    """Logit under which a quarter of the tissue lies that does not exceed the threshold.
+    """Logit under which a quarter of the tissue lies that does not exceed the threshold, mean over the networks.
+
+    The level of a mean of maps would be that of the highest of them: a sample that one network held out and one that
+    all networks see would differ without lying on another array.
 
     Args:
-      activation: map of a sample.
-      tissue: its pixels that count; at least one.
+      activations: the map of each network.
+      tissue: the sample's pixels that count; at least one.
       threshold: activation above which a pixel is segmented.
     """
-    values = np.sort(activation[tissue].astype(np.float64))
+    return float(np.mean([_level(activation[tissue], threshold) for activation in activations]))
+
+
+def _level(values: Float[np.ndarray, " n"], threshold: float) -> float:
+    values = np.sort(values.astype(np.float64))
     below = max(int(np.searchsorted(values, threshold, side="right")), math.ceil(LEAST_BELOW * values.size))
     quartile = values[int(LEVEL_QUANTILE * (below - 1))]
     quartile = min(max(float(quartile), LEAST_ACTIVATION), 1 - LEAST_ACTIVATION)

@@ -387,6 +387,11 @@ class Model:
         match = Match.of(self.description.get(VALIDATION_LEVELS), levels)
         return self.with_odds(match.odds), match
 
+    @property
+    def odds(self) -> float:
+        """Factor on the odds of the activations of all its networks (`level`)."""
+        return self.networks[0].odds
+
     def with_odds(self, odds: float) -> Model:
         """The model with that factor on the odds of its activations; 1 for its maps as they are."""
         return replace(self, networks=tuple(replace(each, odds=odds) for each in self.networks))

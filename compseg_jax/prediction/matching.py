@@ -62,4 +62,4 @@ def _levels(
         is_outside = found.departure is not None and found.departure.is_outside
         if found.tissue.any() and not is_outside:
             group = task.id if task.sample is None else task.sample.group
-            yield group, level_of(found.activation, found.tissue, model.threshold)
+            yield group, level_of(found.activations, found.tissue, model.threshold)
