@@ -22,6 +22,8 @@ LEAST_AGREEMENT = 0.5
 GUESSING = 0.5
 GOOD_AUC = 0.8
 """An interval that reaches from guessing to here says neither that labels were learnt nor that they were not."""
+GOOD_GAIN = 0.1
+"""An interval of what Dice gains on marking everything that reaches from nothing to here says neither."""
 NO_INTERVAL = "their AUC has no interval"
 GUESSED_AT_MOST = 0.05
 """Chance by which guessing may rank all units perfectly where an AUC is to say anything."""
@@ -36,7 +38,8 @@ class Verdict:
     Attributes:
       labels_learnt: whether the interval of the AUC lies above guessing; None where one label only was evaluated, or
         too few samples or groups to tell.
-      map_usable: False: something speaks against it; True: masks, or a second network, speak for it; None: unchecked.
+      map_usable: False: something speaks against it; True: masks, or a second network, speak for it; None: unchecked,
+        or too few masks to tell.
       sentence: both in words.
       warnings: what speaks against a map whose masks speak for it, in whole sentences.
     """
@@ -130,10 +133,19 @@ def _of_seen(metrics: Metrics) -> str:
     return f", {n} of these samples were trained on" if n else ""
 
 
-def _by_masks(metrics: Metrics) -> tuple[bool, str]:
-    dice, everything = metrics["dice_mean"], metrics["dice_predict_everything"]
+def _by_masks(metrics: Metrics) -> tuple[bool | None, str]:
+    dice, everything, gain = (
+        metrics[name] for name in ("dice_mean", "dice_predict_everything", "dice_gain_ci95")
+    )
     scores = f"its Dice is {number(dice, 2)}, marking everything scores {number(everything, 2)}"
-    return (True, f"map: usable, {scores}") if dice >= everything else (False, f"map: not usable, {scores}")
+    if gain[0] > 0:
+        return True, f"map: usable, {scores}"
+    if dice < everything:
+        return False, f"map: not usable, {scores}"
+    said = f"{scores} and no less by chance (95 % interval of the difference {interval(gain)})"
+    if gain[1] >= GOOD_GAIN:
+        return None, f"map: too few masks to tell, {said}"
+    return False, f"map: not usable, {said}"
 
 
 def _without_masks(metrics: Metrics, learnt: bool | None, against: list[str]) -> tuple[bool | None, str]:

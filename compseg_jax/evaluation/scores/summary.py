@@ -168,6 +168,9 @@ def summarise_rows(rows: Sequence[SampleRow], *, seed: int, n_bootstrap: int) ->
     scored = np.array([row["dice"] is not None for row in rows])
     dice = np.array([_number(row["dice"]) or 0.0 for row in rows], np.float64)
     summary["dice_mean_ci95"] = interval_95(weighted_mean(dice, weights * scored)) if scored.any() else None
+    everything = np.array([_number(row["dice_predict_everything"]) or 0.0 for row in rows], np.float64)
+    gain = weighted_mean(dice - everything, weights * scored)
+    summary["dice_gain_ci95"] = interval_95(gain) if scored.any() else None
     summary["n_with_reference"] = int(scored.sum())
     summary["n_pixel_ranked"] = sum(row["pixel_auc"] is not None for row in rows)
     healthy = [_number(row["area_fraction"]) for row in rows if row["label"] == 0]
