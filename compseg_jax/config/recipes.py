@@ -83,7 +83,8 @@ RECIPES: dict[str, Training] = {
     ),
     # What the paper's own objective is worth: its transfer function, its absolute error and its U-Net with SoftPlus,
     # from a start below the crossing point of σ (β's plateau above it says nothing), over the tissue instead of the
-    # image, on corrected spectra and their leading components, without a comb (docs/decisions/40).
+    # image, on corrected spectra and their leading components, without a comb (docs/decisions/40). Of three channels
+    # there are no components to start from, and a start may lie where σ is flat: another one is drawn then.
     "compsegnet": Training(
         recipe="compsegnet",
         prepare=("auto",),
@@ -93,6 +94,7 @@ RECIPES: dict[str, Training] = {
         ),
         optimiser=Optimiser(learning_rate=1e-3, schedule="cosine"),
         epochs=60,
+        starts=6,
         augment="dihedral",
         smooth_maps="validation",
     ),
