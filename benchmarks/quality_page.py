@@ -39,6 +39,15 @@ def merged(paths: Sequence[Path]) -> list[Row]:
     )
 
 
+def compared(rows: Sequence[Row]) -> list[Row]:
+    """The rows of data sets that `default` and at least one rival were run on."""
+
+    def ran(dataset: str, recipes: Sequence[str]) -> bool:
+        return any(row["dataset"] == dataset and row["recipe"] in recipes for row in rows)
+
+    return [row for row in rows if ran(row["dataset"], ("default",)) and ran(row["dataset"], RIVALS)]
+
+
 def values(rows: Sequence[Row], name: str, **where: str) -> list[float]:
     """One number of the rows that match; what never trained scored nothing: Dice 0, AUC .5."""
     chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
@@ -81,7 +90,8 @@ def against_the_best(rows: Sequence[Row]) -> str:
             enough = len(own) > 1 and len(others[best]) > 1
             error = float(np.hypot(standard_error(own), standard_error(others[best])))
             spread = f" ± {error:.3f}" if enough else ""
-            verdict = ("yes" if difference >= -error else "no") if enough else "one seed"
+            ahead = "ahead" if difference >= 0 else "behind"
+            verdict = ("yes" if difference >= -error else "no") if enough else f"{ahead}, one seed"
             label = {"dice": "Dice", "auc": "AUC"}[name]
             lines.append(
                 f"| {dataset} | {label} | {np.mean(own):.3f} | {best} {np.mean(others[best]):.3f} | "
@@ -149,8 +159,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = merged(options.results)
     write_rows(options.out, rows)
-    figure(rows, options.figure)
-    print("\n\n".join((over_all(rows), against_the_best(rows), table(with_everything(rows)))))
+    both = compared(rows)
+    figure(both, options.figure)
+    print("\n\n".join((over_all(both), against_the_best(both), table(with_everything(rows)))))
 
 
 if __name__ == "__main__":

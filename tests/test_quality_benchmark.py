@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import quality, semi_real
+from benchmarks import quality, quality_page, semi_real
 from benchmarks.semi_real_layout import TISSUES
 from benchmarks.semi_real_recipes import ARRAYS, recipe_of
 from compseg_jax.config import RECIPES
@@ -180,3 +180,14 @@ def test_semi_real_arrays_say_what_they_need(monkeypatch):
     monkeypatch.delenv("COMPSEG_SHARED_DATA", raising=False)
     with pytest.raises(ValueError, match="COMPSEG_SHARED_DATA: found ''; required is the folder"):
         spots("array_tune_1")
+
+
+def test_the_page_compares_where_default_and_a_rival_ran():
+    alone = [{**row("default", seed, 0.9), "dataset": "phantom_96"} for seed in (0, 1)]
+    both = [row("default", 0, 0.8), row("default", 1, 0.6), row("cam", 0, 0.5), row("cam", 1, 0.78)]
+    kept = quality_page.compared([*alone, *both])
+    assert kept == both
+    lines = quality_page.against_the_best(kept).splitlines()
+    assert lines[2] == "| phantom_easy | Dice | 0.700 | cam 0.640 | +0.060 ± 0.172 | yes |"
+    (one,) = quality_page.against_the_best([both[0], {**both[2], "dice": 0.9}]).splitlines()[2:3]
+    assert one.endswith("| -0.100 | behind, one seed |")
