@@ -305,7 +305,9 @@ def test_the_commands_end_to_end(store, tmp_path, capsys):
     assert main(["train", *arguments, "--alpha", "0.3", "--no-second-view"]) == 0
     model = str(run / "model")
     assert main(["evaluate", "--model", model, "--data", str(store), "--out", str(report)]) == 0
-    assert "report.html" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "report.html" in said
+    assert "hint: 4 validation samples are few; --folds 5, with another --out, lets all 12 of both" in said
     metrics = json.loads((report / "metrics.json").read_text())
     needed = {
         "auc_area", "auc_area_ci95", "auc_mean_activation", "dice_mean", "dice_sd", "dice_predict_everything",

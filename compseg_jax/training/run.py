@@ -30,7 +30,7 @@ from compseg_jax.runtime.self_check import refuse_wrong_results
 from compseg_jax.runtime.together import is_first, process_count, spread, wait_for_all
 from compseg_jax.runtime.versions import versions
 from compseg_jax.spectra.preparation import KeptChunks, Preparation
-from compseg_jax.store.check import check_table, refuse_problems
+from compseg_jax.store.check import FEWEST_VALIDATION_SAMPLES, check_table, refuse_problems
 from compseg_jax.store.folds import as_configured
 from compseg_jax.store.input_preparation import fit_input_preparation, instead_of_auto
 from compseg_jax.store.prepared import (
@@ -480,6 +480,12 @@ def extract(setup: Setup, progress: Progress, *, quiet: bool = False) -> Path:
     extracted, choice, called = map_and_calls(config, extracted, training.cubes)
     if not choice.supported and not quiet:
         print(f"threshold: {choice.rule}, because {choice.reason}")
+        n_val = len(store.split("val"))
+        if config.threshold == "validation" and n_val < FEWEST_VALIDATION_SAMPLES:
+            print(
+                f"hint: {n_val} validation samples are few; --folds 5, with another --out, lets all "
+                f"{n_val + len(store.split('train'))} of both splits choose a threshold"
+            )
     chosen = {"threshold_choice": choice_as_json(choice), **called}
     extracted = replace(
         extracted, threshold=choice.threshold, description={**extracted.description, **chosen}
