@@ -22,6 +22,7 @@ from benchmarks.quality import DATASETS, EVERYTHING, Row, table, with_everything
 from compseg_jax.config import RECIPES
 
 RIVALS = tuple(name for name in RECIPES if name not in ("default", "supervised"))
+MOST_COLUMNS = 5
 ORDER = ("default", *RIVALS, "supervised")
 
 
@@ -109,13 +110,17 @@ def figure(rows: Sequence[Row], path: Path) -> None:
     """Dice and AUC of every recipe on every data set, one dot per seed, hollow where it failed to train."""
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     recipes = [recipe for recipe in ORDER if any(row["recipe"] == recipe for row in rows)]
-    columns = len(datasets)
-    drawn, axes = plt.subplots(
-        2, columns, figsize=(2.3 * columns + 1.2, 5.6), sharey=True, squeeze=False, layout="constrained"
-    )
-    for line, (name, label, least) in enumerate((("dice", "Dice", 0.0), ("auc", "AUC of samples", 0.4))):
-        for column, dataset in enumerate(datasets):
-            axis = axes[line][column]
+    columns = min(MOST_COLUMNS, len(datasets))
+    lines = 2 * -(-len(datasets) // columns)
+    size = 2.3 * columns + 1.2, 2.8 * lines
+    drawn, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for unused in axes[-2:, len(datasets) - columns * (lines // 2 - 1) :].flat:
+        unused.remove()
+    measures = (("dice", "Dice", 0.0, (0.0, 0.5, 1.0)), ("auc", "AUC of samples", 0.4, (0.5, 0.75, 1.0)))
+    for line, (name, label, least, ticks) in enumerate(measures):
+        for number, dataset in enumerate(datasets):
+            axis = axes[2 * (number // columns) + line][number % columns]
+            axis.set_xticks(ticks)
             for place, recipe in enumerate(recipes):
                 colour = {"default": "#0072B2", "supervised": "#999999"}.get(recipe, "#D55E00")
                 for row in rows:
