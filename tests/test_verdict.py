@@ -55,12 +55,14 @@ def test_a_map_that_gains_nothing_on_marking_everything_is_not_usable():
         {**GOOD, "dice_mean": 0.095, "dice_predict_everything": 0.094, "dice_gain_ci95": [-0.02, 0.02]}
     )
     assert level.map_usable is False
-    assert "map: not usable, its Dice is 0.10, marking everything scores 0.09 and no less by chance" in (
-        level.sentence
+    assert (
+        "map: not usable, its Dice is 0.10, marking everything scores 0.09, and the difference may be chance"
+        in (level.sentence)
     )
     few = said({**GOOD, "dice_mean": 0.6, "dice_predict_everything": 0.5, "dice_gain_ci95": [-0.1, 0.3]})
     assert few.map_usable is None
     assert "map: too few masks to tell" in few.sentence
+    assert said({**GOOD, "dice_gain_ci95": None}).map_usable is True
 
 
 @pytest.mark.parametrize("n", [2, 9, 40])

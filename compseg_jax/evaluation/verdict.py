@@ -138,11 +138,11 @@ def _by_masks(metrics: Metrics) -> tuple[bool | None, str]:
         metrics[name] for name in ("dice_mean", "dice_predict_everything", "dice_gain_ci95")
     )
     scores = f"its Dice is {number(dice, 2)}, marking everything scores {number(everything, 2)}"
-    if gain[0] > 0:
+    if gain[0] > 0 if gain else dice > everything:  # evaluated without resampling
         return True, f"map: usable, {scores}"
-    if dice < everything:
+    if dice < everything or not gain:
         return False, f"map: not usable, {scores}"
-    said = f"{scores} and no less by chance (95 % interval of the difference {interval(gain)})"
+    said = f"{scores}, and the difference may be chance (95 % interval {interval(gain)})"
     if gain[1] >= GOOD_GAIN:
         return None, f"map: too few masks to tell, {said}"
     return False, f"map: not usable, {said}"
