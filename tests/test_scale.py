@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from compseg_jax.evaluation.evaluate import EvaluateOptions, evaluate
 from compseg_jax.ingest.ingest_options import IngestOptions
 from compseg_jax.ingest.to_store import ingest
 from compseg_jax.model import load_model
+from compseg_jax.model.level import FEWEST_GROUPS, VALIDATION_LEVELS, level_of
 from compseg_jax.model.model_files import save_network
 from compseg_jax.model.scale import ScaledScan, rescaled, scale_of
 from compseg_jax.prediction import open_maps, read_predictions
@@ -198,3 +200,33 @@ def test_a_report_marks_samples_of_another_scale(model, tmp_path):
     assert "pixel by training" in said
     page, _ = evaluate(dataclasses.replace(options, to_training_scale=True))
     assert "they were brought to it before" in page.read_text(encoding="utf-8")
+
+
+def test_levels_are_compared_at_the_scale_of_the_predictions(model, tmp_path, capsys):
+    """Files of half the pixel size are brought to the training's before their levels are held against its own."""
+    loaded = load_model(model)
+    (network,) = loaded.networks
+    cubes = [cube_of(seed) for seed in range(FEWEST_GROUPS)]
+    found = [loaded.predict(Cube(cube, WAVENUMBERS_CM1, 2.0)) for cube in cubes]
+    levels = [level_of(each.activations, each.tissue, loaded.threshold) + 2.0 for each in found]
+    config = from_json(Network, network.description["network"])
+    description = {**network.description, VALIDATION_LEVELS: levels}
+    save_network(tmp_path / "model", dataclasses.replace(network, description=description), config)
+    (tmp_path / "files").mkdir()
+    for number, cube in enumerate(cubes):
+        write_file(tmp_path / "files" / f"{number}.npz", cube.repeat(2, 0).repeat(2, 1), 1.0)
+    words = ["predict", str(tmp_path / "files"), "--model", str(tmp_path / "model")]
+    assert main([*words, "--out", str(tmp_path / "told"), "--to-training-scale"]) == 0
+    matched = json.loads((tmp_path / "told" / "predictions.json").read_text())["model"]["maps_matched"]
+    assert matched["n"] == FEWEST_GROUPS
+
+    def difference(**scale):
+        fine = [read(file) for file in sorted((tmp_path / "files").iterdir())]
+        found = [loaded.predict_specimen(loaded.specimen(each), **scale) for each in fine]
+        own = [level_of(each.activations, each.tissue, loaded.threshold) for each in found]
+        return np.mean(own) - np.mean(levels)
+
+    assert matched["difference"] == pytest.approx(difference(to_training_scale=True), abs=1e-6)
+    assert matched["difference"] != pytest.approx(difference(), abs=1e-3)
+    line, *_ = [line for line in capsys.readouterr().out.splitlines() if "Maps were moved" in line]
+    assert line.startswith("Maps were moved by +1.")

@@ -224,6 +224,10 @@ class _Terminal(Listener):
         self._done += pixels
         self._bar.update(self._task, completed=self._ended + self._done / max(self._pixels, 1))
 
+    def stated(self, sentence: str) -> None:
+        """Said in a line of its own."""
+        self._write(sentence)
+
     def remarked(self, sample_id: str, remark: str) -> None:
         """Said in the line of the sample."""
         self._remarks.append(remark)
@@ -232,13 +236,15 @@ class _Terminal(Listener):
         """The line of a sample."""
         self._ended, self._pixels, self._done = self._ended + 1, 0, 0
         if sample is not None:
-            line = "; ".join([_line(sample), *self._remarks])
-            if self._bar.disable:
-                print(line, flush=True)
-            else:
-                self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._write("; ".join([_line(sample), *self._remarks]))
         self._remarks = []
         self._show("")
+
+    def _write(self, line: str) -> None:
+        if self._bar.disable:
+            print(line, flush=True)
+        else:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, sample_id: str) -> None:
         self._bar.update(

@@ -69,6 +69,9 @@ class Listener:
     def advanced(self, pixels: int) -> None:
         """So many pixels more are done."""
 
+    def stated(self, sentence: str) -> None:
+        """Something about all samples, before any of them."""
+
     def remarked(self, sample_id: str, remark: str) -> None:
         """Something about a sample that its reader should know."""
 
@@ -97,7 +100,7 @@ def predict(options: PredictOptions, listener: Listener | None = None) -> Report
     if not model.is_sealed:
         listener.remarked(str(options.model), UNSEALED)
     if folder.match.is_applied:
-        listener.remarked(str(options.out), folder.match.sentence)
+        listener.stated(folder.match.sentence)
     listener.started(len(tasks))
     if (sightings := sightings_of_stores(model.seen, tasks)) is not None:
         listener.seen(sightings)
