@@ -138,7 +138,8 @@ def _by_masks(metrics: Metrics) -> tuple[bool | None, str]:
         metrics[name] for name in ("dice_mean", "dice_predict_everything", "dice_gain_ci95")
     )
     scores = f"its Dice is {number(dice, 2)}, marking everything scores {number(everything, 2)}"
-    if gain[0] > 0 if gain else dice > everything:  # evaluated without resampling
+    is_better = gain[0] > 0 if gain else dice > everything  # evaluated without resampling
+    if is_better:
         return True, f"map: usable, {scores}"
     if dice < everything or not gain:
         return False, f"map: not usable, {scores}"
